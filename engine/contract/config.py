@@ -1,0 +1,102 @@
+"""The configuration document that travels from console to engine, one immutable generation at a time.
+
+The console compiles it from its models (``impadmin/compile.py``), stores it as JSON in the table
+``config_generation`` and announces the number; each node's Cisco Config Agent reads and validates it.
+Users and contact lists are not part of it: they are rows the engine reads when it needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+NO_LIMIT = None
+"""Value of a limit whose *No Limit* box is ticked."""
+
+AddressScheme = Literal['userid', 'directory_uri']
+
+
+class PresenceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Presence > Settings > Standard Configuration (guide 5531-5569)."""
+
+    availability_sharing: bool = True
+    auto_approve: bool = True
+    max_contacts: int | None = 200
+    max_watchers: int | None = 200
+    adhoc_subscriptions: bool = True
+    adhoc_max: int = 0
+    adhoc_ttl_s: int = 300
+
+
+class MessagingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Messaging > Settings (guide 5574-5589)."""
+
+    im_enabled: bool = True
+    suppress_offline: bool = False
+    client_history: bool = True
+    cut_and_paste: bool = True
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One IM and Presence node of the cluster."""
+
+    id: int
+    name: str
+    address: str
+    publisher: bool = False
+    activated: tuple[str, ...] = ()
+    """Keys of the feature services activated on this node."""
+    parameters: dict[str, dict[str, Any]] = {}
+    """Per-node service parameters: service key -> parameter name -> value."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration generation."""
+
+    generation: int = 0
+    cluster_name: str = 'StandAloneCluster'
+    default_domain: str = 'DOMAIN.NOT.SET'
+    address_scheme: AddressScheme = 'userid'
+    domains: tuple[str, ...] = ()
+    """Every hosted IM address domain, lower case, the default domain included."""
+    presence: PresenceSettings = PresenceSettings()
+    messaging: MessagingSettings = MessagingSettings()
+    nodes: tuple[Node, ...] = ()
+    parameters: dict[str, dict[str, Any]] = {}
+    """Cluster-wide service parameters: service key -> parameter name -> value. Absent means default."""
+    enterprise: dict[str, Any] = {}
+    """Enterprise parameters by name. Absent means default."""
+
+    def node(self, name: str) -> Node | None:
+        """The node called ``name``, or None when it is not configured."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+
+def encode(config: Config) -> bytes:
+    """JSON bytes of one generation."""
+    return msgspec.json.encode(config, order='deterministic')
+
+
+def decode(document: bytes | str) -> Config:
+    """Validate and read one generation. Raises ``msgspec.ValidationError`` with the path of the wrong value."""
+    return msgspec.json.decode(document, type=Config)
+
+
+def value_at(config: Config, path: str, node_name: str) -> Any:
+    """The value a dotted path names, as a node sees it.
+
+    ``presence.max_contacts``, ``default_domain``, ``enterprise.NAME`` and ``parameters.SERVICE.NAME``
+    (a per-node value hides the cluster-wide one; absent gives None, meaning the parameter's default).
+    """
+    head, _, rest = path.partition('.')
+    if head == 'parameters':
+        service, _, name = rest.partition('.')
+        node = config.node(node_name)
+        if node is not None and name in node.parameters.get(service, {}):
+            return node.parameters[service][name]
+        return config.parameters.get(service, {}).get(name)
+    value: Any = getattr(config, head)
+    for part in filter(None, rest.split('.')):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
+    return value

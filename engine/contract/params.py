@@ -1,0 +1,58 @@
+"""Service and enterprise parameters as data: page, REST, validation and documentation are generated from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One run-time parameter, declared beside the service that reads it.
+
+    name     snake_case key, unique within its service; unit as suffix (``_s`` seconds, ``_bytes``)
+    default  value of a fresh system; its type (int, bool, str) is the parameter's type
+    label    the product's English label; help: one or two plain sentences
+    low/high inclusive range of an int; choices: allowed values of a str
+    scope    'cluster' (one value) or 'node' (each node its own)
+    restart  keys of the services that must restart before a change takes effect; empty: read live
+    section  heading on the page
+    """
+
+    name: str
+    default: Any
+    label: str
+    help: str = ''
+    low: int | None = None
+    high: int | None = None
+    choices: tuple[tuple[str, str], ...] = ()
+    unit: str = ''
+    scope: Literal['cluster', 'node'] = 'cluster'
+    restart: tuple[str, ...] = ()
+    section: str = 'General'
+    pattern: str = ''
+
+    @property
+    def type(self) -> type:
+        """int, bool or str."""
+        return type(self.default)
+
+    def error(self, value: Any) -> str | None:
+        """What is wrong with ``value`` and what would be right, or None. Messages are English source strings."""
+        import re
+
+        if self.type is bool:
+            return None if isinstance(value, bool) else 'Enter true or false.'
+        if self.type is int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                return 'Enter a whole number.'
+            if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+                return f'Enter a number from {self.low} to {self.high}.'
+            return None
+        if not isinstance(value, str):
+            return 'Enter text.'
+        if self.choices and value not in {key for key, _ in self.choices}:
+            return 'Choose one of: ' + ', '.join(key for key, _ in self.choices) + '.'
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return 'The value does not have the required form.'
+        return None

@@ -1,0 +1,137 @@
+"""Restart rules: which services must restart before a saved value takes effect (guide 12515-12580).
+
+One table serves both sides. The console compares the newest generation with the one each service runs and shows
+Active Notifications; the engine gives each service the values it started with for exactly the same paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engine.contract.config import Config, value_at
+from engine.contract.services import PRESENCE_ENGINE, SERVICES, XCP_ROUTER
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRule:
+    """``paths`` (see ``config.value_at``) bound to ``services``; ``page`` is the menu path the reason names."""
+
+    id: str
+    page: str
+    paths: tuple[str, ...]
+    services: tuple[str, ...]
+    severity: str = 'Medium'
+
+
+RULES: tuple[RestartRule, ...] = (
+    RestartRule(
+        'RST-R10', 'Messaging > Settings', ('messaging.im_enabled', 'messaging.suppress_offline'), (XCP_ROUTER,)
+    ),
+    RestartRule(
+        'RST-R13',
+        'Presence > Settings > Standard Configuration',
+        (
+            'presence.availability_sharing',
+            'presence.auto_approve',
+            'presence.max_contacts',
+            'presence.max_watchers',
+        ),
+        (PRESENCE_ENGINE, XCP_ROUTER),
+    ),
+    RestartRule(
+        'RST-R47', 'Presence > Settings > Advanced Configuration', ('address_scheme',), (XCP_ROUTER,), severity='High'
+    ),
+    RestartRule(
+        'RST-R48', 'Presence > Settings > Advanced Configuration', ('default_domain',), (XCP_ROUTER,), severity='High'
+    ),
+    RestartRule('RST-R50', 'Presence > Domains', ('domains',), (XCP_ROUTER,)),
+    *(
+        RestartRule(
+            'RST-R54' if param.name == 'max_sessions_per_user' else 'RST-R50',
+            'System > Service Parameters',
+            (f'parameters.{service.key}.{param.name}',),
+            param.restart,
+        )
+        for service in SERVICES
+        for param in service.params
+        if param.restart
+    ),
+)
+
+
+def bound_paths(service: str) -> tuple[str, ...]:
+    """The paths whose value ``service`` keeps from its start."""
+    return tuple(path for rule in RULES if service in rule.services for path in rule.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One service on one node runs an old value of one setting."""
+
+    rule: RestartRule
+    path: str
+    service: str
+    node: str
+    old: Any
+    new: Any
+
+
+def pending(newest: Config, running: Iterable[tuple[str, str, Config]]) -> list[Pending]:
+    """Compare ``newest`` with what runs. ``running``: (node name, service key, configuration it started with)."""
+    found = []
+    for node, service, started in running:
+        for rule in RULES:
+            if service not in rule.services:
+                continue
+            for path in rule.paths:
+                old, new = value_at(started, path, node), value_at(newest, path, node)
+                if old != new:
+                    found.append(Pending(rule, path, service, node, old, new))
+    return found
+
+
+def effective(newest: Config, started: Config, service: str) -> Config:
+    """``newest``, with the values that ``service`` must not take before its restart replaced by those of ``started``."""
+    result = newest
+    for path in bound_paths(service):
+        head, _, rest = path.partition('.')
+        if head == 'parameters':
+            key, _, name = rest.partition('.')
+            result = _keep_parameter(result, started, key, name)
+        elif rest:
+            group = msgspec.structs.replace(getattr(result, head), **{rest: getattr(getattr(started, head), rest)})
+            result = msgspec.structs.replace(result, **{head: group})
+        else:
+            result = msgspec.structs.replace(result, **{head: getattr(started, head)})
+    return result
+
+
+def _keep(
+    values: dict[str, dict[str, Any]], old: dict[str, dict[str, Any]], key: str, name: str
+) -> dict[str, dict[str, Any]]:
+    group = {k: v for k, v in values.get(key, {}).items() if k != name}
+    if name in old.get(key, {}):
+        group[name] = old[key][name]
+    return {**values, key: group}
+
+
+def _keep_parameter(result: Config, started: Config, key: str, name: str) -> Config:
+    nodes = []
+    for node in result.nodes:
+        before = started.node(node.name)
+        parameters = _keep(node.parameters, before.parameters if before else {}, key, name)
+        nodes.append(msgspec.structs.replace(node, parameters=parameters))
+    parameters = _keep(result.parameters, started.parameters, key, name)
+    return msgspec.structs.replace(result, parameters=parameters, nodes=tuple(nodes))
+
+
+def parameter_value(config: Config, node_name: str, service: str, name: str) -> Any:
+    """The value of a service parameter as a node sees it, the declared default included."""
+    from engine.contract.services import parameter
+
+    value = value_at(config, f'parameters.{service}.{name}', node_name)
+    return parameter(service, name).default if value is None else value

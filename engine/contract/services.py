@@ -1,0 +1,291 @@
+"""The named services of the Control Center: class, dependencies, parameters.
+
+Only services that do their work are listed; those of later areas join when their work lands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from engine.contract.params import Param
+
+
+class State(StrEnum):
+    """Service states shown in the Control Center (spec 01, 19.2)."""
+
+    NOT_ACTIVATED = 'Not Activated'
+    STOPPED = 'Stopped'
+    STARTING = 'Starting'
+    RUNNING = 'Running'
+    STOPPING = 'Stopping'
+    FAILED = 'Failed'
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service. ``key`` is its stable name in data, ``name`` the product's name, ``group`` its heading."""
+
+    key: str
+    name: str
+    kind: Literal['network', 'feature']
+    group: str
+    depends: tuple[str, ...] = ()
+    params: tuple[Param, ...] = ()
+    publisher_only: bool = False
+    default_active: bool = True
+    """Whether a newly added node starts with this feature service activated (spec 01: basic IM works after install)."""
+
+
+CONFIG_AGENT = 'config_agent'
+DATA_MONITOR = 'data_monitor'
+XCP_ROUTER = 'xcp_router'
+SYNC_AGENT = 'sync_agent'
+CLIENT_PROFILE_AGENT = 'client_profile_agent'
+PRESENCE_ENGINE = 'presence_engine'
+CONNECTION_MANAGER = 'xcp_connection_manager'
+AUTHENTICATION = 'xcp_authentication'
+BULK_PROVISIONING = 'bulk_provisioning'
+
+IM_SERVICES = 'IM and Presence Services'
+DB_SERVICES = 'Database and Admin Services'
+
+ROUTER_PARAMS = (
+    Param(
+        'max_sessions_per_user',
+        10,
+        'Maximum number of logon sessions per user',
+        'How many clients one user can have signed in at the same time. A further sign-in is refused.',
+        low=1,
+        high=100,
+        restart=(XCP_ROUTER,),
+    ),
+    Param(
+        'max_offline_messages',
+        100,
+        'Maximum number of offline messages per user',
+        'Instant messages kept for a user who is not signed in. At the limit the sender gets an error.',
+        low=1,
+        high=100000,
+    ),
+    Param(
+        'reply_lock_timeout_s',
+        1800,
+        'Reply lock time-out',
+        'After this time without traffic, messages go to all clients of the user again.',
+        low=10,
+        high=86400,
+        unit='seconds',
+    ),
+)
+CONNECTION_MANAGER_PARAMS = (
+    Param(
+        'client_port',
+        5222,
+        'XMPP client access port',
+        'Clients connect here and secure the connection with STARTTLS.',
+        low=1,
+        high=65535,
+        scope='node',
+        restart=(CONNECTION_MANAGER,),
+        section='Listeners',
+    ),
+    Param(
+        'direct_tls_port',
+        5223,
+        'XMPP direct TLS port',
+        'Clients connect here with TLS from the first byte.',
+        low=1,
+        high=65535,
+        scope='node',
+        restart=(CONNECTION_MANAGER,),
+        section='Listeners',
+    ),
+    Param(
+        'bind_address',
+        '127.0.0.1',
+        'Listen address',
+        'IP address the client ports listen on. 0.0.0.0 means every IPv4 address of the node, :: every address.',
+        scope='node',
+        restart=(CONNECTION_MANAGER,),
+        section='Listeners',
+        pattern=r'[0-9A-Fa-f.:]{2,45}',
+    ),
+    Param(
+        'preauth_bytes',
+        8192,
+        'Maximum bytes before authentication',
+        'A client that sends more before it has signed in is disconnected.',
+        low=4096,
+        high=65536,
+        unit='bytes',
+        section='Limits',
+    ),
+    Param(
+        'preauth_elements',
+        32,
+        'Maximum elements before authentication',
+        'A client that sends more XML elements before it has signed in is disconnected.',
+        low=8,
+        high=1024,
+        section='Limits',
+    ),
+    Param(
+        'preauth_timeout_s',
+        30,
+        'Authentication time-out',
+        'A client that has not signed in after this time is disconnected.',
+        low=1,
+        high=600,
+        unit='seconds',
+        section='Limits',
+    ),
+    Param(
+        'connections_per_ip',
+        1000,
+        'Maximum connections per IP address',
+        'Further connections from the same address are closed at once.',
+        low=1,
+        high=1000000,
+        section='Limits',
+    ),
+    Param(
+        'max_stanza_bytes',
+        262144,
+        'Maximum stanza size',
+        'A client that sends a larger stanza is disconnected with a policy violation.',
+        low=10000,
+        high=16777216,
+        unit='bytes',
+        section='Limits',
+    ),
+)
+AUTHENTICATION_PARAMS = (
+    Param(
+        'failed_logins',
+        5,
+        'Failed sign-ins before delay',
+        'After this many wrong passwords in a row for one user from one address, further attempts are refused for a while.',
+        low=1,
+        high=1000,
+    ),
+    Param(
+        'failed_login_delay_s',
+        60,
+        'Delay after failed sign-ins',
+        'How long further attempts are refused.',
+        low=1,
+        high=86400,
+        unit='seconds',
+    ),
+    Param(
+        'allow_plain',
+        True,
+        'Allow SASL PLAIN under TLS',
+        'Clients that support SCRAM never send the password itself. PLAIN is never offered without TLS.',
+    ),
+)
+BULK_PROVISIONING_PARAMS = (
+    Param(
+        'contact_list_import_rate',
+        0,
+        'Contact List Import Rate (contacts per second)',
+        '0 imports as fast as the nodes stay healthy. A higher rate costs CPU and memory.',
+        low=0,
+        high=500,
+        unit='contacts per second',
+    ),
+)
+SYNC_AGENT_PARAMS = (
+    Param(
+        'domain_audit_hour',
+        1,
+        'Hour of the nightly domain audit',
+        'Hour of the day, local time, at which the list of IM address domains is rebuilt from the users.',
+        low=0,
+        high=23,
+    ),
+)
+DATA_MONITOR_PARAMS = (
+    Param(
+        'release_timeout_s',
+        1200,
+        'Service start time-out',
+        'How long the publisher holds its services back while the database is not ready.',
+        low=10,
+        high=86400,
+        unit='seconds',
+    ),
+)
+
+SERVICES: tuple[Service, ...] = (
+    Service(CONFIG_AGENT, 'Cisco Config Agent', 'network', DB_SERVICES),
+    Service(DATA_MONITOR, 'Cisco IM and Presence Data Monitor', 'network', DB_SERVICES, params=DATA_MONITOR_PARAMS),
+    Service(XCP_ROUTER, 'Cisco XCP Router', 'network', IM_SERVICES, params=ROUTER_PARAMS),
+    Service(SYNC_AGENT, 'Cisco Sync Agent', 'network', DB_SERVICES, params=SYNC_AGENT_PARAMS, publisher_only=True),
+    Service(CLIENT_PROFILE_AGENT, 'Cisco Client Profile Agent', 'network', IM_SERVICES),
+    Service(PRESENCE_ENGINE, 'Cisco Presence Engine', 'feature', IM_SERVICES, depends=(XCP_ROUTER,)),
+    Service(
+        AUTHENTICATION,
+        'Cisco XCP Authentication Service',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=AUTHENTICATION_PARAMS,
+    ),
+    Service(
+        CONNECTION_MANAGER,
+        'Cisco XCP Connection Manager',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=CONNECTION_MANAGER_PARAMS,
+    ),
+    Service(
+        BULK_PROVISIONING,
+        'Cisco Bulk Provisioning Service',
+        'feature',
+        DB_SERVICES,
+        params=BULK_PROVISIONING_PARAMS,
+        publisher_only=True,
+    ),
+)
+BY_KEY: dict[str, Service] = {service.key: service for service in SERVICES}
+
+ENTERPRISE_PARAMS: tuple[Param, ...] = (
+    Param(
+        'cluster_id',
+        'StandAloneCluster',
+        'Cluster ID',
+        'Name of this cluster, shown at the foot of every page.',
+        pattern=r'[A-Za-z0-9.-]{1,50}',
+        section='Enterprise Parameters Configuration',
+    ),
+    Param(
+        'user_assignment_mode',
+        'balanced',
+        'User Assignment Mode for Presence Server',
+        'How the Sync Agent spreads users over the nodes. Users already assigned do not move.',
+        choices=(('balanced', 'Balanced'), ('active_standby', 'Active-Standby'), ('none', 'None')),
+        section='User Management Parameters',
+    ),
+)
+
+
+def dependents(key: str) -> tuple[str, ...]:
+    """Keys of the services that stop when ``key`` stops, in start order (direct and indirect)."""
+    found = {key}
+    for service in SERVICES:
+        if found.intersection(service.depends):
+            found.add(service.key)
+    found.discard(key)
+    return tuple(service.key for service in SERVICES if service.key in found)
+
+
+def parameter(service: str, name: str) -> Param:
+    """The declaration of one service parameter. KeyError when there is none."""
+    for param in BY_KEY[service].params:
+        if param.name == name:
+            return param
+    raise KeyError(f'{service}.{name}')

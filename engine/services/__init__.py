@@ -1,0 +1,1 @@
+"""The named services of the Control Center, one module or package each."""

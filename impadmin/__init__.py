@@ -1,0 +1,5 @@
+"""The console."""
+
+from impadmin.celery import app as celery_app
+
+__all__ = ['celery_app']

@@ -1,0 +1,32 @@
+"""Files of Bulk Administration."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+TARGETS = [('contact_lists', _('Contact Lists'))]
+TRANSACTIONS = [
+    ('import_contacts', _("Import Users' Contacts - Custom File")),
+    ('export_contacts', _('Export Contact List')),
+]
+
+
+class BulkFile(models.Model):
+    """An uploaded or exported file; its bytes are under var/files/bulk/, named by id."""
+
+    name = models.CharField(_('File Name'), max_length=200, unique=True)
+    target = models.CharField(_('Select the Target'), max_length=40, choices=TARGETS)
+    transaction = models.CharField(_('Select Transaction Type'), max_length=40, choices=TRANSACTIONS)
+    size = models.BigIntegerField(_('Size'), editable=False, default=0)
+    sha256 = models.CharField(_('SHA-256'), max_length=64, editable=False, blank=True)
+    owner = models.CharField(_('User'), max_length=150, editable=False)
+    uploaded_at = models.DateTimeField(_('Uploaded'), auto_now_add=True)
+
+    class Meta:
+        db_table = 'bulk_file'
+        verbose_name = _('File')
+        verbose_name_plural = _('Files')
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,204 @@
+"""Tables of the console machine: administrators, tokens, audit, preferences, jobs, configuration generations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    """What an administrator may do; the rights of each role are data in ``access.py``."""
+
+    ADMINISTRATOR = 'administrator', _('Administrator')
+    OPERATOR = 'operator', _('Operator')
+    BULK_OPERATOR = 'bulk_operator', _('Bulk operator')
+    READ_ONLY = 'read_only', _('Read-only')
+
+
+class AdministratorManager(BaseUserManager['Administrator']):
+    """Looks administrators up by user name."""
+
+
+class Administrator(AbstractBaseUser):
+    """A person or program that signs in to the console (the product's Application User)."""
+
+    username = models.CharField(
+        _('User ID'),
+        max_length=50,
+        unique=True,
+        validators=[RegexValidator(r'^[A-Za-z0-9._@-]+$', _('Use letters, digits and . _ @ - only.'))],
+        help_text=_('1 to 50 characters: letters, digits and . _ @ -'),
+    )
+    role = models.CharField(
+        _('Role'), max_length=20, choices=Role.choices, default=Role.READ_ONLY,
+        help_text=_('Decides which pages this user sees and which he may change.'),
+    )  # fmt: skip
+    is_active = models.BooleanField(_('Active'), default=True, help_text=_('A user who is not active cannot sign in.'))
+    language = models.CharField(_('Language'), max_length=10, blank=True)
+    theme = models.CharField(_('Theme'), max_length=10, blank=True)
+    created_at = models.DateTimeField(_('Created'), auto_now_add=True)
+
+    objects = AdministratorManager()
+    USERNAME_FIELD = 'username'
+
+    class Meta:
+        db_table = 'administrator'
+        verbose_name = _('Application User')
+        verbose_name_plural = _('Application Users')
+
+    def __str__(self) -> str:
+        return self.username
+
+
+class ApiToken(models.Model):
+    """A REST token. Only its SHA-256 is stored; the token itself is shown once."""
+
+    name = models.CharField(_('Name'), max_length=100, help_text=_('Where the token is used, for your own records.'))
+    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='tokens', verbose_name=_('User ID'))
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    role = models.CharField(
+        _('Role'), max_length=20, choices=Role.choices, default=Role.READ_ONLY,
+        help_text=_('The token never has more rights than its user.'),
+    )  # fmt: skip
+    created_at = models.DateTimeField(_('Created'), auto_now_add=True)
+    expires_at = models.DateTimeField(
+        _('Expires'), null=True, blank=True, help_text=_('Empty: the token does not expire.')
+    )
+    last_used_at = models.DateTimeField(_('Last used'), null=True, blank=True, editable=False)
+
+    class Meta:
+        db_table = 'api_token'
+        verbose_name = _('API Token')
+        verbose_name_plural = _('API Tokens')
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LoginFailure(models.Model):
+    """Failed sign-ins per user name and address, for throttling that holds on every console process."""
+
+    username = models.CharField(max_length=150)
+    address = models.CharField(max_length=64)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = 'login_failure'
+        indexes = [models.Index(fields=['username', 'address', 'at']), models.Index(fields=['at'])]
+
+
+class AuditEntry(models.Model):
+    """One change: who, when, from where, what, before and after."""
+
+    at = models.DateTimeField(_('Time'), auto_now_add=True, db_index=True)
+    actor = models.CharField(_('User'), max_length=150)
+    source = models.CharField(
+        _('From'), max_length=64, blank=True, help_text=_('IP address, or the job or task that acted.')
+    )
+    channel = models.CharField(_('Through'), max_length=20, help_text=_('browser, rest, job, cli or system'))
+    action = models.CharField(_('Action'), max_length=60)
+    page = models.CharField(_('Page'), max_length=200, blank=True)
+    object_type = models.CharField(_('Type'), max_length=100, db_index=True)
+    object_id = models.CharField(_('Object ID'), max_length=100, blank=True)
+    object_label = models.CharField(_('Object'), max_length=400, blank=True)
+    before: models.JSONField[Any] = models.JSONField(_('Before'), null=True)
+    after: models.JSONField[Any] = models.JSONField(_('After'), null=True)
+
+    class Meta:
+        db_table = 'audit_entry'
+        indexes = [models.Index(fields=['object_type', 'object_id', '-at'])]
+        verbose_name = _('History')
+        verbose_name_plural = _('History')
+
+    def __str__(self) -> str:
+        return f'{self.action} {self.object_label}'
+
+
+class Preference(models.Model):
+    """What one administrator chose for one list: columns, sort, page size, row height, last search."""
+
+    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='preferences')
+    key = models.CharField(max_length=200)
+    value: models.JSONField[Any] = models.JSONField()
+
+    class Meta:
+        db_table = 'preference'
+        constraints = [models.UniqueConstraint(fields=['administrator', 'key'], name='one_preference_per_key')]
+
+
+class ConfigGeneration(models.Model):
+    """One compiled configuration (JSON of engine.contract.config.Config)."""
+
+    number = models.BigAutoField(primary_key=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    document = models.TextField()
+
+    class Meta:
+        db_table = 'config_generation'
+
+
+class JobState(models.TextChoices):
+    """States of a job as Job Scheduler shows them (spec 14, Jobs and Job Scheduler)."""
+
+    HOLD = 'hold', _('Hold')
+    PENDING = 'pending', _('Pending')
+    PROCESSING = 'processing', _('Processing')
+    COMPLETED = 'completed', _('Completed')
+    INCOMPLETE = 'incomplete', _('Incomplete')
+    FAILED = 'failed', _('Failed')
+    CANCELLED = 'cancelled', _('Cancelled')
+
+
+class Job(models.Model):
+    """A background job with its progress journal. ``kind`` names a runner registered with ``jobs.runner``."""
+
+    kind = models.CharField(_('Transaction'), max_length=60, db_index=True)
+    description = models.CharField(_('Description'), max_length=256, blank=True)
+    state = models.CharField(
+        _('Status'), max_length=20, choices=JobState.choices, default=JobState.PENDING, db_index=True
+    )
+    parameters: models.JSONField[Any] = models.JSONField(_('Parameters'), default=dict)
+    submitted_by = models.CharField(_('User'), max_length=150)
+    submitted_at = models.DateTimeField(_('Submit Time'), auto_now_add=True)
+    scheduled_at = models.DateTimeField(_('Scheduled Time'), null=True, blank=True)
+    started_at = models.DateTimeField(_('Start'), null=True, blank=True)
+    ended_at = models.DateTimeField(_('End'), null=True, blank=True)
+    total = models.BigIntegerField(_('Records'), default=0)
+    done = models.BigIntegerField(_('Records processed'), default=0)
+    failed = models.BigIntegerField(_('Records failed'), default=0)
+    position = models.BigIntegerField(default=0, editable=False)
+    """Where to go on after a crash (bytes, rows or steps: the runner's own unit); committed with the work."""
+    counts: models.JSONField[Any] = models.JSONField(_('Results'), default=dict)
+    """Named counts, e.g. imported, errors, ignored, not_processed, and counts by reason."""
+    message = models.TextField(_('Message'), blank=True)
+    log_file = models.CharField(_('Log File Name'), max_length=255, blank=True)
+    output_file = models.CharField(_('Output File Name'), max_length=255, blank=True)
+    stop_requested = models.BooleanField(default=False, editable=False)
+    worker = models.CharField(max_length=100, blank=True, editable=False)
+    heartbeat_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = 'job'
+        verbose_name = _('Job')
+        verbose_name_plural = _('Jobs')
+
+    def __str__(self) -> str:
+        return f'{self.pk}'
+
+
+class JobRow(models.Model):
+    """The verdict on one input row that did not simply succeed."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name='rows')
+    line = models.BigIntegerField(_('Line'))
+    subject = models.CharField(_('Record'), max_length=600)
+    verdict = models.CharField(_('Result'), max_length=20)
+    reason = models.CharField(_('Reason'), max_length=400)
+
+    class Meta:
+        db_table = 'job_row'
+        indexes = [models.Index(fields=['job', 'line'])]

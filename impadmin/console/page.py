@@ -1,0 +1,181 @@
+"""Page declarations. One declaration gives list, form, REST, permissions, audit, restart notice and their tests.
+
+The field list is written once, on the model (label, help, limits, choices); a declaration only names fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django import forms
+from django.db import models
+from django.utils.functional import Promise
+
+from impadmin.console.access import Right
+from impadmin.console.actions import Actor
+
+Text = str | Promise
+Verb = Literal['add', 'edit', 'copy', 'delete']
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A list column that is more than a plain model field.
+
+    name      key of the column; ``value`` gives the cell for one object (default: the attribute of that name)
+    order_by  model expression to sort by; '' means the column cannot be sorted
+    kind      how the cell is shown: text, number, time, bool, state (value is a (mark, word) pair with mark
+              ok/warn/bad/busy/off), link (value is a (url, text) pair)
+    """
+
+    name: str
+    label: Text
+    value: Callable[[Any], Any] | None = None
+    order_by: str = ''
+    kind: Literal['text', 'number', 'time', 'bool', 'state', 'link'] = 'text'
+    default: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fieldset:
+    """A titled group of fields on a form."""
+
+    title: Text
+    fields: tuple[str, ...]
+    help: Text = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command did: message for the user, and the URL to go to ('' stays)."""
+
+    message: Text = ''
+    url: str = ''
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A button beyond save and delete; also ``POST /api/v1/PAGE[/PK]/NAME/``.
+
+    run      ``run(actor, objects, data)``; objects is [] for scope 'page', one object for 'object', several for
+             'selection' (REST: ids in the body). Raises ValidationError (by field) or Refused.
+    form     fields asked before running (REST: request body), or None
+    confirm  ``confirm(objects) -> text`` naming the consequence; None runs at once
+    when     ``when(object) -> reason it cannot be used now, or ''``; the button stays and says why
+    """
+
+    name: str
+    label: Text
+    run: Callable[[Actor, Sequence[Any], Mapping[str, Any]], Result]
+    scope: Literal['page', 'object', 'selection'] = 'object'
+    form: type[forms.Form] | None = None
+    confirm: Callable[[Sequence[Any]], Text] | None = None
+    when: Callable[[Any], Text] | None = None
+    danger: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasePage:
+    """What every page has.
+
+    name     unique slug: REST resource ``/api/v1/NAME/`` and last part of the URL
+    console  key in ``navigation.CONSOLES`` (admin, ucm, serviceability); area: URL part and folder (presence, ...)
+    menu     the product's menu path in English, parts separated by `` > ``, each part translated by itself
+    right    whose rights decide (see access.py)
+    related  names of related pages, at most three
+    order    place in its menu (menus keep the order of first appearance otherwise)
+    """
+
+    name: str
+    console: str
+    area: str
+    menu: str
+    title: Text
+    right: Right
+    intro: Text = ''
+    related: tuple[str, ...] = ()
+    order: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(BasePage):
+    """Find and List, Add, Edit, Copy, Delete of one model.
+
+    columns    model field names or Column objects; the first links to the object
+    find       model fields offered in the search sentence
+    queryset   base queryset (annotations, select_related); default ``model.objects.all()``
+    create/update/delete  the page's own ``do_*`` writers where the generic ones do not suffice; same signatures:
+               ``create(actor, values) -> object``, ``update(actor, object, values)``, ``delete(actor, object)``
+    rules      ``rule(object, before) -> None`` raising ValidationError by field; ``before`` is None on add
+    extra      form fields that are no model fields (e.g. password): name -> factory(bound object or None) -> Field;
+               their values reach create/update in ``values``; never shown in REST output
+    locked     ``locked(object) -> reason the object is read-only, or ''``; undeletable likewise
+    copy_clear fields emptied when copying
+    sample     ``sample(n) -> dict`` of valid values for the generated tests; ``bad``: field -> values to refuse
+    tabs       saved searches: (slug, label, queryset filter)
+    """
+
+    model: type[models.Model]
+    columns: tuple[str | Column, ...]
+    find: tuple[str, ...]
+    fieldsets: tuple[Fieldset, ...] = ()
+    verbs: tuple[Verb, ...] = ('add', 'edit', 'copy', 'delete')
+    queryset: Callable[[], models.QuerySet[Any]] | None = None
+    create: Callable[..., Any] | None = None
+    update: Callable[..., Any] | None = None
+    delete: Callable[..., Any] | None = None
+    rules: tuple[Callable[[Any, Any], None], ...] = ()
+    extra: Mapping[str, Callable[[Any], forms.Field]] = field(default_factory=dict)
+    read_only: tuple[str, ...] = ()
+    """Model fields shown on the form and in REST but never written."""
+    locked: Callable[[Any], Text] | None = None
+    undeletable: Callable[[Any], Text] | None = None
+    copy_clear: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
+    sample: Callable[[int], dict[str, Any]] | None = None
+    bad: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    tabs: tuple[tuple[str, Text, models.Q], ...] = ()
+    ordering: tuple[str, ...] = ()
+    configures: bool = False
+    """True when saving changes the engine's configuration (a new generation is compiled in the same transaction)."""
+    panel: str = ''
+    """Template shown under the form of one object (facts, members), given ``object``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsPage(BasePage):
+    """A form on a one-row model (id 1). Nullable integer fields are shown with a *No Limit* box."""
+
+    model: type[models.Model]
+    fieldsets: tuple[Fieldset, ...]
+    rules: tuple[Callable[[Any, Any], None], ...] = ()
+    update: Callable[..., Any] | None = None
+    commands: tuple[Command, ...] = ()
+    bad: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    configures: bool = True
+    impact: Callable[[Any, Any], list[tuple[Text, int]]] | None = None
+    """``impact(before, after) -> [(text, number of users touched)]`` for the impact preview."""
+    panel: str = ''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterPage(BasePage):
+    """Generated from Param tuples: choose server and service, then edit. ``services`` False: enterprise parameters."""
+
+    services: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewPage(BasePage):
+    """A page with its own view (dashboard, control center, topology, notifications, reports).
+
+    view    Django view ``view(request, page)``; may handle POST through commands
+    api     ``api(request) -> JSON data`` for ``GET /api/v1/NAME/``; None: no REST resource
+    """
+
+    view: Callable[..., Any]
+    api: Callable[..., Any] | None = None
+    commands: tuple[Command, ...] = ()

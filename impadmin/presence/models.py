@@ -1,0 +1,113 @@
+"""IM address domains, presence settings, and the stored presence data of users."""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Domain(models.Model):
+    """An IM address domain (guide 1135-1146). Its type follows from its use and is computed, not stored."""
+
+    name = models.CharField(
+        _('Domain Name'), max_length=255,
+        help_text=_('1 to 255 characters: letters, digits, hyphens and dots. No part begins or ends with a hyphen; '
+                    'the last part does not begin with a digit.'),
+    )  # fmt: skip
+    key = models.CharField(max_length=255, unique=True, editable=False)
+    """Lower-case name: what is compared and hosted."""
+    configured = models.BooleanField(_('Configured on local cluster'), default=True, editable=False)
+    """True when an administrator added it, False when the audit found it in use."""
+    user_count = models.IntegerField(_('Users'), default=0, editable=False)
+    """Users whose IM address or Directory URI is in the domain, as of the last audit or change."""
+    created_at = models.DateTimeField(_('Created'), auto_now_add=True)
+
+    class Meta:
+        db_table = 'im_domain'
+        verbose_name = _('Domain')
+        verbose_name_plural = _('Domains')
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _limit() -> list[MinValueValidator | MaxValueValidator]:
+    return [MinValueValidator(1), MaxValueValidator(10000)]
+
+
+class PresenceSettings(models.Model):
+    """Presence > Settings > Standard Configuration: one row, id 1."""
+
+    availability_sharing = models.BooleanField(
+        _('Enable availability sharing'), default=True,
+        help_text=_('When this is off, users see only their own availability and everyone else is grey. '
+                    'Instant messages still work.'),
+    )  # fmt: skip
+    auto_approve = models.BooleanField(
+        _('Allow users to view the availability of other users without being prompted for approval'), default=True,
+        help_text=_('When this is off, each request must be approved by the person it is about.'),
+    )  # fmt: skip
+    max_contacts = models.IntegerField(
+        _('Maximum Contact List Size (per user)'), default=200, null=True, blank=True, validators=_limit(),
+        help_text=_('1 to 10,000, or No Limit. Lowering the limit never deletes contacts.'),
+    )  # fmt: skip
+    max_watchers = models.IntegerField(
+        _('Maximum Watchers (per user)'), default=200, null=True, blank=True, validators=_limit(),
+        help_text=_('1 to 10,000, or No Limit. Temporary subscriptions do not count.'),
+    )  # fmt: skip
+    adhoc_subscriptions = models.BooleanField(
+        _('Enable ad hoc presence subscriptions'), default=True,
+        help_text=_('Lets a user see, for a short time, someone who is not in the contact list.'),
+    )  # fmt: skip
+    adhoc_max = models.IntegerField(
+        _('Maximum number of active ad hoc subscriptions'), default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(1_000_000)], help_text=_('0 means no limit.'),
+    )  # fmt: skip
+    adhoc_ttl_s = models.IntegerField(
+        _('Ad hoc subscription time-to-live'), default=300,
+        validators=[MinValueValidator(30), MaxValueValidator(3600)], help_text=_('30 to 3,600 seconds.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'presence_settings'
+        verbose_name = _('Standard Configuration')
+
+
+class AdvancedSettings(models.Model):
+    """Presence > Settings > Advanced Configuration: one row, id 1. Changed only by its job."""
+
+    default_domain = models.CharField(
+        _('Default Domain'), max_length=255, default='DOMAIN.NOT.SET',
+        help_text=_('Part of every IM address in the UserID@[Default_Domain] scheme.'),
+    )  # fmt: skip
+    address_scheme = models.CharField(
+        _('IM Address Scheme'), max_length=20, default='userid',
+        choices=[('userid', 'UserID@[Default_Domain]'), ('directory_uri', _('Directory URI'))],
+        help_text=_('How the IM address of every user is formed.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'presence_advanced_settings'
+        verbose_name = _('Advanced Configuration')
+
+
+class VCard(models.Model):
+    """A user's vcard-temp (XEP-0054), as the client sent it."""
+
+    user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='vcard')
+    xml = models.TextField()
+
+    class Meta:
+        db_table = 'vcard'
+
+
+class LastActivity(models.Model):
+    """When a user's last client signed out and its last status text (XEP-0012)."""
+
+    user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='last_activity')
+    at = models.DateTimeField()
+    status = models.TextField(blank=True)
+
+    class Meta:
+        db_table = 'last_activity'

@@ -1,0 +1,95 @@
+"""The Unified CM side: end users and their contact lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class EndUser(models.Model):
+    """An end user. ``im_address`` is derived (scheme, default domain) by the actions, never typed."""
+
+    user_id = models.CharField(
+        _('User ID'), max_length=132, unique=True,
+        validators=[RegexValidator(r'^[^\s"&\'/:<>][^"&\'/:<>]*$', _('Do not use " & \' / : < > in a user ID.'))],
+        help_text=_('1 to 132 characters. Forms the IM address in the UserID@[Default_Domain] scheme.'),
+    )  # fmt: skip
+    first_name = models.CharField(_('First Name'), max_length=64, blank=True, help_text=_('At most 64 characters.'))
+    last_name = models.CharField(_('Last Name'), max_length=64, help_text=_('1 to 64 characters.'))
+    display_name = models.CharField(
+        _('Display Name'), max_length=128, blank=True, help_text=_('At most 128 characters.')
+    )
+    mail = models.CharField(_('Mail ID'), max_length=255, blank=True, help_text=_('E-mail address of the user.'))
+    directory_uri = models.CharField(
+        _('Directory URI'), max_length=255, blank=True,
+        help_text=_('user@domain. It is the IM address in the Directory URI scheme.'),
+    )  # fmt: skip
+    department = models.CharField(_('Department'), max_length=64, blank=True, help_text=_('At most 64 characters.'))
+    home_cluster = models.BooleanField(
+        _('Home Cluster'), default=True, help_text=_('This cluster is the home cluster of the user.')
+    )
+    im_enabled = models.BooleanField(
+        _('Enable User for Unified CM IM and Presence'), default=True,
+        help_text=_('Only enabled users can sign in and exchange instant messages and availability.'),
+    )  # fmt: skip
+    active = models.BooleanField(_('Active'), default=True, help_text=_('Users who are not active cannot sign in.'))
+    home_node = models.ForeignKey(
+        'system.Node', models.SET_NULL, null=True, blank=True, related_name='users', verbose_name=_('Home Node'),
+        help_text=_('The node that serves the user. Empty: not assigned, cannot sign in.'),
+    )  # fmt: skip
+    im_address = models.CharField(_('IM Address'), max_length=400, null=True, unique=True, editable=False)
+    credentials: models.JSONField[Any] = models.JSONField(default=dict, editable=False)
+    """SCRAM verifiers, see engine.contract.credentials."""
+    contact_count = models.IntegerField(_('Contacts'), default=0, editable=False)
+    """Distinct contacts the user added; kept exact by every writer of roster_item in the same transaction."""
+    watcher_count = models.IntegerField(_('Watchers'), default=0, editable=False)
+    """Distinct addresses with a subscription to the user (from or both)."""
+    roster_version = models.BigIntegerField(default=0, editable=False)
+    """Raised by every write to the contact list. Its row lock serialises writers of one list."""
+    last_login_at = models.DateTimeField(_('Last sign-in'), null=True, editable=False)
+    created_at = models.DateTimeField(_('Created'), auto_now_add=True)
+    updated_at = models.DateTimeField(_('Changed'), auto_now=True, db_index=True)
+
+    class Meta:
+        db_table = 'end_user'
+        verbose_name = _('End User')
+        verbose_name_plural = _('End Users')
+        indexes = [
+            models.Index(fields=['home_node', 'im_enabled']),
+            models.Index(fields=['last_name', 'first_name']),
+        ]
+
+    def __str__(self) -> str:
+        return self.user_id
+
+
+class RosterItem(models.Model):
+    """One entry of a user's roster (RFC 6121 2.1)."""
+
+    pk = models.CompositePrimaryKey('user', 'jid')
+    user = models.ForeignKey(EndUser, models.CASCADE, related_name='roster', db_index=False)
+    jid = models.CharField(_('Contact'), max_length=3071, db_index=True)
+    """Prepared bare JID of the contact."""
+    name = models.CharField(_('Nickname'), max_length=1023, blank=True)
+    groups = ArrayField(models.CharField(max_length=1023), verbose_name=_('Groups'), default=list)
+    subscription = models.SmallIntegerField(default=0)
+    """0 none, 1 to, 2 from, 3 both."""
+    ask = models.BooleanField(default=False)
+    """Our subscription request waits for the contact's answer."""
+    pending_in = models.BooleanField(default=False)
+    """The contact's subscription request waits for our answer."""
+    approved = models.BooleanField(default=False)
+    """Pre-approved (RFC 6121 3.4)."""
+    is_contact = models.BooleanField(default=True)
+    """False for an entry that exists only because the other side watches or asked: takes no place in the list."""
+    state = models.IntegerField(default=0)
+    """State column of the original's export, carried unchanged."""
+    request = models.BinaryField(null=True)
+    """The subscription request stanza while pending_in."""
+
+    class Meta:
+        db_table = 'roster_item'
