@@ -48,3 +48,7 @@ def may_read(role: str, right: Right) -> bool:
 def may_write(role: str, right: Right) -> bool:
     """Whether ``role`` changes what pages of ``right`` show."""
     return level(role, right) is Level.WRITE
+
+
+class ApiPermission:
+    """REST permission by page and role."""
