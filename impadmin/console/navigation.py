@@ -1,0 +1,130 @@
+"""Consoles and menus, built from the page declarations and filtered by role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from django.utils.translation import gettext, gettext_lazy
+
+from impadmin.console import registry
+from impadmin.console.access import may_read
+from impadmin.console.page import BasePage, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """One of the sibling consoles of the product: key (first part of its URLs), title, icon, one line about it."""
+
+    key: str
+    title: Text
+    icon: str
+    about: Text
+
+
+CONSOLES: dict[str, Console] = {
+    console.key: console
+    for console in (
+        Console(
+            'admin',
+            gettext_lazy('IM and Presence Administration'),
+            'presence',
+            gettext_lazy('System, Presence, Messaging, Bulk Administration'),
+        ),
+        Console('ucm', gettext_lazy('Unified CM Administration'), 'users', gettext_lazy('Users and servers')),
+        Console(
+            'serviceability',
+            gettext_lazy('IM and Presence Serviceability'),
+            'tools',
+            gettext_lazy('Control Center, Service Activation'),
+        ),
+    )
+}
+
+ICONS = {
+    'System': 'system',
+    'Presence': 'presence',
+    'Messaging': 'messaging',
+    'Application': 'application',
+    'Bulk Administration': 'bulk',
+    'Diagnostics': 'diag',
+    'User Management': 'users',
+    'Tools': 'tools',
+    'Device': 'device',
+}
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One entry of a menu that opens a page."""
+
+    page: BasePage
+    label: str
+    url: str
+    current: bool = False
+
+
+@dataclass(slots=True)
+class Section:
+    """A small caption in a menu with its leaves; caption '' for leaves that stand directly in the menu."""
+
+    caption: str
+    leaves: list[Leaf] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Menu:
+    """One menu of the console."""
+
+    label: str
+    icon: str
+    sections: list[Section] = field(default_factory=list)
+    open: bool = False
+
+
+def menu_parts(page: BasePage) -> list[str]:
+    """The menu path of a page, English, outermost first."""
+    return [part.strip() for part in page.menu.split(' > ')]
+
+
+def menu_path(page: BasePage, separator: str = ' > ') -> str:
+    """The menu path of a page in the active language."""
+    return separator.join(gettext(part) for part in menu_parts(page))
+
+
+def visible(role: str, pages: Iterable[BasePage] | None = None) -> list[BasePage]:
+    """The pages that ``role`` may open."""
+    return [page for page in (registry.pages() if pages is None else pages) if may_read(role, page.right)]
+
+
+def consoles(role: str) -> list[tuple[Console, str]]:
+    """Consoles in which ``role`` may open at least one page, each with the URL of its start page."""
+    found = []
+    for console in CONSOLES.values():
+        if visible(role, registry.by_console(console.key)):
+            found.append((console, f'/{console.key}/'))
+    return found
+
+
+def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu]:
+    """The menus of one console for one role; the menu of ``current`` is open.
+
+    Menus, captions and leaves keep the order of first appearance, leaves of one caption are sorted by ``order``.
+    """
+    result: dict[str, Menu] = {}
+    sections: dict[tuple[str, str], Section] = {}
+    for page in sorted(visible(role, registry.by_console(console)), key=lambda page: page.order):
+        head, *middle, leaf = menu_parts(page) if ' > ' in page.menu else (page.menu, page.menu)
+        menu = result.get(head)
+        if menu is None:
+            menu = result[head] = Menu(gettext(head), ICONS.get(head, 'report'))
+        caption = ' > '.join(middle)
+        section = sections.get((head, caption))
+        if section is None:
+            section = sections[head, caption] = Section(' > '.join(gettext(part) for part in middle))
+            menu.sections.append(section)
+        is_current = current is not None and page.name == current.name
+        section.leaves.append(Leaf(page, gettext(leaf), registry.page_url(page), is_current))
+        menu.open = menu.open or is_current
+    order = {menu_parts(page)[0]: n for n, page in reversed(list(enumerate(registry.by_console(console))))}
+    return [result[head] for head in sorted(result, key=lambda head: order[head])]
