@@ -1,0 +1,1 @@
+"""Cisco XCP Connection Manager: client connections over STARTTLS and direct TLS."""
