@@ -1,0 +1,43 @@
+"""Where features declare themselves: the XEP table, IQ handlers, and what service discovery announces.
+
+A handler of an IQ is ``handler(session, stanza, router)``; it returns the whole reply as bytes, or a coroutine that
+does (run in the background, its failure is answered with internal-server-error), or None when it has replied itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.hooks import IqTable
+
+iq = IqTable()
+"""``@iq.on('get', NAMESPACE, 'query', 'host', 'self', 'bare')``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Xep:
+    """One implemented specification, with the features it adds to disco#info of the server and of an account."""
+
+    number: int
+    version: str
+    status: Literal['complete', 'partial']
+    server: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
+
+
+XEPS: dict[int, Xep] = {}
+
+
+def xep(
+    number: int,
+    version: str,
+    status: Literal['complete', 'partial'] = 'complete',
+    server: tuple[str, ...] = (),
+    account: tuple[str, ...] = (),
+) -> Xep:
+    """Declare an implemented XEP. Raises ValueError when it is declared twice."""
+    if number in XEPS:
+        raise ValueError(f'XEP-{number:04d} is declared twice')
+    XEPS[number] = Xep(number, version, status, server, account)
+    return XEPS[number]

@@ -1,0 +1,97 @@
+"""One bound XMPP session of one user, as router, presence engine and features see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from engine.store.users import User
+
+
+class Connection(Protocol):
+    """What a session needs of the socket below it (services/connection_manager/connection.py)."""
+
+    congested: bool
+    """The client reads slower than it is sent to."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; everything queued goes out once per turn of the event loop, in order."""
+
+    def close(self, condition: str | None = None, text: str = '') -> None:
+        """End the stream after what is queued; with ``condition`` as a stream error."""
+
+    def pause(self) -> None:
+        """Stop reading from the client. Counted: as many ``resume`` calls are needed."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def when_flushed(self, callback: Callable[[bool], None]) -> None:
+        """Call ``callback(True)`` once everything written before this call was taken by the operating system,
+        ``callback(False)`` when the connection ended before that. Exactly one call, never from inside this one."""
+
+
+class BindRefused(Exception):
+    """``XcpRouter.bind`` refuses. ``condition`` is a stanza error condition of RFC 6120 8.3.3, except
+    ``see-other-host``, which is a stream error (RFC 6120 4.9.3.19) whose content is ``text``: the right node's address."""
+
+    def __init__(self, condition: str, text: str = '') -> None:
+        super().__init__(condition, text)
+        self.condition = condition
+        self.text = text
+
+
+class Session:
+    """A bound resource. Created by ``XcpRouter.bind`` only.
+
+    ``available`` and ``priority`` follow the client's last presence without ``to``; ``priority`` is None while
+    unavailable. ``presence`` is that presence as (head, tail): head + to + tail is the stanza for one receiver.
+    ``interested`` means that the client asked for its roster (RFC 6121 2.2). ``directed`` holds the addresses that
+    directed presence made aware of this resource.
+    """
+
+    __slots__ = (
+        'available',
+        'bare',
+        'carbons',
+        'closed',
+        'connection',
+        'directed',
+        'interested',
+        'jid',
+        'last_active',
+        'presence',
+        'priority',
+        'resource',
+        'status',
+        'user',
+    )
+
+    def __init__(self, user: User, resource: str, connection: Connection) -> None:
+        self.user = user
+        self.bare = user.bare
+        self.resource = resource
+        self.jid = f'{user.bare}/{resource}'
+        self.connection = connection
+        self.available = False
+        self.priority: int | None = None
+        self.presence: tuple[bytes, bytes] | None = None
+        self.status = ''
+        self.interested = False
+        self.carbons = False
+        self.closed = False
+        self.directed: set[str] | None = None
+        self.last_active = 0.0
+
+    def send(self, data: bytes) -> None:
+        """Queue one or more complete stanzas for the client. No effect after the session has ended."""
+        if not self.closed:
+            self.connection.write(data)
+
+    def close(self, condition: str | None = None, text: str = '') -> None:
+        """End the session; with ``condition`` as a stream error of RFC 6120 4.9.3."""
+        self.connection.close(condition, text)
+
+    def __repr__(self) -> str:
+        return f'<Session {self.jid}>'
