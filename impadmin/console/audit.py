@@ -1,0 +1,155 @@
+"""Audit entries: who changed what, when, from where, with before and after. Secrets never reach it."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.utils.translation import gettext
+
+from impadmin.console.models import AuditEntry
+
+if TYPE_CHECKING:
+    from impadmin.console.actions import Actor
+    from impadmin.console.page import BasePage
+
+SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'token'})
+"""Field names whose value is never recorded."""
+HIDDEN = '********'
+"""What stands in an entry for a secret that was set."""
+
+Snapshot = dict[str, Any]
+
+
+def snapshot(obj: models.Model | None) -> Snapshot | None:
+    """Editable fields of ``obj`` as JSON values: a relation is ``{"pk": .., "label": ..}``, many are a list of them.
+
+    What programs keep for themselves (``editable=False``: counters, times, derived values) and secrets are left out.
+    """
+    if obj is None:
+        return None
+    taken: Snapshot = {}
+    for field in obj._meta.concrete_fields:
+        if field.editable and not field.primary_key and field.name not in SECRET:
+            if field.is_relation:
+                taken[field.name] = _related(getattr(obj, field.name))
+            else:
+                taken[field.name] = plain(getattr(obj, field.attname))
+    if obj.pk is not None:
+        for many in obj._meta.many_to_many:
+            if many.editable:
+                taken[many.name] = [_related(other) for other in getattr(obj, many.name).order_by('pk')]
+    return taken
+
+
+def digest(obj: models.Model) -> str:
+    """Fingerprint of the editable state of ``obj``: a form or an ETag carries it, so that a stale write is noticed."""
+    text = json.dumps([obj.pk, snapshot(obj)], sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def record(
+    actor: Actor,
+    action: str,
+    page: BasePage | None,
+    obj: models.Model | None,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    *,
+    object_type: str = '',
+    object_id: str = '',
+    label: str = '',
+) -> AuditEntry:
+    """Write one entry. ``action``: create, update, delete, or the name of a command. Give the three texts when there
+    is no object (parameters) or it has no key any more."""
+    return AuditEntry.objects.create(
+        actor=actor.name[:150],
+        source=actor.source[:64],
+        channel=actor.channel[:20],
+        action=action[:60],
+        page=(page.menu if page else '')[:200],
+        object_type=(object_type or (obj._meta.label if obj is not None else page.name if page else ''))[:100],
+        object_id=(object_id or ('' if obj is None or obj.pk is None else str(obj.pk)))[:100],
+        object_label=(label or (str(obj) if obj is not None else str(page.title) if page else ''))[:400],
+        before=plain(before),
+        after=plain(after),
+    )
+
+
+def differences(
+    model: type[models.Model] | None, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[tuple[str, str, str]]:
+    """(field label, before, after) as people read them, of the fields that differ between two snapshots."""
+    old, new = before or {}, after or {}
+    names = list(new) + [name for name in old if name not in new]
+    return [
+        (label(model, name), display(old.get(name), model, name), display(new.get(name), model, name))
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def label(model: type[models.Model] | None, name: str) -> str:
+    """What people call the field ``name``."""
+    if model is not None:
+        try:
+            return str(getattr(model._meta.get_field(name), 'verbose_name', name))
+        except FieldDoesNotExist:
+            pass
+    return name
+
+
+def display(value: Any, model: type[models.Model] | None = None, name: str = '') -> str:
+    """A snapshot value as people read it."""
+    if model is not None and name:
+        try:
+            choices = dict(getattr(model._meta.get_field(name), 'flatchoices', None) or ())
+        except FieldDoesNotExist:
+            choices = {}
+        if isinstance(value, str | int) and value in choices:
+            return str(choices[value])
+    if value is True:
+        return gettext('On')
+    if value is False:
+        return gettext('Off')
+    if value is None:
+        return ''
+    if isinstance(value, Mapping):
+        if set(value) == {'pk', 'label'}:
+            return str(value['label'])
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ', '.join(display(item) for item in value)
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON types; model objects become ``{"pk": .., "label": ..}``, secrets are hidden."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): HIDDEN if key in SECRET and item else plain(item) for key, item in value.items()}
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes | memoryview):
+        return f'{len(value)} bytes'
+    if isinstance(value, models.Model):
+        return _related(value)
+    if isinstance(value, Sequence | set | frozenset | models.QuerySet):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _related(obj: models.Model | None) -> dict[str, Any] | None:
+    return None if obj is None else {'pk': plain(obj.pk), 'label': str(obj)}
