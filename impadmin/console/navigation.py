@@ -99,11 +99,11 @@ def visible(role: str, pages: Iterable[BasePage] | None = None) -> list[BasePage
 
 def consoles(role: str) -> list[tuple[Console, str]]:
     """Consoles in which ``role`` may open at least one page, each with the URL of its start page."""
-    found = []
-    for console in CONSOLES.values():
-        if visible(role, registry.by_console(console.key)):
-            found.append((console, f'/{console.key}/'))
-    return found
+    return [
+        (console, f'/{console.key}/')
+        for console in CONSOLES.values()
+        if visible(role, registry.by_console(console.key))
+    ]
 
 
 def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu]:

@@ -1,0 +1,424 @@
+"""Add, edit and settings forms from page declarations. Labels, help, limits and choices come from the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django import forms
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models
+from django.forms.models import fields_for_model
+from django.utils.formats import date_format, localize
+from django.utils.timezone import localtime
+from django.utils.translation import gettext, gettext_lazy
+
+from impadmin.console.page import BasePage, Fieldset, Page, SettingsPage, Text
+
+MANY = 100
+"""Above this number of choices a reference is typed with suggestions instead of chosen from a list."""
+
+UNITS: tuple[tuple[str, Text], ...] = (
+    ('_s', gettext_lazy('seconds')),
+    ('_ms', gettext_lazy('milliseconds')),
+    ('_bytes', gettext_lazy('bytes')),
+)
+
+
+class NoLimitWidget(forms.TextInput):
+    """A number with a *No Limit* box (``NAME-nolimit``) that wins over the number."""
+
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
+        """The typed text, or None when the box is ticked."""
+        return None if data.get(f'{name}-nolimit') else data.get(name, '')
+
+    def value_omitted_from_data(self, data: Mapping[str, Any], files: Any, name: str) -> bool:
+        """Whether neither the number nor the box was sent."""
+        return name not in data and f'{name}-nolimit' not in data
+
+
+class NoLimitField(forms.IntegerField):
+    """A whole number or, with the box ticked, None."""
+
+    widget = NoLimitWidget
+
+    def clean(self, value: Any) -> int | None:
+        """None for *No Limit*; an empty number without the box is an error."""
+        if value is None:
+            return None
+        if str(value).strip() == '':
+            raise ValidationError(gettext('Enter a number or tick No Limit.'), code='required')
+        number: int | None = super().clean(value)
+        return number
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as numbers; None is *No Limit*."""
+        if initial is None or data is None:
+            return initial is not data
+        return str(initial) != str(data).strip()
+
+
+class ReferenceField(forms.CharField):
+    """A reference to one of many objects, typed by its natural name, with suggestions from the list's lookup."""
+
+    def __init__(self, model_field: models.ForeignKey[Any, Any], **kwargs: Any) -> None:
+        self.related: type[models.Model] = model_field.remote_field.model
+        self.natural = natural_field(self.related)
+        super().__init__(**kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show the name of the object whose primary key is the initial value."""
+        if value in (None, '') or isinstance(value, str):
+            return value
+        found = self.related._default_manager.filter(pk=value).first()
+        return '' if found is None else getattr(found, self.natural)
+
+    def clean(self, value: Any) -> Any:
+        """The object of that name."""
+        text = super().clean(value)
+        if not text:
+            return None
+        found = self.related._default_manager.filter(**{self.natural: text}).first()
+        if found is None:
+            raise ValidationError(
+                gettext('There is no %(type)s named %(name)s.')
+                % {'type': self.related._meta.verbose_name, 'name': text}
+            )
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare by name."""
+        return (self.prepare_value(initial) or '') != (data or '')
+
+
+def natural_field(model: type[models.Model]) -> str:
+    """The field a person names an object by: the first unique text field, else the first text field, else the key."""
+    texts = [f for f in model._meta.concrete_fields if isinstance(f, models.CharField)]
+    for candidate in texts:
+        if candidate.unique:
+            return candidate.name
+    return texts[0].name if texts else 'pk'
+
+
+def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any] | None:
+    """The concrete model field called ``name``, or None."""
+    try:
+        found = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+    return found if isinstance(found, models.Field) else None
+
+
+def fieldsets(page: Page | SettingsPage) -> tuple[Fieldset, ...]:
+    """The declared fieldsets, or one with every editable field and the extra fields."""
+    if page.fieldsets:
+        return page.fieldsets
+    names = [f.name for f in page.model._meta.concrete_fields if f.editable and not isinstance(f, models.AutoField)]
+    extra = tuple(page.extra) if isinstance(page, Page) else ()
+    return (Fieldset(page.model._meta.verbose_name or '', (*names, *extra)),)
+
+
+def shown_names(page: Page | SettingsPage) -> list[str]:
+    """Every field on the form, in order."""
+    return [name for group in fieldsets(page) for name in group.fields]
+
+
+def read_only_names(page: Page | SettingsPage) -> set[str]:
+    """Fields that are shown but never written: declared so, or not editable on the model."""
+    declared = set(page.read_only) if isinstance(page, Page) else set()
+    for name in shown_names(page):
+        found = model_field(page.model, name)
+        if found is not None and not found.editable:
+            declared.add(name)
+    return declared
+
+
+def editable_names(page: Page | SettingsPage) -> list[str]:
+    """Model fields the form writes."""
+    locked = read_only_names(page)
+    return [n for n in shown_names(page) if n not in locked and model_field(page.model, n) is not None]
+
+
+def unit_of(name: str) -> Text:
+    """The unit a field name ends with, e.g. ``_s``: seconds."""
+    return next((unit for suffix, unit in UNITS if name.endswith(suffix)), '')
+
+
+def form_field(found: models.Field[Any, Any]) -> forms.Field:
+    """The form field of a model field, its own validators included, so that every wrong field is named at once."""
+    if isinstance(found, models.ForeignKey) and found.remote_field.model._default_manager.count() > MANY:
+        result: forms.Field = ReferenceField(
+            found, label=found.verbose_name, help_text=found.help_text, required=not found.blank
+        )
+    elif found.null and isinstance(found, models.IntegerField) and not found.choices:
+        result = NoLimitField(label=found.verbose_name, help_text=found.help_text, required=False)
+    else:
+        built = fields_for_model(found.model, fields=[found.name]).get(found.name)
+        assert built is not None, f'{found} has no form field'
+        result = built
+    known = {type(validator) for validator in result.validators}
+    result.validators = [
+        *result.validators,
+        *(v for v in found.validators if type(v) not in known and not isinstance(result, ReferenceField)),
+    ]
+    if isinstance(result.widget, forms.NumberInput) or isinstance(result, forms.IntegerField | forms.FloatField):
+        result.localize = False
+        if not isinstance(result.widget, NoLimitWidget | forms.Select):
+            result.widget = forms.TextInput()
+        result.widget.attrs['inputmode'] = 'decimal' if isinstance(result, forms.FloatField) else 'numeric'
+    if isinstance(result, forms.ModelChoiceField):
+        result.empty_label = gettext('None')
+    return result
+
+
+def display(page_model: type[models.Model], name: str, value: Any) -> str:
+    """One field value as text, e.g. for "was", previews and history: on/off, choice labels, No Limit, names."""
+    return display_value(model_field(page_model, name), value)
+
+
+def display_value(found: models.Field[Any, Any] | None, value: Any) -> str:
+    """Like ``display`` for a model field at hand (None: judge by the value alone)."""
+    if isinstance(value, bool):
+        return gettext('on') if value else gettext('off')
+    if found is not None and found.choices:
+        return str(dict(found.flatchoices).get(value, '' if value is None else value)) or '–'
+    if value is None:
+        if isinstance(found, models.IntegerField) and found.null and found.editable:
+            return gettext('No Limit')
+        return '–'
+    if isinstance(found, models.ForeignKey) and not isinstance(value, models.Model):
+        related = found.remote_field.model._default_manager.filter(pk=value).first()
+        return '–' if related is None else str(related)
+    if isinstance(found, models.DateTimeField) and hasattr(value, 'tzinfo'):
+        return date_format(localtime(value), 'Y-m-d H:i:s')
+    if isinstance(value, int | float):
+        return str(localize(value, use_l10n=True))
+    if isinstance(value, list | tuple):
+        return ', '.join(str(part) for part in value) or '–'
+    return str(value) or '–'
+
+
+@dataclass(slots=True)
+class Row:
+    """One field as the template draws it."""
+
+    name: str
+    label: Text
+    kind: str
+    """check, select, many, radio, area, nolimit, reference, file, password, text or readonly."""
+    bound: forms.BoundField | None = None
+    text: str = ''
+    help: Text = ''
+    unit: Text = ''
+    was: str = ''
+    changed: bool = False
+    number: bool = False
+    lookup: str = ''
+    initial: str = ''
+    """Initial value as a control holds it, for the script that marks changes."""
+    suggested: str = ''
+    note: Text = ''
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Group:
+    """One fieldset as the template draws it."""
+
+    title: Text
+    help: Text
+    rows: list[Row]
+
+
+class PageForm(forms.Form):
+    """The form of one object or settings page. ``version`` tells whether somebody saved in between."""
+
+    use_required_attribute = False
+
+    page: Page | SettingsPage
+    obj: models.Model | None
+
+    @property
+    def version(self) -> str:
+        """Digest of the saved values of the fields on the form; '' on add."""
+        return '' if self.obj is None or self.obj.pk is None else digest(self.page, self.obj)
+
+    def values(self) -> dict[str, Any]:
+        """What the actions take: the cleaned editable fields and the extra ones."""
+        return dict(self.cleaned_data)
+
+    def refuse(self, error: ValidationError) -> None:
+        """Show the action's messages at their fields; what belongs to no field of the form goes on top."""
+        if hasattr(error, 'error_dict'):
+            for name, messages in error.error_dict.items():
+                self.add_error(name if name in self.fields else None, messages)
+        else:
+            self.add_error(None, error)
+
+    def groups(self) -> list[Group]:
+        """The fieldsets with their rows."""
+        locked = read_only_names(self.page)
+        result = []
+        for group in fieldsets(self.page):
+            rows = [self._row(name, name in locked) for name in group.fields if self._has(name)]
+            if rows:
+                result.append(Group(group.title, group.help, rows))
+        return result
+
+    def _has(self, name: str) -> bool:
+        return name in self.fields or (self.obj is not None and self.obj.pk is not None)
+
+    def _row(self, name: str, locked: bool) -> Row:
+        found = model_field(self.page.model, name)
+        if locked or name not in self.fields:
+            label = found.verbose_name if found is not None else name.replace('_', ' ').capitalize()
+            value = getattr(self.obj, name, None)
+            if isinstance(found, models.ForeignKey):
+                text = '–' if value is None else str(value)
+            else:
+                text = display_value(found, value)
+            return Row(name, label, 'readonly', text=text, help=found.help_text if found is not None else '')
+        bound = self[name]
+        row = Row(
+            name,
+            bound.label,
+            kind_of(bound.field),
+            bound=bound,
+            help=bound.help_text,
+            unit=unit_of(name),
+            number='inputmode' in bound.field.widget.attrs,
+            errors=[str(message) for message in bound.errors],
+        )
+        decorate(row, bound)
+        if isinstance(bound.field, ReferenceField):
+            row.lookup = name
+        if self.obj is not None and self.obj.pk is not None and found is not None:
+            row.was = display_value(found, found.value_from_object(self.obj))
+            row.changed = self.is_bound and name in self.changed_data
+        return row
+
+
+def kind_of(found: forms.Field) -> str:
+    """How the template draws a form field."""
+    widget = found.widget
+    for kind, types in (
+        ('check', forms.CheckboxInput),
+        ('radio', forms.RadioSelect),
+        ('many', forms.SelectMultiple),
+        ('select', forms.Select),
+        ('area', forms.Textarea),
+        ('nolimit', NoLimitWidget),
+        ('file', forms.FileInput),
+        ('password', forms.PasswordInput),
+    ):
+        if isinstance(widget, types):
+            return kind
+    return 'reference' if isinstance(found, ReferenceField) else 'text'
+
+
+def decorate(row: Row, bound: forms.BoundField) -> None:
+    """Classes and ARIA attributes of the control."""
+    attrs = bound.field.widget.attrs
+    classes = {
+        'check': 'ck',
+        'select': 'select',
+        'many': 'select is-many',
+        'area': 'input is-area',
+        'file': 'input is-file',
+    }
+    if row.kind != 'radio':
+        attrs['class'] = classes.get(row.kind, 'input input-s num' if row.number else 'input')
+    described = [f'{bound.auto_id}-help'] if row.help else []
+    if row.errors:
+        attrs['aria-invalid'] = 'true'
+        described.insert(0, f'{bound.auto_id}-err')
+    if described:
+        attrs['aria-describedby'] = ' '.join(described)
+    if bound.field.required and row.kind != 'check':
+        attrs['aria-required'] = 'true'
+    if row.kind == 'password':
+        attrs.setdefault('autocomplete', 'new-password')
+    elif row.kind in ('text', 'nolimit', 'reference'):
+        attrs.setdefault('autocomplete', 'off')
+    if row.kind == 'reference':
+        attrs['list'] = f'{bound.auto_id}-list'
+        attrs['data-lookup'] = row.name
+    initial = bound.field.prepare_value(bound.initial)
+    attrs['data-initial'] = row.initial = (
+        ('1' if initial else '') if row.kind == 'check' else '' if initial is None else str(initial)
+    )
+
+
+def make(
+    page: Page | SettingsPage,
+    obj: models.Model | None = None,
+    data: Any = None,
+    files: Any = None,
+    source: models.Model | None = None,
+) -> PageForm:
+    """The form of ``page`` for ``obj`` (None: add); ``source`` gives the initial values of a copy."""
+    fields: dict[str, forms.Field] = {}
+    extra = page.extra if isinstance(page, Page) else {}
+    names = editable_names(page)
+    for name in shown_names(page):
+        if name in names:
+            found = model_field(page.model, name)
+            assert found is not None
+            fields[name] = form_field(found)
+        elif name in extra:
+            fields[name] = extra[name](obj)
+    initial: dict[str, Any] = {}
+    origin = obj if obj is not None else source
+    cleared = page.copy_clear if isinstance(page, Page) and obj is None else ()
+    for name in names:
+        found = model_field(page.model, name)
+        assert found is not None
+        if origin is not None and name not in cleared:
+            initial[name] = found.value_from_object(origin)
+        elif found.has_default() and origin is None:
+            initial[name] = found.get_default()
+    form_class = type('Form', (PageForm,), {**fields, 'page': page, 'obj': obj})
+    form: PageForm = form_class(data, files, initial=initial, label_suffix='', auto_id='f-%s')
+    return form
+
+
+def plain_rows(form: forms.Form) -> list[Row]:
+    """Rows of any other form, e.g. of a command."""
+    rows = []
+    for bound in form:
+        row = Row(
+            bound.name,
+            bound.label,
+            kind_of(bound.field),
+            bound=bound,
+            help=bound.help_text,
+            number=isinstance(bound.field, forms.IntegerField | forms.FloatField),
+            errors=[str(message) for message in bound.errors],
+        )
+        decorate(row, bound)
+        rows.append(row)
+    return rows
+
+
+def problems(form: forms.Form) -> list[tuple[str, str]]:
+    """``(anchor id, label)`` of every field with an error, in form order."""
+    return [(f'{bound.auto_id}', str(bound.label)) for bound in form if bound.errors]
+
+
+def digest(page: BasePage, obj: models.Model) -> str:
+    """Digest of the values a form shows, to notice that somebody else saved in between."""
+    assert isinstance(page, Page | SettingsPage)
+    return digest_of(
+        (name, found.value_from_object(obj))
+        for name in editable_names(page)
+        if (found := model_field(page.model, name)) is not None
+    )
+
+
+def digest_of(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Short digest of name-value pairs."""
+    document = json.dumps([[name, str(value)] for name, value in pairs], ensure_ascii=True)
+    return hashlib.sha256(document.encode()).hexdigest()[:20]

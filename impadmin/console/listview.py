@@ -1,0 +1,285 @@
+"""Find and List of any page: search sentence, sort, pages, columns, tabs, selection; state lives in the URL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext, gettext_lazy
+
+from impadmin.console import filters, preferences, tables
+from impadmin.console.access import may_write
+from impadmin.console.page import Page
+
+SIZES = (20, 50, 100, 250)
+HEIGHTS = (
+    ('normal', gettext_lazy('Normal rows')),
+    ('compact', gettext_lazy('Compact rows')),
+    ('roomy', gettext_lazy('Roomy rows')),
+)
+
+
+@dataclass(slots=True)
+class State:
+    """What the list shows; every part can be given in the URL, most are remembered per administrator."""
+
+    conditions: list[filters.Condition]
+    sort: str
+    rows: int
+    number: int
+    chosen: list[str]
+    height: str
+    tab: str
+    all_selected: bool = False
+    remembered: dict[str, Any] = field(default_factory=dict)
+
+    def query(self, **changes: Any) -> str:
+        """The query string of this state with some parts replaced; None leaves a part out."""
+        parts: dict[str, Any] = {
+            'tab': self.tab or None,
+            'sort': self.sort or None,
+            'rows': self.rows,
+            'cols': ','.join(self.chosen),
+            'height': self.height,
+            'page': None,
+        }
+        parts.update(changes)
+        pairs = [(key, str(value)) for key, value in parts.items() if value is not None]
+        for one in self.conditions:
+            pairs += [('j', one.join), ('f', one.field.name), ('o', one.operator), ('v', one.value)]
+        return '?' + urlencode(pairs)
+
+
+def read_state(page: Page, all_columns: Sequence[tables.ResolvedColumn], data: Any, stored: dict[str, Any]) -> State:
+    """The state from the query string, what is absent from ``stored``, the rest from the declaration."""
+    names = [c.name for c in all_columns]
+    given = data.get('cols', '').split(',') if 'cols' in data else data.getlist('col') or stored.get('cols') or []
+    chosen = [name for name in names if name in given] or [c.name for c in all_columns if c.default]
+    if names and names[0] not in chosen:
+        chosen.insert(0, names[0])
+    sort = data.get('sort', stored.get('sort', ''))
+    if sort.removeprefix('-') not in {c.name for c in all_columns if c.order_by}:
+        sort = ''
+    rows = _whole(data.get('rows', stored.get('rows', SIZES[1])))
+    if 'f' in data or 'clear' in data:
+        conditions = filters.read(page, data)
+    else:
+        conditions = [] if data else _stored_conditions(page, stored)
+    if 'drop' in data and (n := _whole(data['drop'])) < len(conditions):
+        del conditions[n]
+    height = data.get('height', stored.get('height', 'normal'))
+    return State(
+        conditions=conditions,
+        sort=sort,
+        rows=rows if rows in SIZES else SIZES[1],
+        number=max(1, _whole(data.get('page', 1))),
+        chosen=chosen,
+        height=height if height in dict(HEIGHTS) else 'normal',
+        tab=data.get('tab', '') if data.get('tab', '') in {slug for slug, _, _ in page.tabs} else '',
+        all_selected=data.get('select') == 'all',
+    )
+
+
+def _whole(value: Any) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+def _stored_conditions(page: Page, stored: dict[str, Any]) -> list[filters.Condition]:
+    fields = filters.find_fields(page)
+    found = []
+    for entry in stored.get('find', [])[: filters.MOST]:
+        if isinstance(entry, list) and len(entry) == 4 and entry[1] in fields:
+            found.append(filters.condition(str(entry[0]), fields[entry[1]], str(entry[2]), str(entry[3])))
+    return found
+
+
+def _worth_remembering(state: State) -> dict[str, Any]:
+    return {
+        'cols': state.chosen,
+        'sort': state.sort,
+        'rows': state.rows,
+        'height': state.height,
+        'find': [[c.join, c.field.name, c.operator, c.value] for c in state.conditions],
+    }
+
+
+def base_queryset(page: Page) -> QuerySet[Any]:
+    """The objects of a page."""
+    return page.queryset() if page.queryset else page.model._default_manager.all()
+
+
+def found(page: Page, state: State) -> QuerySet[Any]:
+    """The objects the sentence and the tab find, not sorted."""
+    queryset = base_queryset(page)
+    if any(c.error for c in state.conditions):
+        return queryset.none()
+    if state.tab:
+        queryset = queryset.filter(next(q for slug, _, q in page.tabs if slug == state.tab))
+    query = filters.combine(state.conditions)
+    return queryset.filter(query) if query else queryset
+
+
+def selection(page: Page, data: Any, query: Any) -> list[Any]:
+    """The objects a form selected: the ticked rows, or everything found (``all``) except rows unticked on the page."""
+    if data.get('all') != '1':
+        keys = []
+        for text in data.getlist('pk'):
+            try:
+                keys.append(page.model._meta.pk.to_python(text))
+            except (ValidationError, ValueError):
+                continue
+        return list(base_queryset(page).filter(pk__in=keys).order_by('pk'))
+    state = read_state(page, tables.columns(page), query, {})
+    ticked = set(data.getlist('pk'))
+    unticked = [key for key in data.getlist('shown') if key not in ticked]
+    queryset = found(page, state).order_by('pk')
+    return [obj for obj in queryset if str(obj.pk) not in unticked]
+
+
+def _tabs(page: Page, state: State) -> list[dict[str, Any]]:
+    """Saved searches with their counts: one query for all of them."""
+    if not page.tabs:
+        return []
+    queryset = base_queryset(page)
+    counts = queryset.aggregate(
+        all_=Count('pk', distinct=False),
+        **{f'n{n}': Count('pk', filter=query, distinct=False) for n, (_, _, query) in enumerate(page.tabs)},
+    )
+    result = [{'label': gettext('All'), 'count': counts['all_'], 'slug': '', 'current': not state.tab}]
+    result += [
+        {'label': label, 'count': counts[f'n{n}'], 'slug': slug, 'current': state.tab == slug}
+        for n, (slug, label, _) in enumerate(page.tabs)
+    ]
+    for tab in result:
+        tab['url'] = state.query(tab=tab['slug'] or None)
+    return result
+
+
+def _heads(state: State, shown: Sequence[tables.ResolvedColumn], default: str) -> list[dict[str, Any]]:
+    result = []
+    sort = state.sort or default
+    for column in shown:
+        key = sort.removeprefix('-') == column.name
+        descending = key and sort.startswith('-')
+        result.append(
+            {
+                'label': column.label,
+                'kind': column.kind,
+                'url': state.query(sort=column.name if descending or not key else f'-{column.name}')
+                if column.order_by
+                else '',
+                'aria': ('descending' if descending else 'ascending') if key else '',
+            }
+        )
+    return result
+
+
+def _lines_of_find(page: Page, state: State, data: Any) -> list[dict[str, Any]]:
+    """The rows of the search sentence as the template draws them, an empty one when there is none."""
+    fields = list(filters.find_fields(page).values())
+    if not fields:
+        return []
+    rows = list(state.conditions)
+    if not rows or 'more' in data:
+        rows.append(filters.Condition('and', fields[0], fields[0].operators[0][0], ''))
+    return [
+        {
+            'number': n,
+            'condition': row,
+            'fields': [(f.name, f.label, f.name == row.field.name) for f in fields],
+            'valueless': row.operator in filters.VALUELESS,
+        }
+        for n, row in enumerate(rows[: filters.MOST])
+    ]
+
+
+def list_view(request: HttpRequest, page: Page) -> HttpResponse:
+    """The list page."""
+    started = time.monotonic()
+    key = f'list:{page.name}'
+    stored = preferences.load(request.user, key)
+    all_columns = tables.columns(page)
+    state = read_state(page, all_columns, request.GET, stored)
+    redraw = 'redraw' in request.GET
+    if not redraw and (worth := _worth_remembering(state)) != stored:
+        preferences.store(request.user, key, worth)
+    shown = [column for column in all_columns if column.name in state.chosen]
+    queryset = found(page, state) if not redraw else base_queryset(page).none()
+    total = queryset.count()
+    pages = max(1, -(-total // state.rows))
+    state.number = min(state.number, pages)
+    first = (state.number - 1) * state.rows
+    related = [column.related for column in shown if column.related]
+    ordered = queryset.order_by(*tables.ordering(page, all_columns, state.sort))
+    if related:
+        ordered = ordered.select_related(*related)
+    writes = may_write(request.user.role, page.right)  # type: ignore[union-attr]
+    commands = [c for c in page.commands if c.scope == 'selection'] if writes else []
+    deletes = writes and 'delete' in page.verbs
+    selectable = deletes or bool(commands)
+    objects = list(ordered[first : first + state.rows]) if total else []
+    lines = tables.lines(page, shown, objects, state.all_selected, deletes and not commands)
+    default_sort = page.ordering[0] if page.ordering else ''
+    searching = bool(filters.combine(state.conditions)) or any(c.error for c in state.conditions)
+    context = {
+        'page': page,
+        'state': state,
+        'query': state.query(),
+        'tabs': _tabs(page, state),
+        'find': _lines_of_find(page, state, request.GET),
+        'heads': _heads(state, shown, default_sort),
+        'lines': lines,
+        'columns': [(c.name, c.label, c.name in state.chosen, n == 0) for n, c in enumerate(all_columns)],
+        'wide': len(shown) > 8,
+        'sizes': [(n, n == state.rows) for n in SIZES],
+        'heights': [(slug, label, slug == state.height) for slug, label in HEIGHTS],
+        'total': total,
+        'first': first + 1 if total else 0,
+        'last': min(first + state.rows, total),
+        'previous': state.query(page=state.number - 1) if state.number > 1 else '',
+        'next': state.query(page=state.number + 1) if state.number < pages else '',
+        'select_all': state.query(select='all', page=state.number),
+        'clear': _cleared(state),
+        'selectable': selectable,
+        'deletes': deletes,
+        'adds': writes and 'add' in page.verbs,
+        'selection_commands': commands,
+        'page_commands': [c for c in page.commands if c.scope == 'page'] if writes else [],
+        'searching': searching,
+        'sentence': filters.sentence(state.conditions),
+        'noun': page.model._meta.verbose_name,
+        'milliseconds': round((time.monotonic() - started) * 1000),
+    }
+    return render(request, 'console/list.html', context)
+
+
+def _cleared(state: State) -> str:
+    """The list without its search."""
+    empty = State([], state.sort, state.rows, 1, state.chosen, state.height, state.tab)
+    return empty.query(clear='1')
+
+
+def lookup_view(request: HttpRequest, page: Page, name: str) -> HttpResponse:
+    """Suggestions (option elements) for a reference field of the page's form."""
+    from impadmin.console.forms import editable_names, model_field, natural_field
+
+    wanted = model_field(page.model, name)
+    if wanted is None or wanted.remote_field is None or name not in editable_names(page):
+        raise PermissionDenied
+    model = wanted.remote_field.model
+    natural = natural_field(model)
+    text = request.GET.get('q', '').replace('\0', '')[:100]
+    names = (
+        model._default_manager.filter(Q(**{f'{natural}__icontains': text}))
+        .order_by(natural)
+        .values_list(natural, flat=True)[:20]
+    )
+    return render(request, 'console/options.html', {'names': list(names)})

@@ -1,0 +1,186 @@
+"""Columns and cells of Find and List."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.db.models import F
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.formats import date_format, localize
+from django.utils.translation import gettext
+
+from impadmin.console.filters import resolve
+from impadmin.console.page import Column, Page, Text
+from impadmin.console.registry import page_url
+
+_KANA = re.compile('[\u3040-\u30ff]')
+_HANGUL = re.compile('[\uac00-\ud7af]')
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedColumn:
+    """A column with everything the list needs. ``related`` is a path for select_related, or ''."""
+
+    name: str
+    label: Text
+    kind: str
+    value: Callable[[Any], Any]
+    order_by: str
+    folded: bool
+    """Text that is sorted without regard to case."""
+    default: bool
+    related: str = ''
+
+
+@dataclass(slots=True)
+class Cell:
+    """One cell as the template draws it."""
+
+    kind: str
+    text: str
+    label: Text = ''
+    url: str = ''
+    mark: str = ''
+    title: str = ''
+    lang: str = ''
+
+
+@dataclass(slots=True)
+class Line:
+    """One row of the list."""
+
+    pk: Any
+    name: str
+    cells: list[Cell]
+    selected: bool = False
+    refused: Text = ''
+    """Why the row cannot be selected, or ''."""
+
+
+def columns(page: Page) -> list[ResolvedColumn]:
+    """Every column of a page."""
+    return [_declared(page, c) if isinstance(c, Column) else _plain(page, c) for c in page.columns]
+
+
+def _plain(page: Page, name: str) -> ResolvedColumn:
+    found = resolve(page.model, name)
+    kind, related, value = 'text', '', _getter(name)
+    order_by = name
+    if isinstance(found, models.ForeignKey):
+        from impadmin.console.forms import natural_field
+
+        related = name
+        order_by = f'{name}__{natural_field(found.remote_field.model)}'
+    elif found.choices:
+        choices = dict(found.flatchoices)
+
+        def value(obj: Any, name: str = name, choices: dict[Any, Any] = choices) -> Any:
+            held = getattr(obj, name)
+            return choices.get(held, held)
+    elif isinstance(found, models.BooleanField):
+        kind = 'bool'
+    elif isinstance(found, models.IntegerField | models.FloatField | models.DecimalField):
+        kind = 'number'
+    elif isinstance(found, models.DateTimeField):
+        kind = 'time'
+    if '__' in name:
+        related = name.rpartition('__')[0]
+    folded = isinstance(found, models.CharField | models.TextField | models.ForeignKey)
+    return ResolvedColumn(name, found.verbose_name, kind, value, order_by, folded, True, related)
+
+
+def _getter(name: str) -> Callable[[Any], Any]:
+    parts = name.split('__')
+
+    def value(obj: Any) -> Any:
+        for part in parts:
+            obj = None if obj is None else getattr(obj, part)
+        return obj
+
+    return value
+
+
+def _declared(page: Page, column: Column) -> ResolvedColumn:
+    folded = False
+    if column.order_by:
+        try:
+            folded = isinstance(resolve(page.model, column.order_by), models.CharField | models.TextField)
+        except FieldDoesNotExist:
+            folded = False  # an annotation of the page's queryset
+    value = column.value or _getter(column.name)
+    return ResolvedColumn(column.name, column.label, column.kind, value, column.order_by, folded, column.default)
+
+
+def ordering(page: Page, all_columns: Sequence[ResolvedColumn], sort: str) -> list[Any]:
+    """Arguments of ``order_by`` for a sort key such as ``name`` or ``-name``; always ends with the primary key."""
+    descending = sort.startswith('-')
+    column = next((c for c in all_columns if c.name == sort.removeprefix('-') and c.order_by), None)
+    if column is None:
+        return [*page.ordering, 'pk']
+    key: Any = Lower(column.order_by) if column.folded else F(column.order_by)
+    return [key.desc(nulls_last=True) if descending else key.asc(nulls_last=True), 'pk']
+
+
+def language_of(text: str) -> str:
+    """'ja' or 'ko' when the script says so, so that a name gets its own glyphs; '' otherwise."""
+    if _KANA.search(text):
+        return 'ja'
+    return 'ko' if _HANGUL.search(text) else ''
+
+
+def when(value: datetime) -> str:
+    """Today as 14:05, yesterday as a word, this year as day and month, else the date."""
+    local, now = timezone.localtime(value), timezone.localtime()
+    days = (now.date() - local.date()).days
+    if days == 0:
+        return date_format(local, 'H:i')
+    if days == 1:
+        return gettext('Yesterday')
+    return date_format(local, 'MONTH_DAY_FORMAT') if local.year == now.year else date_format(local, 'Y-m-d')
+
+
+def exactly_when(value: datetime) -> str:
+    """Date and time to the second, in the console's time zone."""
+    return date_format(timezone.localtime(value), 'Y-m-d H:i:s')
+
+
+def cell(column: ResolvedColumn, obj: Any) -> Cell:
+    """One cell."""
+    value = column.value(obj)
+    if column.kind == 'state' and value:
+        mark, word = value
+        return Cell('state', str(word), column.label, mark=mark)
+    if column.kind == 'link' and value:
+        url, text = value
+        return Cell('link', str(text), column.label, url=url)
+    if value is None or value == '':
+        return Cell(column.kind if column.kind in ('number', 'time') else 'text', '–', column.label)
+    if column.kind == 'bool':
+        return Cell('bool', gettext('yes') if value else gettext('no'), column.label, mark='ok' if value else 'off')
+    if column.kind == 'number' and isinstance(value, int | float):
+        return Cell('number', str(localize(value, use_l10n=True)), column.label)
+    if column.kind == 'time' and isinstance(value, datetime):
+        return Cell('time', when(value), column.label, title=exactly_when(value))
+    text = str(value)
+    return Cell('text', text, column.label, title=text, lang=language_of(text))
+
+
+def lines(
+    page: Page, shown: Sequence[ResolvedColumn], objects: Iterable[Any], selected: bool, guard: bool
+) -> list[Line]:
+    """The rows; the first column links to the object. ``guard``: rows that cannot be deleted cannot be selected."""
+    result = []
+    for obj in objects:
+        cells = [cell(column, obj) for column in shown]
+        if cells and not cells[0].url:
+            cells[0].url = page_url(page, 'edit', obj.pk)
+        refused = page.undeletable(obj) if guard and page.undeletable else ''
+        result.append(Line(obj.pk, str(obj), cells, selected and not refused, refused))
+    return result
