@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -111,3 +113,32 @@ class LastActivity(models.Model):
 
     class Meta:
         db_table = 'last_activity'
+
+
+class AddressChange(models.Model):
+    """Old and new IM address of one user while the default domain or address scheme changes.
+
+    Rows exist from the moment the change touches data until it has ended or was taken back; while they do, nobody
+    else may change a user's address.
+    """
+
+    user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='address_change')
+    old = models.CharField(max_length=400, null=True, unique=True)
+    new = models.CharField(max_length=400, null=True, unique=True)
+
+    class Meta:
+        db_table = 'address_change'
+
+
+class AddressJournal(models.Model):
+    """A row as it was before the address change touched it, so that Cancel gives back exactly what was there."""
+
+    kind = models.CharField(max_length=20)
+    """roster or offline."""
+    key = models.BigIntegerField()
+    """Owner of the roster, or id of the offline message."""
+    row: models.JSONField[Any] = models.JSONField()
+
+    class Meta:
+        db_table = 'address_journal'
+        indexes = [models.Index(fields=['kind', 'key'])]

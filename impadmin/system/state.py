@@ -1,0 +1,77 @@
+"""What the console knows of nodes and services right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from engine.contract.services import BY_KEY, SERVICES, Service, State
+from impadmin.system.models import Node, ServiceActivation, ServiceStatus
+
+STALE_AFTER = timedelta(seconds=15)
+"""A node that has not been heard from for this long is taken for gone."""
+MARKS = {
+    State.RUNNING: 'ok',
+    State.STARTING: 'busy',
+    State.STOPPING: 'busy',
+    State.STOPPED: 'off',
+    State.NOT_ACTIVATED: 'off',
+    State.FAILED: 'bad',
+}
+
+
+def in_contact(node: Node) -> bool:
+    """Whether the engine of ``node`` has been heard from lately."""
+    return node.heartbeat_at is not None and timezone.now() - node.heartbeat_at < STALE_AFTER
+
+
+def services_of(node: Node) -> list[Service]:
+    """The services that exist on ``node``: publisher-only ones exist on the publisher."""
+    return [service for service in SERVICES if node.publisher or not service.publisher_only]
+
+
+def service_state(node: Node, service: str, status: ServiceStatus | None, activated: bool) -> State:
+    """The state to show: a node that is gone runs nothing."""
+    if BY_KEY[service].kind == 'feature' and not activated and (status is None or status.state != State.RUNNING):
+        return State.NOT_ACTIVATED
+    if status is None or not in_contact(node):
+        return State.STOPPED
+    return State(status.state)
+
+
+def states(nodes: Iterable[Node]) -> dict[tuple[int, str], tuple[State, ServiceStatus | None]]:
+    """(node id, service key) -> (state, the row the node wrote), two queries for all nodes."""
+    nodes = list(nodes)
+    statuses = {(row.node_id, row.service): row for row in ServiceStatus.objects.filter(node__in=nodes)}
+    activated = set(ServiceActivation.objects.filter(node__in=nodes).values_list('node_id', 'service'))
+    return {
+        (node.pk, service.key): (
+            service_state(node, service.key, statuses.get((node.pk, service.key)), (node.pk, service.key) in activated),
+            statuses.get((node.pk, service.key)),
+        )
+        for node in nodes
+        for service in services_of(node)
+    }
+
+
+def node_state(node: Node) -> tuple[str, str]:
+    """(mark, word) of one node."""
+    if node.heartbeat_at is None:
+        return 'off', _('Never started')
+    if not in_contact(node):
+        return 'bad', _('No contact')
+    broken = [
+        state for (_key, _service), (state, _row) in states([node]).items() if state in (State.FAILED, State.STOPPED)
+    ]
+    return ('warn', _('Services stopped')) if broken else ('ok', _('Running'))
+
+
+def is_running(service: str, node: Node | None = None) -> bool:
+    """Whether ``service`` runs on ``node``, by default on the publisher."""
+    node = node or Node.objects.filter(publisher=True).first()
+    if node is None or not in_contact(node):
+        return False
+    return ServiceStatus.objects.filter(node=node, service=service, state=State.RUNNING).exists()

@@ -1,0 +1,239 @@
+"""Writers of end users and application users where the generic ones do not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from engine.contract.credentials import verifiers
+from engine.contract.events import ContactListsChanged, UsersChanged
+from impadmin.console import generations
+from impadmin.console.actions import Actor, Refused
+from impadmin.console.models import Administrator, Role
+from impadmin.presence import inventory
+from impadmin.presence.change_guard import guard
+from impadmin.system.models import Node
+from impadmin.ucm import rekey
+from impadmin.ucm.addresses import address_of, source_field
+from impadmin.ucm.models import EndUser
+from impadmin.ucm.rules import administrators_remain
+
+_CHUNK = 1000
+
+
+def announce_users(ids: Iterable[int]) -> None:
+    """Tell the nodes, in messages of a bounded size, that these users changed."""
+    listed = sorted(set(ids))
+    for start in range(0, len(listed), _CHUNK):
+        generations.announce(UsersChanged(listed[start : start + _CHUNK]))
+
+
+def announce_contact_lists(ids: Iterable[int]) -> None:
+    """Tell the nodes that these contact lists were written from outside."""
+    listed = sorted(set(ids))
+    for start in range(0, len(listed), _CHUNK):
+        generations.announce(ContactListsChanged(listed[start : start + _CHUNK]))
+
+
+def _take_password(actor: Actor, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(the other values, the new password or ''). Programs need not repeat it, people must."""
+    rest = dict(values)
+    password = rest.pop('password', None) or ''
+    repeated = rest.pop('password_again', None) or ''
+    if actor.channel == 'rest' and not repeated:
+        repeated = password
+    if password != repeated:
+        raise ValidationError({'password_again': _('The two passwords differ. Enter the same password twice.')})
+    return rest, password
+
+
+def _set_password(user: EndUser, password: str) -> None:
+    try:
+        user.credentials = verifiers(password)
+    except ValueError:
+        raise ValidationError(
+            {'password': _('The password has a character that is not allowed. Use letters, digits and signs.')}
+        ) from None
+
+
+def _save(user: EndUser) -> None:
+    """Save; two at the same moment with one address are told apart by the database."""
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError as error:
+        field = 'user_id' if 'user_id' in str(error) else source_field(inventory.advanced())
+        raise ValidationError({field: _('Another user has this address or user ID already.')}) from error
+
+
+def create_user(actor: Actor, values: Mapping[str, Any]) -> EndUser:
+    """Add an end user; the IM address is derived."""
+    guard()
+    rest, password = _take_password(actor, values)
+    user = EndUser(**rest)
+    if password:
+        _set_password(user, password)
+    user.im_address = address_of(user)
+    _save(user)
+    inventory.moved([(set(), inventory.domains_of(user.im_address, user.directory_uri))])
+    announce_users([user.pk])
+    return user
+
+
+def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUser:
+    """Change an end user; when the IM address changes, everything stored under the old one follows."""
+    guard()
+    rest, password = _take_password(actor, values)
+    before = EndUser.objects.select_for_update().get(pk=user.pk)
+    for name, value in rest.items():
+        setattr(user, name, value)
+    # written by the engine meanwhile: keep
+    user.contact_count, user.watcher_count = before.contact_count, before.watcher_count
+    user.roster_version, user.last_login_at = before.roster_version, before.last_login_at
+    user.credentials = before.credentials
+    if password:
+        _set_password(user, password)
+    user.im_address = address_of(user)
+    _save(user)
+    if before.im_address and user.im_address and before.im_address != user.im_address:
+        announce_contact_lists(rekey.rekey_user(user.pk, before.im_address, user.im_address))
+        user.refresh_from_db()
+    inventory.moved(
+        [
+            (
+                inventory.domains_of(before.im_address, before.directory_uri),
+                inventory.domains_of(user.im_address, user.directory_uri),
+            )
+        ]
+    )
+    announce_users([user.pk])
+    return user
+
+
+def delete_user(actor: Actor, user: EndUser) -> None:
+    """Delete an end user with contact list, offline messages and vCard.
+
+    Entries that others hold for the user stay in their lists, without any subscription: what RFC 6121 leaves behind
+    when the contact cancels in both directions. Entries that were no contacts (a pending request, a mere watcher) go.
+    """
+    guard()
+    written: list[int] = []
+    if user.im_address:
+        written = forget_contact(user.im_address)
+    inventory.moved([(inventory.domains_of(user.im_address, user.directory_uri), set())])
+    announce_users([user.pk])
+    announce_contact_lists(written)
+    user.delete()
+
+
+def forget_contact(address: str) -> list[int]:
+    """End every subscription with ``address`` in the lists of the others; ids of the lists that were written."""
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT user_id FROM roster_item WHERE jid = %s', [address])
+        owners = [row[0] for row in cursor.fetchall()]
+        if not owners:
+            return []
+        rekey.lock(owners)
+        cursor.execute('DELETE FROM roster_item WHERE jid = %s AND NOT is_contact', [address])
+        cursor.execute(
+            'UPDATE roster_item SET subscription = 0, ask = false, pending_in = false, approved = false, '
+            'request = NULL WHERE jid = %s',
+            [address],
+        )
+    rekey.recount(owners)
+    return owners
+
+
+def assign(users: Sequence[EndUser], node: Node | None) -> list[tuple[EndUser, str]]:
+    """Assign ``users`` to ``node`` (None: take the assignment away). Returns (user, reason) of those refused."""
+    refused = []
+    ids = []
+    for user in users:
+        if node is not None and not user.home_cluster:
+            refused.append((user, _('another cluster is the home cluster')))
+        elif node is not None and not user.im_enabled:
+            refused.append((user, _('not enabled for IM and Presence')))
+        elif user.home_node_id != (node.pk if node else None):
+            ids.append(user.pk)
+    EndUser.objects.filter(pk__in=ids).update(home_node=node, updated_at=timezone.now())
+    announce_users(ids)
+    return refused
+
+
+def create_administrator(actor: Actor, values: Mapping[str, Any]) -> Administrator:
+    """Add an application user."""
+    rest, password = _take_password(actor, values)
+    administrator = Administrator(**rest)
+    if not password:
+        raise ValidationError({'password': _('Enter a password.')})
+    _check_password(password, administrator)
+    administrator.set_password(password)
+    administrator.save()
+    return administrator
+
+
+def update_administrator(actor: Actor, administrator: Administrator, values: Mapping[str, Any]) -> Administrator:
+    """Change an application user. Nobody takes his own rights away."""
+    rest, password = _take_password(actor, values)
+    before = Administrator.objects.select_for_update().get(pk=administrator.pk)
+    for name, value in rest.items():
+        setattr(administrator, name, value)
+    if before.username == actor.name and (administrator.role != before.role or not administrator.is_active):
+        field = 'role' if administrator.role != before.role else 'is_active'
+        raise ValidationError({field: _('You cannot take rights away from yourself. Ask another administrator.')})
+    lost = before.role == Role.ADMINISTRATOR and not (
+        administrator.role == Role.ADMINISTRATOR and administrator.is_active
+    )
+    _lock_administrators(lost)
+    if lost and not administrators_remain(administrator):
+        raise ValidationError(
+            {'role': _('This is the last active administrator. Give another user the role Administrator first.')}
+        )
+    administrator.password = before.password
+    if password:
+        _check_password(password, administrator)
+        administrator.set_password(password)
+    administrator.save()
+    return administrator
+
+
+def delete_administrator(actor: Actor, administrator: Administrator) -> None:
+    """Delete an application user with his tokens; never oneself and never the last administrator."""
+    if reason := administrator_is_needed(administrator, actor.name):
+        raise Refused(reason)
+    _lock_administrators(True)
+    if reason := administrator_is_needed(administrator):
+        raise Refused(reason)
+    administrator.delete()
+
+
+def administrator_is_needed(administrator: Administrator, actor_name: str = '') -> str:
+    """Why this application user cannot be deleted, or ''."""
+    if actor_name and administrator.username == actor_name:
+        return _('You cannot delete yourself. Ask another administrator.')
+    if (
+        administrator.role == Role.ADMINISTRATOR
+        and administrator.is_active
+        and not administrators_remain(administrator)
+    ):
+        return _('This is the last active administrator. Give another user the role Administrator first.')
+    return ''
+
+
+def _lock_administrators(needed: bool) -> None:
+    """Two administrators who demote each other at the same moment wait for each other."""
+    if needed:
+        list(Administrator.objects.select_for_update().filter(role=Role.ADMINISTRATOR).order_by('pk'))
+
+
+def _check_password(password: str, administrator: Administrator) -> None:
+    try:
+        validate_password(password, administrator)
+    except ValidationError as error:
+        raise ValidationError({'password': error.messages}) from None

@@ -1,0 +1,114 @@
+"""Rules for end users and application users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.translation import gettext as _
+
+from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local
+from impadmin.console.models import Administrator, ApiToken, Role
+from impadmin.presence import inventory
+from impadmin.presence.rules import name_error
+from impadmin.ucm.addresses import address_of, source_field
+from impadmin.ucm.models import EndUser
+
+
+def user_id_is_free(user: EndUser, before: Any) -> None:
+    """User IDs differ by more than case."""
+    if EndUser.objects.filter(user_id__iexact=user.user_id).exclude(pk=user.pk).exists():
+        raise ValidationError({'user_id': _('The user ID %(id)s is already in use.') % {'id': user.user_id}})
+
+
+def user_id_is_an_address(user: EndUser, before: Any) -> None:
+    """The user ID can be the user part of an IM address."""
+    try:
+        prepare_local(escape_local(user.user_id))
+    except InvalidJID:
+        raise ValidationError(
+            {'user_id': _('This user ID has a character that an IM address cannot carry. Use letters and digits.')}
+        ) from None
+
+
+def directory_uri_error(uri: str) -> str:
+    """What is wrong with a Directory URI, or ''. The empty one is no error here."""
+    uri = uri.strip()
+    if not uri:
+        return ''
+    local, at, domain = uri.rpartition('@')
+    if not at or not local or not domain:
+        return _('“%(uri)s” is no Directory URI. Enter user@domain, for example jsmith@example.com.') % {'uri': uri}
+    try:
+        prepare_local(escape_local(local))
+        hosted = prepare_domain(domain)
+    except InvalidJID:
+        return _('“%(uri)s” has a character that an IM address cannot carry.') % {'uri': uri}
+    return name_error(hosted)
+
+
+def directory_uri_is_valid(user: EndUser, before: Any) -> None:
+    """The Directory URI has the form user@domain with a domain that can be hosted."""
+    if error := directory_uri_error(user.directory_uri):
+        raise ValidationError({'directory_uri': error})
+
+
+def mail_is_valid(user: EndUser, before: Any) -> None:
+    """The mail ID is an e-mail address."""
+    if user.mail:
+        try:
+            validate_email(user.mail)
+        except ValidationError:
+            raise ValidationError(
+                {'mail': _('Enter an e-mail address, for example jsmith@example.com, or leave it empty.')}
+            ) from None
+
+
+def im_address_is_unique(user: EndUser, before: Any) -> None:
+    """No two users have the same IM address, compared without regard to case."""
+    settings = inventory.advanced()
+    address = address_of(user, settings)
+    other = address and EndUser.objects.filter(im_address=address).exclude(pk=user.pk).first()
+    if other:
+        raise ValidationError(
+            {
+                source_field(settings): _('The IM address %(address)s belongs to the user %(user)s already.')
+                % {'address': address, 'user': other.user_id}
+            }
+        )
+
+
+def token_role_is_within_its_user(token: ApiToken, before: Any) -> None:
+    """A token for a read-only user cannot write; asking for more is a mistake worth telling."""
+    order = [Role.READ_ONLY, Role.BULK_OPERATOR, Role.OPERATOR, Role.ADMINISTRATOR]
+    owner = token.administrator
+    if order.index(Role(token.role)) > order.index(Role(owner.role)):
+        raise ValidationError(
+            {
+                'role': _('The user %(user)s has the role %(role)s; a token cannot have more.')
+                % {'user': owner.username, 'role': Role(owner.role).label}
+            }
+        )
+
+
+def administrators_remain(without: Administrator) -> bool:
+    """Whether another active administrator can still sign in when ``without`` no longer can."""
+    return Administrator.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exclude(pk=without.pk).exists()
+
+
+def one_administrator_remains(administrator: Administrator, before: Any) -> None:
+    """The last active administrator keeps the role."""
+    is_administrator = administrator.role == Role.ADMINISTRATOR and administrator.is_active
+    if administrator.pk is None or is_administrator or administrators_remain(administrator):
+        return
+    field = 'role' if administrator.role != Role.ADMINISTRATOR else 'is_active'
+    raise ValidationError(
+        {field: _('This is the last active administrator. Give another user the role Administrator first.')}
+    )
+
+
+def username_is_free(administrator: Administrator, before: Any) -> None:
+    """User names of administrators differ by more than case."""
+    if Administrator.objects.filter(username__iexact=administrator.username).exclude(pk=administrator.pk).exists():
+        raise ValidationError({'username': _('The user ID %(id)s is already in use.') % {'id': administrator.username}})
