@@ -1,0 +1,40 @@
+"""Celery entry points of the job machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_ready
+
+from impadmin.celery import app
+from impadmin.console import jobs
+
+TICK_S = 10.0
+
+
+@shared_task(name='imp.jobs.work', ignore_result=True)
+def work(queue: str) -> None:
+    """Run what is due in ``queue``."""
+    jobs.work(queue)
+
+
+@shared_task(name='imp.jobs.tick', ignore_result=True)
+def tick() -> None:
+    """Wake workers for jobs that are due: scheduled ones, ones whose message was lost or whose worker died."""
+    for queue in jobs.QUEUES:
+        if jobs.is_due(queue):
+            work.apply_async([queue], queue=queue, expires=TICK_S * 3)
+
+
+@app.on_after_finalize.connect
+def every_few_seconds(sender: Any, **_: Any) -> None:
+    """Beat runs ``tick``; a tick that waited longer than a period is dropped."""
+    sender.add_periodic_task(TICK_S, tick.s(), name='jobs: start what is due', expires=TICK_S)
+
+
+@worker_ready.connect
+def look_at_once(sender: Any, **_: Any) -> None:
+    """A worker that starts looks for work left behind, without waiting for beat."""
+    for queue in jobs.QUEUES:
+        jobs.wake(queue)
