@@ -1,0 +1,42 @@
+"""Messaging > Settings (guide 5574-5589)."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.page import Fieldset, SettingsPage, Text
+from impadmin.console.registry import register
+from impadmin.messaging.models import MessagingSettings, OfflineMessage
+from impadmin.ucm.models import EndUser
+
+
+def _impact(before: MessagingSettings, after: MessagingSettings) -> list[tuple[Text, int]]:
+    """Who notices."""
+    found: list[tuple[Text, int]] = []
+    if before.im_enabled and not after.im_enabled:
+        users = EndUser.objects.filter(im_enabled=True, active=True, home_node__isnull=False).count()
+        found.append((_('users can no longer send instant messages'), users))
+    if not before.suppress_offline and after.suppress_offline:
+        users = OfflineMessage.objects.values('user').distinct().count()
+        found.append((_('users have stored messages; these are still delivered'), users))
+    return found
+
+
+SETTINGS = SettingsPage(
+    name='messaging-settings',
+    console='admin',
+    area='messaging',
+    menu='Messaging > Settings',
+    title=gettext_lazy('Settings'),
+    right=Right.CONFIGURATION,
+    related=('standard-configuration', 'control-center'),
+    model=MessagingSettings,
+    fieldsets=(
+        Fieldset(gettext_lazy('Instant messaging'), ('im_enabled', 'suppress_offline')),
+        Fieldset(gettext_lazy('Clients'), ('client_history', 'cut_and_paste')),
+    ),
+    impact=_impact,
+)
+register(SETTINGS)

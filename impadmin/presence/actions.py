@@ -1,0 +1,201 @@
+"""Writers of IM address domains, and the commands of the presence pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from impadmin.console import jobs
+from impadmin.console.actions import Actor, Refused
+from impadmin.console.models import Job, JobState
+from impadmin.console.page import Result
+from impadmin.presence import default_domain, inventory
+from impadmin.presence.change_guard import guard
+from impadmin.presence.models import Domain
+from impadmin.presence.rules import name_error
+
+
+def create_domain(actor: Actor, values: Mapping[str, Any]) -> Domain:
+    """Add an administrator-managed domain."""
+    guard()
+    domain = Domain(**values)
+    domain.key = domain.name.lower()
+    domain.configured = True
+    domain.user_count = _users_in(domain.key)
+    _save(domain)
+    return domain
+
+
+def update_domain(actor: Actor, domain: Domain, values: Mapping[str, Any]) -> Domain:
+    """Rename a domain that nobody uses."""
+    guard()
+    saved = Domain.objects.select_for_update().get(pk=domain.pk)
+    if reason := kept(saved):
+        raise Refused(str(reason))
+    for name, value in values.items():
+        setattr(domain, name, value)
+    domain.key = domain.name.lower()
+    domain.user_count = _users_in(domain.key)
+    _save(domain)
+    return domain
+
+
+def delete_domain(actor: Actor, domain: Domain) -> None:
+    """Delete a domain that nobody uses."""
+    guard()
+    saved = Domain.objects.select_for_update().get(pk=domain.pk)
+    saved.user_count = max(saved.user_count, _users_in(saved.key))
+    if reason := kept(saved):
+        raise Refused(_('%(domain)s cannot be deleted: %(reason)s') % {'domain': saved.name, 'reason': reason})
+    domain.delete()
+
+
+def kept(domain: Domain) -> str | Promise:
+    """Why a domain can be neither renamed nor deleted, or ''."""
+    default = getattr(domain, 'default_key', None)  # annotated where many are shown
+    if domain.key == (inventory.advanced().default_domain.lower() if default is None else default):
+        return gettext_lazy('It is the default domain. Change the default domain on Advanced Configuration first.')
+    if domain.user_count:
+        return ngettext(
+            'It is system managed: %(count)d user has an address in it.',
+            'It is system managed: %(count)d users have an address in it.',
+            domain.user_count,
+        ) % {'count': domain.user_count}
+    return ''
+
+
+def _users_in(key: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT count(*) FROM end_user WHERE lower(substring(im_address FROM %s)) = %s '
+            'OR lower(substring(directory_uri FROM %s)) = %s',
+            ['[^@]+$', key, '[^@]+$', key],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _save(domain: Domain) -> None:
+    try:
+        with transaction.atomic():
+            domain.save()
+    except IntegrityError as error:
+        raise ValidationError({'name': _('The domain %(name)s already exists.') % {'name': domain.name}}) from error
+
+
+def run_audit(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Rebuild the list of domains from the users now."""
+    guard()
+    counts = inventory.audit()
+    text = ngettext(
+        '%(domains)d domain, %(added)d new, %(in_use)d in use.',
+        '%(domains)d domains, %(added)d new, %(in_use)d in use.',
+        counts['domains'],
+    )
+    return Result(text % counts, data=counts)
+
+
+# ---- Advanced Configuration
+
+
+def change_errors(scheme: str, domain: str) -> dict[str, str]:
+    """What stands against the change, by field; independent of confirmations."""
+    settings = inventory.advanced()
+    if error := name_error(domain):
+        return {'default_domain': error}
+    if (scheme, domain.lower()) == (settings.address_scheme, settings.default_domain.lower()):
+        return {'default_domain': _('Nothing would change. Enter another default domain or choose another scheme.')}
+    found = default_domain.examine(scheme, domain)
+    if found.collisions:
+        return {
+            'address_scheme': _('The change is not possible: two users would get the same IM address. %(pairs)s')
+            % {'pairs': default_domain.describe_collisions(found.collisions)}
+        }
+    return {}
+
+
+def start_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Check and start the change as a background job. What it needs confirmed is an error until it is confirmed."""
+    if default_domain.under_way():
+        raise Refused(_('A change is under way already. Wait until it has ended, or cancel it.'))
+    if Job.objects.filter(kind='import_contacts', state=JobState.PROCESSING).exists():
+        raise Refused(_('A contact list import is running. Wait until it has ended, or cancel it.'))
+    domain, scheme = data['default_domain'].strip(), data['address_scheme']
+    if errors := change_errors(scheme, domain):
+        raise ValidationError(errors)
+    settings = inventory.advanced()
+    questions = confirmations(scheme, domain)
+    missing = {name: text for name, text in questions.items() if not data.get(name)}
+    if missing:
+        raise ValidationError(missing)
+    job = jobs.submit(
+        actor,
+        default_domain.KIND,
+        {
+            'default_domain': domain,
+            'address_scheme': scheme,
+            'old_default_domain': settings.default_domain,
+            'old_address_scheme': settings.address_scheme,
+        },
+        _('Default domain %(domain)s') % {'domain': domain},
+    )
+    return Result(_('The change has started.'), data={'job': job.pk})
+
+
+def confirmations(scheme: str, domain: str) -> dict[str, str]:
+    """What must be confirmed before the change, by form field: field -> text."""
+    settings = inventory.advanced()
+    found: dict[str, str] = {}
+    if scheme == 'directory_uri' and settings.address_scheme != scheme:
+        found['clients_support_it'] = _(
+            'Every client must support Directory URI as IM address and more than one domain. '
+            'Clients that do not support it stop working. Confirm that all clients support it.'
+        )
+    invalid = default_domain.examine(scheme, domain).invalid
+    if invalid:
+        names = ', '.join(user_id for _key, user_id, _uri in invalid[:10])
+        more = ngettext(
+            '%(count)d user has no valid Directory URI and cannot sign in after the change: %(names)s.',
+            '%(count)d users have no valid Directory URI and cannot sign in after the change: %(names)s.',
+            len(invalid),
+        )
+        found['accept_invalid'] = more % {
+            'count': len(invalid),
+            'names': names + (' …' if len(invalid) > 10 else ''),
+        }
+    found['accept_outage'] = _(
+        'All users are signed out while the services are stopped. They sign in again with their new IM address.'
+    )
+    return found
+
+
+def retry_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Go on with a change that stopped with an error."""
+    job = default_domain.under_way()
+    if job is None or job.state not in (JobState.FAILED, JobState.INCOMPLETE):
+        raise Refused(_('There is no change that stopped with an error.'))
+    jobs.retry(actor, job)
+    return Result(_('The change goes on.'), data={'job': job.pk})
+
+
+def cancel_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Take the change back; possible until the new settings are saved."""
+    with transaction.atomic():
+        job = default_domain.under_way()
+        job = job and Job.objects.select_for_update().get(pk=job.pk)
+        if job is None:
+            raise Refused(_('There is no change under way.'))
+        if not default_domain.can_cancel(job):
+            raise Refused(_('The new IM addresses are in force already; only the services are still being started.'))
+        job.parameters['cancel'] = True
+        job.save(update_fields=['parameters'])
+        if job.state in (JobState.FAILED, JobState.INCOMPLETE):
+            jobs.retry(actor, job)
+        else:
+            jobs.cancel(actor, job)
+    return Result(_('The change is being taken back.'), data={'job': job.pk})

@@ -1,0 +1,117 @@
+"""System > Cluster Topology, Presence Topology, Service Parameters, Enterprise Parameters, Notifications."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.page import Column, Fieldset, Page, ParameterPage, ViewPage
+from impadmin.console.registry import register
+from impadmin.system import actions, rules, views
+from impadmin.system.models import Node
+from impadmin.system.state import node_state
+
+
+def _nodes() -> models.QuerySet[Node]:
+    return Node.objects.annotate(assigned=Count('users'))
+
+
+def _role(node: Node) -> str:
+    return _('Publisher') if node.publisher else _('Subscriber')
+
+
+CLUSTER_TOPOLOGY = Page(
+    name='cluster-topology',
+    console='admin',
+    area='system',
+    menu='System > Cluster Topology',
+    title=gettext_lazy('Cluster Topology'),
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('The nodes of this cluster. The first one is the publisher.'),
+    related=('presence-topology', 'service-activation', 'control-center'),
+    model=Node,
+    queryset=_nodes,
+    columns=(
+        Column('name', gettext_lazy('Node Name'), order_by='name'),
+        Column('role', gettext_lazy('Role'), value=_role, order_by='publisher'),
+        'address',
+        'description',
+        Column('state', gettext_lazy('State'), value=node_state, kind='state'),
+        Column('assigned', gettext_lazy('Assigned users'), order_by='assigned', kind='number'),
+        'sessions',
+        'heartbeat_at',
+        Column('version', gettext_lazy('Version'), order_by='version', default=False),
+    ),
+    find=('name', 'address', 'description'),
+    fieldsets=(Fieldset(gettext_lazy('Node'), ('name', 'address', 'description')),),
+    read_only=('publisher', 'sessions', 'users_online', 'heartbeat_at', 'started_at', 'version'),
+    verbs=('add', 'edit', 'delete'),
+    rules=(
+        rules.names_are_hosts,
+        rules.name_is_free,
+        rules.cluster_has_room,
+        rules.running_node_keeps_its_name,
+        rules.bare_names_share_one_dns_domain,
+    ),
+    create=actions.create_node,
+    delete=actions.delete_node,
+    undeletable=rules.node_is_needed,
+    ordering=('-publisher', 'name'),
+    configures=True,
+    sample=lambda n: {
+        'name': f'imp-{n}.example.com',
+        'address': f'192.0.2.{n % 250 + 1}',
+        'description': 'Second floor',
+    },
+    bad={
+        'name': ('', 'imp_1', '-imp', '10.0.0.1', 'x' * 256),
+        'address': ('', 'not a host'),
+        'description': ('x' * 129,),
+    },
+)
+PRESENCE_TOPOLOGY = ViewPage(
+    name='presence-topology',
+    console='admin',
+    area='system',
+    menu='System > Presence Topology',
+    title=gettext_lazy('Presence Topology'),
+    right=Right.USERS,
+    intro=gettext_lazy('Nodes with their users and sessions.'),
+    related=('assign-presence-users', 'cluster-topology', 'control-center'),
+    view=views.presence_topology,
+    api=views.presence_topology_api,
+)
+SERVICE_PARAMETERS = ParameterPage(
+    name='service-parameters',
+    console='admin',
+    area='system',
+    menu='System > Service Parameters',
+    title=gettext_lazy('Service Parameters'),
+    right=Right.CONFIGURATION,
+    related=('enterprise-parameters', 'control-center', 'notifications'),
+)
+ENTERPRISE_PARAMETERS = ParameterPage(
+    name='enterprise-parameters',
+    console='admin',
+    area='system',
+    menu='System > Enterprise Parameters',
+    title=gettext_lazy('Enterprise Parameters'),
+    right=Right.CONFIGURATION,
+    related=('service-parameters', 'assign-presence-users'),
+    services=False,
+)
+NOTIFICATIONS = ViewPage(
+    name='notifications',
+    console='admin',
+    area='system',
+    menu='System > Notifications',
+    title=gettext_lazy('Notifications'),
+    right=Right.MONITOR,
+    related=('control-center', 'control-center-network'),
+    view=views.notifications_page,
+    api=views.notifications_api,
+)
+register(CLUSTER_TOPOLOGY, PRESENCE_TOPOLOGY, SERVICE_PARAMETERS, ENTERPRISE_PARAMETERS, NOTIFICATIONS)

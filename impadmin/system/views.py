@@ -1,0 +1,119 @@
+"""Presence Topology and Notifications."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from engine.contract.services import BY_KEY
+from impadmin.console import access, notifications
+from impadmin.console.page import ViewPage
+from impadmin.console.registry import page_url
+from impadmin.system.models import Node
+from impadmin.system.state import MARKS, in_contact, node_state, states
+from impadmin.ucm.models import EndUser
+
+
+def _topology() -> dict[str, Any]:
+    """Every node with state, assigned users and sessions; the unassigned users."""
+    nodes = list(
+        Node.objects.annotate(
+            assigned=Count('users'),
+            enabled=Count('users', filter=Q(users__im_enabled=True, users__active=True, users__home_cluster=True)),
+        ).order_by('-publisher', 'name')
+    )
+    now = states(nodes)
+    rows = []
+    for node in nodes:
+        alive = in_contact(node)
+        services = [
+            {
+                'key': key,
+                'name': BY_KEY[key].name,
+                'state': str(state),
+                'mark': MARKS[state],
+                'detail': row.detail if row else '',
+            }
+            for (pk, key), (state, row) in now.items()
+            if pk == node.pk
+        ]
+        rows.append(
+            {
+                'node': node,
+                'state': node_state(node),
+                'alive': alive,
+                'assigned': node.assigned,
+                'enabled': node.enabled,
+                'sessions': node.sessions if alive else 0,
+                'online': node.users_online if alive else 0,
+                'percent': min(100, round(100 * node.users_online / node.enabled)) if alive and node.enabled else 0,
+                'services': services,
+                'problems': [service for service in services if service['mark'] in ('bad', 'busy')],
+            }
+        )
+    unassigned = EndUser.objects.filter(home_node=None, im_enabled=True, active=True, home_cluster=True).count()
+    return {'rows': rows, 'unassigned': unassigned}
+
+
+def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
+    """Nodes and their users."""
+    role = getattr(request.user, 'role', '')
+    context = {
+        'page': page,
+        **_topology(),
+        'assign_url': page_url('assign-presence-users'),
+        'users_url': page_url('end-users'),
+        'may_write': access.may_write(role, page.right),
+        'total_assigned': EndUser.objects.exclude(home_node=None).count(),
+    }
+    return render(request, 'system/presence_topology.html', context)
+
+
+def presence_topology_api(request: HttpRequest) -> dict[str, Any]:
+    """The same as JSON."""
+    found = _topology()
+    return {
+        'unassigned_users': found['unassigned'],
+        'nodes': [
+            {
+                'name': row['node'].name,
+                'address': row['node'].address,
+                'publisher': row['node'].publisher,
+                'state': str(row['state'][1]),
+                'assigned_users': row['assigned'],
+                'enabled_users': row['enabled'],
+                'users_online': row['online'],
+                'sessions': row['sessions'],
+                'services': [{name: service[name] for name in ('key', 'name', 'state')} for service in row['services']],
+            }
+            for row in found['rows']
+        ],
+    }
+
+
+def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
+    """Everything that needs attention, by cause."""
+    role = getattr(request.user, 'role', '')
+    found = notifications.active()
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for notification in found:
+        groups.setdefault((notification.severity, notification.page or notification.text), []).append(notification)
+    context = {
+        'page': page,
+        'notifications': found,
+        'groups': [
+            {'severity': severity, 'cause': cause, 'items': items} for (severity, cause), items in groups.items()
+        ],
+        'control_center': page_url('control-center'),
+        'control_center_network': page_url('control-center-network'),
+        'may_restart': access.may_write(role, access.Right.SERVICES),
+    }
+    return render(request, 'system/notifications.html', context)
+
+
+def notifications_api(request: HttpRequest) -> dict[str, Any]:
+    """The same as JSON."""
+    return notifications.as_json()
