@@ -1,0 +1,20 @@
+"""Settings of the test run: its own folder, database and Redis, decided before impadmin.settings reads the environment.
+
+Without DATABASE_URL and REDIS_URL the fixture ``servers`` starts both in that folder. Processes that the tests start
+use impadmin.settings with the environment of ``tests.fixtures.servers.environment``.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(tempfile.mkdtemp(prefix='imp-test-'))
+FOLDER.chmod(0o755)
+os.environ['IMP_VAR'] = str(FOLDER / 'var')
+OWN_POSTGRES = 'DATABASE_URL' not in os.environ
+OWN_REDIS = 'REDIS_URL' not in os.environ
+os.environ.setdefault('DATABASE_URL', f'postgresql://postgres@/imp?host={FOLDER}/run')
+os.environ.setdefault('REDIS_URL', f'unix://{FOLDER}/run/redis.sock?db=0')
+os.environ.pop('IMP_ADMIN_PASSWORD', None)
+
+from impadmin.settings import *  # noqa: E402, F403
