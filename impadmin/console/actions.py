@@ -13,12 +13,23 @@ changed and save. Validation, rules, audit, generation and announcement are done
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django import forms
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
+from django.db.models.deletion import Collector, ProtectedError, RestrictedError
 from django.http import HttpRequest
+from django.utils.translation import gettext
+
+from engine.contract.config import Config
+from engine.contract.restarts import pending
+from engine.contract.services import BY_KEY
+from impadmin.console import audit, generations
+from impadmin.console.access import is_api, may_write, role_of
 
 if TYPE_CHECKING:
     from impadmin.console.page import BasePage, Command, Page, Result, SettingsPage
@@ -42,7 +53,7 @@ class Refused(Exception):
 
 
 class Stale(Refused):
-    """Someone else changed the object since it was read. REST: 412 when the request had If-Match."""
+    """Someone else changed the object since it was read. REST: 412, because the request had If-Match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +66,109 @@ class Preview:
     impact: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(slots=True)
+class Done:
+    """What the work inside the transaction hands back: the result, and what a preview says of it."""
+
+    result: Any
+    changes: Sequence[tuple[str, str, str]] = ()
+    impact: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(slots=True)
+class Filled:
+    """Values put into an object: cleaned model values, many-to-many values, extra values."""
+
+    plain: dict[str, Any] = field(default_factory=dict)
+    many: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def all(self) -> dict[str, Any]:
+        """Everything, as a page's own writer takes it."""
+        return {**self.plain, **self.many, **self.extra}
+
+
+class _Rollback(Exception):
+    pass
+
+
 def actor_of(request: HttpRequest) -> Actor:
     """The actor of a console or REST request."""
-    raise NotImplementedError
+    return Actor(
+        name=str(getattr(request.user, 'username', '')),
+        role=role_of(request),
+        source=request.META.get('REMOTE_ADDR') or '',
+        channel='rest' if is_api(request) else 'browser',
+    )
+
+
+def require_write(actor: Actor, page: BasePage) -> None:
+    """Raise PermissionDenied when the role of ``actor`` may not change what ``page`` shows."""
+    if not may_write(actor.role, page.right):
+        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+
+
+def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> Any:
+    """Run ``work`` in one transaction and return its result; a dry run rolls back and returns a Preview."""
+    preview = Preview()
+    try:
+        with transaction.atomic():
+            before = generations.compiled() if dry_run and configures else None
+            done = work()
+            if not dry_run:
+                if configures:
+                    generations.store_if_changed()
+                return done.result
+            restarts = new_restarts(before, generations.compiled()) if before is not None else ()
+            preview = Preview(tuple(done.changes), restarts, tuple(done.impact))
+            raise _Rollback
+    except _Rollback:
+        return preview
+    except (ProtectedError, RestrictedError) as error:
+        held = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', ())
+        names = ', '.join(str(obj) for obj in list(held)[:5])
+        raise Refused(gettext('It is still in use by: %(names)s. Change these first.') % {'names': names}) from error
+    except IntegrityError as error:
+        raise Refused(
+            gettext('Somebody else saved a conflicting change at the same moment. Load the page again.')
+        ) from error
+
+
+def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(service name, node names) of the restarts that ``after`` needs and ``before`` does not."""
+    from impadmin.console.notifications import running
+
+    runs = running()
+    old = {(p.service, p.node, p.path) for p in pending(before, runs)}
+    found: dict[str, list[str]] = {}
+    for one in pending(after, runs):
+        if (one.service, one.node, one.path) not in old:
+            nodes = found.setdefault(BY_KEY[one.service].name, [])
+            if one.node not in nodes:
+                nodes.append(one.node)
+    return tuple((service, tuple(nodes)) for service, nodes in found.items())
+
+
+# ---- objects
 
 
 def do_create(actor: Actor, page: Page, values: Mapping[str, Any], *, dry_run: bool = False) -> Any:
     """Add an object; returns it (or a Preview)."""
-    raise NotImplementedError
+    require_write(actor, page)
+    if 'add' not in page.verbs:
+        raise Refused(gettext('Nothing can be added here.'))
+
+    def work() -> Done:
+        candidate = page.model()
+        filled = _fill(page, candidate, values)
+        _validate(page, candidate, None)
+        _take_clean(candidate, filled)
+        obj = page.create(actor, filled.all()) if page.create else _save(candidate, filled)
+        after = {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)}
+        audit.record(actor, 'create', page, obj, None, after)
+        return Done(obj, _differences(page, None, after))
+
+    return transact(work, configures=page.configures, dry_run=dry_run)
 
 
 def do_update(
@@ -76,34 +182,257 @@ def do_update(
 ) -> Any:
     """Change an object; names that ``values`` does not have stay. ``expected``: ``audit.digest`` of what the user saw;
     another state raises Stale. Returns the saved object (or a Preview)."""
-    raise NotImplementedError
+    require_write(actor, page)
+    if 'edit' not in page.verbs:
+        raise Refused(gettext('Nothing can be changed here.'))
 
+    def work() -> Done:
+        held = _lock(page.model, obj.pk)
+        if page.locked and (reason := str(page.locked(held))):
+            raise Refused(reason)
+        return _change(actor, page, held, values, expected, None)
 
-def do_delete(
-    actor: Actor, page: Page, objs: Sequence[models.Model], *, expected: str = '', dry_run: bool = False
-) -> Any:
-    """Delete all of ``objs`` or none; returns how many (or a Preview whose impact counts what goes with them)."""
-    raise NotImplementedError
-
-
-def do_command(
-    actor: Actor, page: BasePage, command: Command, objs: Sequence[models.Model], data: Mapping[str, Any]
-) -> Result:
-    """Run a page's command in a transaction, with an audit entry per object. ``data``: cleaned form values."""
-    raise NotImplementedError
+    return transact(work, configures=page.configures, dry_run=dry_run)
 
 
 def do_update_settings(
     actor: Actor, page: SettingsPage, values: Mapping[str, Any], *, expected: str = '', dry_run: bool = False
 ) -> Any:
     """Save a settings page; returns the row (or a Preview)."""
-    raise NotImplementedError
+    require_write(actor, page)
+
+    def work() -> Done:
+        page.model._default_manager.get_or_create(pk=1)
+        return _change(actor, page, _lock(page.model, 1), values, expected, page.impact)
+
+    return transact(work, configures=page.configures, dry_run=dry_run)
 
 
-def do_set_parameters(
-    actor: Actor, service: str, node: models.Model | None, values: Mapping[str, Any], *, dry_run: bool = False
+def _change(
+    actor: Actor,
+    page: Page | SettingsPage,
+    held: Any,
+    values: Mapping[str, Any],
+    expected: str,
+    impact: Callable[[Any, Any], list[tuple[Any, int]]] | None,
+) -> Done:
+    if expected and expected != audit.digest(held):
+        raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then make your change.'))
+    before = audit.snapshot(held)
+    candidate = copy.copy(held)
+    filled = _fill(page, candidate, values)
+    _validate(page, candidate, held)
+    _take_clean(candidate, filled)
+    touched = [(str(text), count) for text, count in impact(held, candidate)] if impact else []
+    if page.update:
+        obj = page.update(actor, held, filled.all()) or held
+    else:
+        obj = _save(candidate, filled)
+    after = {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)}
+    if before != after:
+        audit.record(actor, 'update', page, obj, before, after)
+    return Done(obj, _differences(page, before, after), touched)
+
+
+def do_delete(
+    actor: Actor, page: Page, objs: Sequence[models.Model], *, expected: str = '', dry_run: bool = False
 ) -> Any:
-    """Save parameters of ``service`` ('' = enterprise parameters). ``node``: whose node-scope values are set; may be
-    None when ``values`` has none. A value of None goes back to the default. Returns the values now in force by name
-    (or a Preview)."""
-    raise NotImplementedError
+    """Delete all of ``objs`` or none; returns how many (or a Preview whose impact counts what goes with them)."""
+    require_write(actor, page)
+    if 'delete' not in page.verbs:
+        raise Refused(gettext('Nothing can be deleted here.'))
+    keys = sorted({obj.pk for obj in objs})
+
+    def work() -> Done:
+        held = list(page.model._base_manager.select_for_update().filter(pk__in=keys).order_by('pk'))
+        if len(held) != len(keys):
+            raise Refused(gettext('Some of it was deleted in the meantime. Load the list again.'))
+        for obj in held:
+            if page.undeletable and (reason := str(page.undeletable(obj))):
+                raise Refused(f'{obj}: {reason}')
+            if expected and expected != audit.digest(obj):
+                raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
+        impact = _cascade(held) if dry_run else []
+        for obj in held:
+            key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)
+            if page.delete:
+                page.delete(actor, obj)
+            else:
+                obj.delete()
+            audit.record(
+                actor, 'delete', page, None, before, None,
+                object_type=page.model._meta.label, object_id=key, label=label,
+            )  # fmt: skip
+        return Done(len(held), (), impact)
+
+    return transact(work, configures=page.configures, dry_run=dry_run)
+
+
+def do_command(
+    actor: Actor, page: BasePage, command: Command, objs: Sequence[models.Model], data: Mapping[str, Any]
+) -> Result:
+    """Run a page's command in a transaction, with an audit entry per object. ``data``: cleaned form values."""
+    require_write(actor, page)
+    if command.when:
+        for obj in objs:
+            if reason := str(command.when(obj)):
+                raise Refused(f'{obj}: {reason}' if len(objs) > 1 else reason)
+
+    def work() -> Done:
+        named = [(obj._meta.label, str(obj.pk), str(obj)) for obj in objs]
+        result = command.run(actor, objs, data)
+        given = _command_data(command, data)
+        for kind, key, label in named:
+            audit.record(actor, command.name, page, None, None, given, object_type=kind, object_id=key, label=label)
+        if not named:
+            audit.record(actor, command.name, page, None, None, given)
+        return Done(result)
+
+    result: Result = transact(work, configures=bool(getattr(page, 'configures', False)), dry_run=False)
+    return result
+
+
+# ---- parts of the above
+
+
+def _lock(model: type[models.Model], pk: Any) -> Any:
+    try:
+        return model._base_manager.select_for_update().get(pk=pk)
+    except model.DoesNotExist:
+        raise Refused(gettext('It was deleted in the meantime.')) from None
+
+
+def _fill(page: Page | SettingsPage, obj: models.Model, values: Mapping[str, Any]) -> Filled:
+    """Put ``values`` into ``obj`` (not saved). A name that the page does not write is an error at that name."""
+    from impadmin.console.forms import editable_names
+
+    names = set(editable_names(page))
+    extra = getattr(page, 'extra', {})
+    filled = Filled()
+    errors: dict[str, list[str]] = {}
+    for name, value in values.items():
+        if name not in names:
+            if name in extra:
+                filled.extra[name] = value
+            else:
+                errors[name] = [gettext('There is no such field.')]
+            continue
+        if isinstance(value, str) and (text := unstorable(value)):
+            errors[name] = [text]
+            continue
+        found = obj._meta.get_field(name)
+        if isinstance(found, models.ManyToManyField):
+            filled.many[name] = value
+            continue
+        assert isinstance(found, models.Field)
+        if value is None and not found.null:
+            if not (found.blank and isinstance(found, models.CharField | models.TextField)):
+                errors[name] = [gettext('This field must have a value.')]
+                continue
+            value = ''
+        if isinstance(found, models.ForeignKey) and not isinstance(value, models.Model | None):
+            setattr(obj, found.attname, value)
+        else:
+            setattr(obj, name, value)
+        filled.plain[name] = value
+    if errors:
+        raise ValidationError(errors)
+    return filled
+
+
+def unstorable(text: str) -> str:
+    """What keeps ``text`` out of the database, or ''."""
+    if '\0' in text or any('\ud800' <= char <= '\udfff' for char in text):
+        return gettext('The text has a character that cannot be stored. Remove it.')
+    return ''
+
+
+def _validate(page: Page | SettingsPage, candidate: Any, before: Any) -> None:
+    """Every message of the model's own validation; when there is none, every message of the page's rules."""
+    from impadmin.console.forms import editable_names
+
+    names = set(editable_names(page))
+    candidate.full_clean(exclude={f.name for f in candidate._meta.concrete_fields if f.name not in names})
+    errors: dict[str, list[Any]] = {}
+    for rule in page.rules:
+        try:
+            rule(candidate, before)
+        except ValidationError as error:
+            error.update_error_dict(errors)
+    if errors:
+        raise ValidationError(errors)
+
+
+def _take_clean(candidate: Any, filled: Filled) -> None:
+    """Replace the given values by what validation made of them."""
+    for name in filled.plain:
+        filled.plain[name] = getattr(candidate, name)
+
+
+def _save(candidate: Any, filled: Filled) -> Any:
+    candidate.save()
+    for name, value in filled.many.items():
+        getattr(candidate, name).set(value)
+    return candidate
+
+
+def _extra_marks(page: Page | SettingsPage, filled: Filled) -> dict[str, Any]:
+    """What the audit entry says of the extra fields: that a password was set, never which."""
+    marks: dict[str, Any] = {}
+    for name, value in filled.extra.items():
+        secret = isinstance(page.extra[name](None).widget, forms.PasswordInput)  # type: ignore[union-attr]
+        if not value or (secret and name not in audit.SECRET):
+            continue
+        marks[name] = audit.HIDDEN if secret or name in audit.SECRET else audit.plain(value)
+    return marks
+
+
+def _differences(
+    page: Page | SettingsPage, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[tuple[str, str, str]]:
+    extra = getattr(page, 'extra', {})
+    labels = {name: str(factory(None).label or name) for name, factory in extra.items()}
+    return audit.differences(page.model, before, after, labels)
+
+
+def _cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
+    """What the database deletes together with ``objs``."""
+    collector = Collector(using=DEFAULT_DB_ALIAS)
+    collector.collect(objs)
+    counts: dict[type[models.Model], int] = {}
+    for model, found in collector.data.items():
+        counts[model] = counts.get(model, 0) + len(found)
+    for queryset in collector.fast_deletes:
+        counts[queryset.model] = counts.get(queryset.model, 0) + queryset.count()
+    counts.pop(type(objs[0]), None)
+    return [(str(model._meta.verbose_name_plural), count) for model, count in counts.items() if count]
+
+
+def _command_data(command: Command, data: Mapping[str, Any]) -> dict[str, Any] | None:
+    declared = command.form.base_fields if command.form is not None else {}
+    given: dict[str, Any] = {}
+    for name, value in data.items():
+        widget = declared[name].widget if name in declared else None
+        if hasattr(value, 'size') and hasattr(value, 'name'):
+            value = f'{value.name} ({value.size})'
+        given[name] = audit.HIDDEN if value and isinstance(widget, forms.PasswordInput) else audit.plain(value)
+    return given or None
+
+
+from impadmin.console.parameters import do_set_parameters  # noqa: E402  (built on the above)
+
+__all__ = [
+    'SYSTEM',
+    'Actor',
+    'Preview',
+    'Refused',
+    'Stale',
+    'actor_of',
+    'do_command',
+    'do_create',
+    'do_delete',
+    'do_set_parameters',
+    'do_update',
+    'do_update_settings',
+    'require_write',
+]

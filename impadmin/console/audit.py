@@ -66,15 +66,16 @@ def record(
     object_type: str = '',
     object_id: str = '',
     label: str = '',
+    menu: str = '',
 ) -> AuditEntry:
-    """Write one entry. ``action``: create, update, delete, or the name of a command. Give the three texts when there
-    is no object (parameters) or it has no key any more."""
+    """Write one entry. ``action``: create, update, delete, or the name of a command. Give the texts when there is
+    no object (parameters) or it has no key any more."""
     return AuditEntry.objects.create(
         actor=actor.name[:150],
         source=actor.source[:64],
         channel=actor.channel[:20],
         action=action[:60],
-        page=(page.menu if page else '')[:200],
+        page=(menu or (page.menu if page else ''))[:200],
         object_type=(object_type or (obj._meta.label if obj is not None else page.name if page else ''))[:100],
         object_id=(object_id or ('' if obj is None or obj.pk is None else str(obj.pk)))[:100],
         object_label=(label or (str(obj) if obj is not None else str(page.title) if page else ''))[:400],
@@ -84,13 +85,21 @@ def record(
 
 
 def differences(
-    model: type[models.Model] | None, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    model: type[models.Model] | None,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    labels: Mapping[str, str] | None = None,
 ) -> list[tuple[str, str, str]]:
-    """(field label, before, after) as people read them, of the fields that differ between two snapshots."""
+    """(field label, before, after) as people read them, of the fields that differ between two snapshots. ``labels``
+    names what is no model field."""
     old, new = before or {}, after or {}
     names = list(new) + [name for name in old if name not in new]
     return [
-        (label(model, name), display(old.get(name), model, name), display(new.get(name), model, name))
+        (
+            (labels or {}).get(name) or label(model, name),
+            display(old.get(name), model, name),
+            display(new.get(name), model, name),
+        )
         for name in names
         if old.get(name) != new.get(name)
     ]

@@ -68,7 +68,9 @@ def store_if_changed() -> int | None:
     last = ConfigGeneration.objects.order_by('-number').first()
     if last is not None and msgspec.structs.replace(contract.decode(last.document), generation=0) == config:
         return None
-    number = (last.number if last else 0) + 1
+    with connection.cursor() as cursor:  # a sequence never gives a number twice, not even after a rollback
+        cursor.execute("SELECT nextval(pg_get_serial_sequence('config_generation', 'number'))")
+        number: int = cursor.fetchone()[0]
     document = contract.encode(msgspec.structs.replace(config, generation=number)).decode()
     ConfigGeneration.objects.create(number=number, document=document)
     announce(events.ConfigChanged(number))

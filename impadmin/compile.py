@@ -1,0 +1,99 @@
+"""Models -> ``engine.contract.config.Config``: one configuration generation. Deterministic: same rows, same document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from engine.contract import config as contract
+from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES, parameter
+from impadmin.console import generations, notifications
+from impadmin.messaging.models import MessagingSettings
+from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
+from impadmin.system.models import Node, ParameterValue, ServiceActivation
+
+FEATURES = {service.key for service in SERVICES if service.kind == 'feature'}
+
+
+@generations.register_compiler
+def compile_config() -> contract.Config:
+    """The whole configuration as it stands in the database, in seven short queries. ``generation`` is left 0."""
+    advanced = _row(AdvancedSettings)
+    cluster, per_node, enterprise = _parameters()
+    activated: dict[int, list[str]] = {}
+    for node_id, key in ServiceActivation.objects.values_list('node_id', 'service'):
+        if key in FEATURES:
+            activated.setdefault(node_id, []).append(key)
+    hosted = {key for key in Domain.objects.values_list('key', flat=True)} | {advanced.default_domain.lower()}
+    return contract.Config(
+        cluster_name=enterprise.get('cluster_id', contract.Config().cluster_name),
+        default_domain=advanced.default_domain,
+        address_scheme=advanced.address_scheme,
+        domains=tuple(sorted(hosted)),
+        presence=_settings(contract.PresenceSettings, _row(PresenceSettings)),
+        messaging=_settings(contract.MessagingSettings, _row(MessagingSettings)),
+        nodes=tuple(
+            contract.Node(
+                id=node.pk,
+                name=node.name,
+                address=node.address,
+                publisher=node.publisher,
+                activated=tuple(sorted(activated.get(node.pk, ()))),
+                parameters=per_node.get(node.pk, {}),
+            )
+            for node in Node.objects.only('name', 'address', 'publisher').order_by('pk')
+        ),
+        parameters=cluster,
+        enterprise=enterprise,
+    )
+
+
+def _row(model: type[models.Model]) -> Any:
+    """The one row of a settings model, or one with the defaults."""
+    return model._default_manager.filter(pk=1).first() or model(pk=1)
+
+
+def _settings(struct: type[Any], row: Any) -> Any:
+    """A settings struct filled from the model fields of the same names."""
+    return struct(**{name: getattr(row, name) for name in struct.__struct_fields__})
+
+
+Values = dict[str, dict[str, Any]]
+
+
+def _parameters() -> tuple[Values, dict[int, Values], dict[str, Any]]:
+    """(cluster-wide, per node id, enterprise) values that differ from their defaults; of parameters that exist."""
+    cluster: Values = {}
+    per_node: dict[int, Values] = {}
+    enterprise: dict[str, Any] = {}
+    known = {param.name for param in ENTERPRISE_PARAMS}
+    for row in ParameterValue.objects.order_by('service', 'name', 'node_id'):
+        if row.service:
+            if row.service in BY_KEY and row.name in {p.name for p in BY_KEY[row.service].params}:
+                place = cluster if row.node_id is None else per_node.setdefault(row.node_id, {})
+                place.setdefault(row.service, {})[row.name] = row.value
+        elif row.name in known:
+            enterprise[row.name] = row.value
+    return cluster, per_node, enterprise
+
+
+_MODELS = {'presence': PresenceSettings, 'messaging': MessagingSettings}
+_ADVANCED = {'default_domain', 'address_scheme'}
+
+
+@notifications.register_labels
+def label_of(path: str) -> tuple[str, models.Field[Any, Any] | None]:
+    """(label, model field or None) of a configuration path as ``engine.contract.restarts`` names it."""
+    head, _, rest = path.partition('.')
+    if head == 'parameters':
+        service, _, name = rest.partition('.')
+        return parameter(service, name).label, None
+    if head == 'enterprise':
+        return next((param.label for param in ENTERPRISE_PARAMS if param.name == rest), rest), None
+    if head == 'domains':
+        return str(Domain._meta.verbose_name_plural), None
+    model = AdvancedSettings if head in _ADVANCED else _MODELS[head]
+    found = model._meta.get_field(rest or head)
+    assert isinstance(found, models.Field)
+    return str(found.verbose_name), found
