@@ -1,4 +1,4 @@
-"""Models -> ``engine.contract.config.Config``: one configuration generation. Deterministic: same rows, same document."""
+"""Models -> ``engine.contract.config.Config``: one generation. Deterministic: same rows, same document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compile_config() -> contract.Config:
     for node_id, key in ServiceActivation.objects.values_list('node_id', 'service'):
         if key in FEATURES:
             activated.setdefault(node_id, []).append(key)
-    hosted = {key for key in Domain.objects.values_list('key', flat=True)} | {advanced.default_domain.lower()}
+    hosted = set(Domain.objects.values_list('key', flat=True)) | {advanced.default_domain.lower()}
     return contract.Config(
         cluster_name=enterprise.get('cluster_id', contract.Config().cluster_name),
         default_domain=advanced.default_domain,

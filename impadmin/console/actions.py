@@ -311,14 +311,14 @@ def _fill(page: Page | SettingsPage, obj: models.Model, values: Mapping[str, Any
     filled = Filled()
     errors: dict[str, list[str]] = {}
     for name, value in values.items():
-        if name not in names:
-            if name in extra:
-                filled.extra[name] = value
-            else:
-                errors[name] = [gettext('There is no such field.')]
+        if name not in names and name not in extra:
+            errors[name] = [gettext('There is no such field.')]
             continue
         if isinstance(value, str) and (text := unstorable(value)):
             errors[name] = [text]
+            continue
+        if name in extra:
+            filled.extra[name] = value
             continue
         found = obj._meta.get_field(name)
         if isinstance(found, models.ManyToManyField):
@@ -351,7 +351,7 @@ def _validate(page: Page | SettingsPage, candidate: Any, before: Any) -> None:
     """Every message of the model's own validation; when there is none, every message of the page's rules."""
     from impadmin.console.forms import editable_names
 
-    names = set(editable_names(page))
+    names = set(editable_names(page)).difference(getattr(page, 'extra', ()))
     candidate.full_clean(exclude={f.name for f in candidate._meta.concrete_fields if f.name not in names})
     errors: dict[str, list[Any]] = {}
     for rule in page.rules:

@@ -7,6 +7,7 @@ notification goes away by itself when the service restarts on that node, or when
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -111,11 +112,15 @@ def register_labels(function: LabelOf) -> LabelOf:
     return function
 
 
+def _label_of(path: str) -> tuple[str, models.Field[Any, Any] | None]:
+    if not _labels:
+        importlib.import_module('impadmin.compile')
+    return _labels[0](path)
+
+
 def path_label(path: str) -> str:
     """What people call a configuration path."""
-    if not _labels:
-        return path
-    return gettext(_labels[0](path)[0])
+    return gettext(_label_of(path)[0])
 
 
 def path_text(path: str, value: Any) -> str:
@@ -125,7 +130,7 @@ def path_text(path: str, value: Any) -> str:
         declared = parameter(service, name)
         value = declared.default if value is None else value
         return next((gettext(text) for key, text in declared.choices if key == value), audit.display(value))
-    found = _labels[0](path)[1] if _labels else None
+    found = _label_of(path)[1]
     if value is None:
         return gettext('No Limit')
     if found is not None:
