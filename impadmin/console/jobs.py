@@ -37,9 +37,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils.functional import Promise
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext, gettext_noop
+from redis import RedisError
 
-from engine.contract.events import JobLive
+from engine.contract.events import LIVE, JobLive, encode
 from impadmin.console.actions import Actor, Refused
+from impadmin.console.generations import redis
 from impadmin.console.models import Job, JobRow, JobState
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job. ``log(job, state)`` gives the lines of its log file; ``ended(job, state)`` settles its counts."""
+    """One kind of job. ``log(job, state)`` gives the lines of its log file, ``ended(job, state)`` settles counts."""
 
     name: str
     label: str | Promise
@@ -203,15 +205,14 @@ def publish(job: Job) -> None:
     """Tell open pages, after commit."""
     update = JobLive(job=job.pk, state=str(job.state), done=job.done, total=job.total)
 
-    def send() -> None:
-        try:
-            from impadmin.console import live
+    transaction.on_commit(lambda: _send(update))
 
-            live.publish(update)
-        except Exception:
-            log.warning('progress of job %s could not be published', update.job, exc_info=True)
 
-    transaction.on_commit(send)
+def _send(update: JobLive) -> None:
+    try:
+        redis().publish(LIVE, encode(update))
+    except (RedisError, OSError):
+        log.warning('progress of job %s could not be published', update.job, exc_info=True)
 
 
 def wake(queue: str) -> None:
@@ -278,10 +279,6 @@ class RunningJob:
             JobRow(job_id=self.record.pk, line=line, subject=subject[:600], verdict=verdict, reason=reason[:400])
         )
 
-    def discard_rows(self) -> None:
-        """Forget rows not yet stored, when the work they belong to was rolled back."""
-        self._rows.clear()
-
     def checkpoint(
         self,
         position: int,
@@ -322,6 +319,35 @@ class RunningJob:
                 publish(record)
 
         transaction.on_commit(committed)
+
+    def progress(self, done: int, total: int) -> bool:
+        """Show progress from within a long transaction, by a connection of its own; whether to stop.
+
+        Does something at most 4 times a second. Nothing of it is needed for going on after a crash.
+        """
+        if time.monotonic() - self._asked_at < PUBLISH_S:
+            return self.stopped
+        self._asked_at = time.monotonic()
+        self.record.done, self.record.total = done, total
+        with closing(connection.copy()) as own, own.cursor() as cursor:
+            cursor.execute(
+                'UPDATE job SET done = %s, total = %s, heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s'
+                ' RETURNING stop_requested',
+                [done, total, self.record.pk, self.token],
+            )
+            found = cursor.fetchone()
+        if found is None:
+            raise LeaseLost(self.record.pk)
+        self.stopped = bool(found[0])
+        _send(JobLive(job=self.id, state=JobState.PROCESSING.value, done=done, total=total))
+        return self.stopped
+
+    def reload(self) -> None:
+        """Read the record again: after a lost connection only the database knows whether the last commit happened."""
+        self._rows.clear()
+        self.record.refresh_from_db()
+        if self.record.worker != self.token:
+            raise LeaseLost(self.record.pk)
 
     def stop_requested(self) -> bool:
         """Whether Stop Job was pressed; return from the runner when it is so. Asks the database at most 4 times/s."""
@@ -458,9 +484,13 @@ def _beat(pk: int, token: str, quit_: threading.Event) -> None:
 def _attempts(job: RunningJob) -> tuple[JobState, str]:
     """Call the runner, again after database errors; the end state and the stored message."""
     entry = kind(job.record.kind)
-    last_position, since, pause = job.position, time.monotonic(), 0.5
+    last_position, since, pause, again = job.position, time.monotonic(), 0.5, False
     while True:
         try:
+            if again:
+                job.reload()
+            if job.position != last_position:
+                last_position, since, pause = job.position, time.monotonic(), 0.5
             if not job.stop_requested():
                 entry.run(job)
             if job.stopped:
@@ -468,11 +498,9 @@ def _attempts(job: RunningJob) -> tuple[JobState, str]:
             return JobState.COMPLETED, ''
         except (OperationalError, InterfaceError) as error:
             log.warning('job %s: database error at position %s: %s', job.id, job.position, error)
-            job.discard_rows()
             connection.close()
-            if job.position != last_position:
-                last_position, since, pause = job.position, time.monotonic(), 0.5
-            if time.monotonic() - since > RETRY_S:
+            again = True
+            if time.monotonic() - since > RETRY_S and job.position == last_position:
                 text = gettext_noop('The database did not answer. Run the job again: it adds what is missing.')
                 return _broken(job), message(text)
             time.sleep(pause)
@@ -480,11 +508,9 @@ def _attempts(job: RunningJob) -> tuple[JobState, str]:
         except LeaseLost:
             raise
         except JobFailed as error:
-            job.discard_rows()
             return _broken(job), message(error.text, **error.values)
         except Exception:
             log.exception('job %s failed at position %s', job.id, job.position)
-            job.discard_rows()
             text = gettext_noop('An internal error ended the job. The log of the worker has the details of job %(id)s.')
             return _broken(job), message(text, id=job.id)
 
@@ -504,6 +530,7 @@ def _finish(job: RunningJob, state: JobState, text: str) -> None:
                 found = cursor.fetchone()
                 if found is None or found[0] != job.token:
                     raise LeaseLost(job.id)
+                job.reload()
                 record = job.record
                 record.state, record.message, record.ended_at = state, text, found[1]
                 if entry.ended is not None:

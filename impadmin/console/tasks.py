@@ -27,14 +27,11 @@ def tick() -> None:
             work.apply_async([queue], queue=queue, expires=TICK_S * 3)
 
 
-@app.on_after_finalize.connect
-def every_few_seconds(sender: Any, **_: Any) -> None:
-    """Beat runs ``tick``; a tick that waited longer than a period is dropped."""
-    sender.add_periodic_task(TICK_S, tick.s(), name='jobs: start what is due', expires=TICK_S)
-
-
 @worker_ready.connect
 def look_at_once(sender: Any, **_: Any) -> None:
     """A worker that starts looks for work left behind, without waiting for beat."""
     for queue in jobs.QUEUES:
         jobs.wake(queue)
+
+
+app.add_periodic_task(TICK_S, app.signature('imp.jobs.tick'), name='jobs: start what is due', expires=TICK_S)
