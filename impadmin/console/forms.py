@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +14,8 @@ from django.utils.formats import date_format, localize
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console.page import BasePage, Fieldset, Page, SettingsPage, Text
+from impadmin.console import audit
+from impadmin.console.page import Fieldset, Page, SettingsPage, Text
 
 MANY = 100
 """Above this number of choices a reference is typed with suggestions instead of chosen from a list."""
@@ -137,9 +136,9 @@ def read_only_names(page: Page | SettingsPage) -> set[str]:
 
 
 def editable_names(page: Page | SettingsPage) -> list[str]:
-    """Model fields the form writes."""
-    locked = read_only_names(page)
-    return [n for n in shown_names(page) if n not in locked and model_field(page.model, n) is not None]
+    """Model fields the form writes. An extra field of the same name (a password) stands for the model's."""
+    other = read_only_names(page) | set(page.extra if isinstance(page, Page) else ())
+    return [n for n in shown_names(page) if n not in other and model_field(page.model, n) is not None]
 
 
 def unit_of(name: str) -> Text:
@@ -243,8 +242,8 @@ class PageForm(forms.Form):
 
     @property
     def version(self) -> str:
-        """Digest of the saved values of the fields on the form; '' on add."""
-        return '' if self.obj is None or self.obj.pk is None else digest(self.page, self.obj)
+        """Fingerprint of the saved object, so that saving over somebody else's change is noticed; '' on add."""
+        return '' if self.obj is None or self.obj.pk is None else audit.digest(self.obj)
 
     def values(self) -> dict[str, Any]:
         """What the actions take: the cleaned editable fields and the extra ones."""
@@ -406,19 +405,3 @@ def plain_rows(form: forms.Form) -> list[Row]:
 def problems(form: forms.Form) -> list[tuple[str, str]]:
     """``(anchor id, label)`` of every field with an error, in form order."""
     return [(f'{bound.auto_id}', str(bound.label)) for bound in form if bound.errors]
-
-
-def digest(page: BasePage, obj: models.Model) -> str:
-    """Digest of the values a form shows, to notice that somebody else saved in between."""
-    assert isinstance(page, Page | SettingsPage)
-    return digest_of(
-        (name, found.value_from_object(obj))
-        for name in editable_names(page)
-        if (found := model_field(page.model, name)) is not None
-    )
-
-
-def digest_of(pairs: Iterable[tuple[str, Any]]) -> str:
-    """Short digest of name-value pairs."""
-    document = json.dumps([[name, str(value)] for name, value in pairs], ensure_ascii=True)
-    return hashlib.sha256(document.encode()).hexdigest()[:20]
