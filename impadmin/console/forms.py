@@ -112,12 +112,16 @@ def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any] 
 
 
 def fieldsets(page: Page | SettingsPage) -> tuple[Fieldset, ...]:
-    """The declared fieldsets, or one with every editable field and the extra fields."""
+    """The declared fieldsets, or one with every editable and extra field; then the read-only fields not named yet."""
     if page.fieldsets:
-        return page.fieldsets
-    names = [f.name for f in page.model._meta.concrete_fields if f.editable and not isinstance(f, models.AutoField)]
-    extra = tuple(page.extra) if isinstance(page, Page) else ()
-    return (Fieldset(page.model._meta.verbose_name or '', (*names, *extra)),)
+        groups = page.fieldsets
+    else:
+        names = [f.name for f in page.model._meta.concrete_fields if f.editable and not isinstance(f, models.AutoField)]
+        extra = tuple(page.extra) if isinstance(page, Page) else ()
+        groups = (Fieldset(page.model._meta.verbose_name or '', (*names, *extra)),)
+    named = {name for group in groups for name in group.fields}
+    rest = tuple(name for name in (page.read_only if isinstance(page, Page) else ()) if name not in named)
+    return (*groups, Fieldset(gettext_lazy('State'), rest)) if rest else groups
 
 
 def shown_names(page: Page | SettingsPage) -> list[str]:

@@ -94,11 +94,11 @@ def _whole(value: Any) -> int:
 
 def _stored_conditions(page: Page, stored: dict[str, Any]) -> list[filters.Condition]:
     fields = filters.find_fields(page)
-    found = []
-    for entry in stored.get('find', [])[: filters.MOST]:
-        if isinstance(entry, list) and len(entry) == 4 and entry[1] in fields:
-            found.append(filters.condition(str(entry[0]), fields[entry[1]], str(entry[2]), str(entry[3])))
-    return found
+    return [
+        filters.condition(str(entry[0]), fields[entry[1]], str(entry[2]), str(entry[3]))
+        for entry in stored.get('find', [])[: filters.MOST]
+        if isinstance(entry, list) and len(entry) == 4 and entry[1] in fields
+    ]
 
 
 def _worth_remembering(state: State) -> dict[str, Any]:

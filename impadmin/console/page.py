@@ -143,6 +143,13 @@ class Page(BasePage):
     """True when saving changes the engine's configuration (a new generation is compiled in the same transaction)."""
     panel: str = ''
     """Template shown under the form of one object (facts, members), given ``object``."""
+    search: tuple[str, ...] = ()
+    """Model fields the console-wide search looks in; () leaves the page's objects out of it."""
+    detail: str = ''
+    """Template shown instead of the form of one object, given ``object``, ``page`` and ``groups``."""
+    files: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    """Downloads that need the right to read: name -> ``view(request, object or None)``. URL ``PK/file/NAME/`` of one
+    object, ``file/NAME/`` of the page, below the page's path and its REST path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

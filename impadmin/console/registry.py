@@ -59,7 +59,7 @@ def page_url(page: BasePage | str, verb: str = '', pk: object = None) -> str:
     if isinstance(page, str):
         page = _by_name[page]
     path = f'/{page.console}/{page.area}/{page.name}/'
-    if pk is not None:
+    if pk is not None and pk != '':
         path += f'{pk}/'
     if verb and verb != 'edit':
         path += f'{verb}/'

@@ -1,0 +1,195 @@
+"""What every page of the console shows around its content."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import get_language, gettext, gettext_lazy
+
+from impadmin.console import generations, navigation, notifications, registry
+from impadmin.console.editview import control_center, service_name
+from impadmin.console.page import BasePage, Text
+from impadmin.console.preferences import THEME_COOKIE
+
+VERSION = '0.1.0'
+LANGUAGES = (('en', 'en', 'English'), ('zh-hans', 'zh-Hans', '简体中文'), ('ja', 'ja', '日本語'))
+"""(Django's code, the code of the lang attribute, the language's own name)"""
+THEMES: tuple[tuple[str, Text, str], ...] = (
+    ('', gettext_lazy('Same as the device'), 'theme'),
+    ('light', gettext_lazy('Light'), 'theme'),
+    ('dark', gettext_lazy('Dark'), 'theme'),
+)
+MARKS = {'High': 'bad', 'Medium': 'warn', 'Low': 'info'}
+
+
+@dataclass(slots=True)
+class Cause:
+    """Active notifications with one cause: the same page, severity and services, on some nodes."""
+
+    severity: str
+    mark: str
+    title: str
+    text: str
+    since: datetime
+    page: str
+    url: str
+    nodes: list[str] = field(default_factory=list)
+
+
+def causes(active: list[notifications.Notification]) -> list[Cause]:
+    """Notifications grouped by what caused them, in the order of the first of each group."""
+    grouped: dict[tuple[str, ...], list[notifications.Notification]] = {}
+    for one in active:
+        key = (one.kind, one.severity, one.page, one.text if one.kind != 'restart' else '', one.rule)
+        grouped.setdefault(key, []).append(one)
+    result = []
+    for members in grouped.values():
+        first = members[0]
+        services = list(dict.fromkeys(service_name(m.service) for m in members if m.service))
+        nodes = list(dict.fromkeys(m.node for m in members if m.node))
+        page = next((p for p in registry.pages() if p.menu == first.page), None)
+        place = navigation.menu_path(page) if page is not None else first.page
+        result.append(
+            Cause(
+                severity=first.severity,
+                mark=MARKS.get(first.severity, 'warn'),
+                title=', '.join(services) or place or gettext('System'),
+                text=first.text or gettext('Restart needed: %(page)s was changed.') % {'page': place},
+                since=min(m.since for m in members),
+                page=place,
+                url=registry.page_url(page) if page is not None else '',
+                nodes=nodes,
+            )
+        )
+    return result
+
+
+class Shell:
+    """The shell of one request; everything is computed when a template asks for it."""
+
+    version = VERSION
+    themes = THEMES
+    languages = LANGUAGES
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        match = request.resolver_match
+        self.page: BasePage | None = match.kwargs.get('page') if match is not None else None
+        self.user = request.user if request.user.is_authenticated else None
+        self.role: str = getattr(self.user, 'role', '')
+
+    @functools.cached_property
+    def theme(self) -> str:
+        """'light', 'dark' or '' (as the device)."""
+        theme = getattr(self.user, 'theme', '') if self.user else self.request.COOKIES.get(THEME_COOKIE, '')
+        return theme if theme in ('light', 'dark') else ''
+
+    @functools.cached_property
+    def language(self) -> str:
+        """The lang attribute of the page."""
+        return next((tag for code, tag, _ in LANGUAGES if code == get_language()), 'en')
+
+    @functools.cached_property
+    def console(self) -> navigation.Console:
+        """The console the page belongs to; the first one for pages of none."""
+        key = self.page.console if self.page is not None else self.request.path.strip('/').split('/')[0]
+        return navigation.CONSOLES.get(key) or next(iter(navigation.CONSOLES.values()))
+
+    @functools.cached_property
+    def consoles(self) -> list[tuple[navigation.Console, str]]:
+        """The consoles the role may open."""
+        return navigation.consoles(self.role)
+
+    @functools.cached_property
+    def menus(self) -> list[navigation.Menu]:
+        """The left menu."""
+        return navigation.menus(self.console.key, self.role, self.page)
+
+    @functools.cached_property
+    def crumbs(self) -> list[str]:
+        """The product's path to the page."""
+        return [gettext(part) for part in navigation.menu_parts(self.page)] if self.page is not None else []
+
+    @functools.cached_property
+    def home(self) -> str:
+        """URL of the page itself, for the last crumb."""
+        return registry.page_url(self.page) if self.page is not None else '/'
+
+    @functools.cached_property
+    def related(self) -> list[tuple[str, Text]]:
+        """(URL, title) of the related pages the role may open."""
+        if self.page is None:
+            return []
+        pages = navigation.visible(self.role, [registry.page(name) for name in self.page.related])
+        return [(registry.page_url(page), page.title) for page in pages]
+
+    @functools.cached_property
+    def active(self) -> list[notifications.Notification]:
+        """Active Notifications."""
+        return notifications.active() if self.user else []
+
+    @functools.cached_property
+    def causes(self) -> list[Cause]:
+        """Active Notifications by cause."""
+        return causes(self.active)
+
+    @functools.cached_property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """(severity, mark, how many) of each severity that occurs, High first."""
+        found = [(s, mark, sum(1 for one in self.active if one.severity == s)) for s, mark in MARKS.items()]
+        return [entry for entry in found if entry[2]]
+
+    @functools.cached_property
+    def notifications_url(self) -> str:
+        """URL of the Notifications page when there is one."""
+        return next((registry.page_url(p) for p in registry.pages() if p.name == 'notifications'), '')
+
+    @functools.cached_property
+    def control_center(self) -> str:
+        """URL of the Control Center, or ''."""
+        return control_center()
+
+    @functools.cached_property
+    def generation(self) -> int:
+        """Number of the newest configuration generation."""
+        return generations.newest_number()
+
+    @functools.cached_property
+    def cluster(self) -> str:
+        """The Cluster ID."""
+        return generations.stored(self.generation).cluster_name if self.generation else ''
+
+    @functools.cached_property
+    def now(self) -> datetime:
+        """The time of the console."""
+        return timezone.localtime()
+
+    @functools.cached_property
+    def initials(self) -> str:
+        """Two letters of the user name."""
+        name = str(self.user or '')
+        parts = [part for part in name.replace('.', ' ').replace('_', ' ').replace('-', ' ').split() if part]
+        return ''.join(part[0] for part in parts[:2]).upper() if len(parts) > 1 else name[:2].upper()
+
+    @functools.cached_property
+    def role_name(self) -> str:
+        """The role in words."""
+        display: Any = getattr(self.user, 'get_role_display', None)
+        return str(display()) if display is not None else ''
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """The template context processor."""
+    return {'shell': Shell(request), 'debug': settings.DEBUG}
+
+
+def alerts_view(request: HttpRequest) -> HttpResponse:
+    """The Active Notifications summary and its list, asked for again when something changed."""
+    return render(request, 'console/alerts.html')

@@ -1,0 +1,424 @@
+"""Add, Edit, Copy, Delete, Delete Selected, settings forms, their impact preview, and commands, from a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
+
+from impadmin.console import actions, forms, listview, notifications
+from impadmin.console.access import may_write
+from impadmin.console.actions import Preview, Refused, Stale, actor_of
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import BasePage, Command, Page, SettingsPage, ViewPage
+from impadmin.console.registry import page_url
+
+NAMED = 20
+"""How many objects a confirmation names one by one."""
+
+
+def writes(request: HttpRequest, page: BasePage) -> bool:
+    """Whether the signed-in role may change this page."""
+    return may_write(request.user.role, page.right)  # type: ignore[union-attr]
+
+
+def must_write(request: HttpRequest, page: BasePage) -> None:
+    """Refuse a role that only reads."""
+    if not writes(request, page):
+        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+
+
+def object_of(page: Page, pk: str) -> Any:
+    """The object of a URL; 404 when there is none or the key has no valid form."""
+    try:
+        key = page.model._meta.pk.to_python(pk)
+        return listview.base_queryset(page).get(pk=key)
+    except (page.model.DoesNotExist, ValidationError, ValueError, OverflowError) as error:
+        raise Http404(
+            gettext('There is no such %(type)s. It may have been deleted.') % {'type': page.model._meta.verbose_name}
+        ) from error
+
+
+def settings_row(page: SettingsPage) -> Any:
+    """The one row of a settings page, made with its defaults when it is not there yet."""
+    return page.model._default_manager.get_or_create(pk=1)[0]
+
+
+# ---- forms
+
+
+def add_view(request: HttpRequest, page: Page) -> HttpResponse:
+    """Add New."""
+    return _form_view(request, page, None, None)
+
+
+def copy_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
+    """Add New with the values of another object."""
+    return _form_view(request, page, None, object_of(page, pk))
+
+
+def edit_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
+    """One object: edit it, or see it when it is locked or the role only reads."""
+    return _form_view(request, page, object_of(page, pk), None)
+
+
+def settings_view(request: HttpRequest, page: SettingsPage) -> HttpResponse:
+    """A settings page."""
+    return _form_view(request, page, settings_row(page), None)
+
+
+def closed_reason(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> str:
+    """Why the form cannot be saved, or ''."""
+    if not writes(request, page):
+        return gettext('Your role may see these values but not change them.')
+    if isinstance(page, Page):
+        if obj is not None and 'edit' not in page.verbs:
+            return gettext('This page only shows what the system keeps. There is nothing to edit.')
+        if obj is not None and page.locked and (reason := page.locked(obj)):
+            return str(reason)
+    return ''
+
+
+def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source: Any) -> HttpResponse:
+    adding = obj is None
+    if adding:
+        must_write(request, page)
+        assert isinstance(page, Page)
+        if ('copy' if source is not None else 'add') not in page.verbs:
+            raise Http404
+    closed = closed_reason(request, page, obj)
+    if request.method != 'POST':
+        form = forms.make(page, obj, source=source)
+        return _draw(request, page, form, obj, source, closed=closed)
+    if closed:
+        raise PermissionDenied(closed)
+    form = forms.make(page, obj, request.POST, request.FILES, source)
+    preview = 'preview' in request.POST
+    stale = ''
+    result: Any = None
+    if form.is_valid():
+        try:
+            result = _apply(request, page, obj, form.values(), preview)
+        except ValidationError as error:
+            form.refuse(error)
+        except Stale:
+            obj, form, stale = _reload(request, page, obj)
+        except Refused as error:
+            form.add_error(None, str(error))
+    if preview:
+        shown = result if isinstance(result, Preview) else None
+        if request.htmx:  # type: ignore[attr-defined]
+            return render(request, 'console/preview.html', {'preview': shown, 'form': form, 'stale': stale})
+        return _draw(request, page, form, obj, source, preview=shown, previewed=True, stale=stale)
+    if form.errors or stale:
+        return _draw(request, page, form, obj, source, stale=stale, status=409 if stale else 422)
+    _say_saved(request, page, result, adding, bool(form.changed_data) or adding)
+    if isinstance(page, SettingsPage):
+        return HttpResponseRedirect(page_url(page))
+    return HttpResponseRedirect(page_url(page, 'edit', result.pk))
+
+
+def _apply(request: HttpRequest, page: Page | SettingsPage, obj: Any, values: Mapping[str, Any], dry_run: bool) -> Any:
+    actor = actor_of(request)
+    expected = request.POST.get('version', '')
+    if isinstance(page, SettingsPage):
+        return actions.do_update_settings(actor, page, values, expected=expected, dry_run=dry_run)
+    if obj is None:
+        return actions.do_create(actor, page, values, dry_run=dry_run)
+    return actions.do_update(actor, page, obj, values, expected=expected, dry_run=dry_run)
+
+
+def _reload(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> tuple[Any, forms.PageForm, str]:
+    """After a stale save: the saved object as it is now, the typed values kept, and who changed it."""
+    fresh = settings_row(page) if isinstance(page, SettingsPage) else object_of(page, str(obj.pk))
+    form = forms.make(page, fresh, request.POST, request.FILES)
+    form.is_valid()
+    last = AuditEntry.objects.filter(object_type=fresh._meta.label, object_id=str(fresh.pk)).order_by('-at').first()
+    return fresh, form, last.actor if last is not None else gettext('Somebody else')
+
+
+def _draw(
+    request: HttpRequest,
+    page: Page | SettingsPage,
+    form: forms.PageForm,
+    obj: Any,
+    source: Any,
+    *,
+    closed: str = '',
+    preview: Preview | None = None,
+    previewed: bool = False,
+    stale: str = '',
+    status: int = 200,
+) -> HttpResponse:
+    may = writes(request, page)
+    if isinstance(page, SettingsPage):
+        title = page.title
+    elif obj is not None:
+        title = str(obj)
+    else:
+        template = gettext('Copy of %(name)s') if source is not None else gettext('Add %(type)s')
+        title = template % {'name': source, 'type': page.model._meta.verbose_name}
+    is_page = isinstance(page, Page)
+    undeletable = ''
+    if is_page and obj is not None and page.undeletable:
+        undeletable = str(page.undeletable(obj))
+    context = {
+        'page': page,
+        'form': form,
+        'groups': form.groups(),
+        'object': obj,
+        'title': title,
+        'is_settings': not is_page,
+        'adding': obj is None,
+        'closed': closed,
+        'problems': forms.problems(form) if form.is_bound else [],
+        'changed': [name for name in form.changed_data if name in form.fields] if form.is_bound else [],
+        'preview': preview,
+        'previewed': previewed,
+        'stale': stale,
+        'commands': [
+            (command, str(command.when(obj)) if command.when else '')
+            for command in page.commands
+            if may and obj is not None and command.scope == ('object' if is_page else 'page')
+        ],
+        'copies': is_page and may and obj is not None and 'copy' in page.verbs,
+        'deletes': is_page and may and obj is not None and 'delete' in page.verbs,
+        'undeletable': undeletable,
+        'panel': page.panel if obj is not None else '',
+        'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
+        'shows_history': obj is not None,
+    }
+    return render(request, 'console/edit.html', context, status=status)
+
+
+# ---- what the messages say
+
+
+def pending_services(page: BasePage) -> list[str]:
+    """Names of the services that must restart for what this page saved, in the order of the notifications."""
+    names: list[str] = []
+    for one in notifications.active():
+        if one.kind == 'restart' and one.page == page.menu and (name := service_name(one.service)) not in names:
+            names.append(name)
+    return names
+
+
+def service_name(key: str) -> str:
+    """The product's name of a service."""
+    from engine.contract.services import BY_KEY
+
+    return BY_KEY[key].name if key in BY_KEY else key
+
+
+def _say_saved(request: HttpRequest, page: Page | SettingsPage, obj: Any, adding: bool, changed: bool) -> None:
+    if not changed:
+        messages.info(request, gettext('Nothing was changed.'))
+        return
+    name = str(page.title) if isinstance(page, SettingsPage) else str(obj)
+    text = gettext('%(name)s was added.') if adding else gettext('%(name)s was saved.')
+    say_done(request, page, text % {'name': name})
+
+
+def say_done(request: HttpRequest, page: BasePage, text: str) -> None:
+    """A message, with the services to restart and a link to the Control Center when a restart is needed."""
+    services = pending_services(page)
+    if not services:
+        messages.success(request, text)
+        return
+    restart = gettext('It takes effect after a restart of: %(services)s.') % {'services': ', '.join(services)}
+    url = control_center()
+    link = format_html(' <a href="{}">{}</a>', url, gettext('Open the Control Center')) if url else ''
+    messages.warning(request, format_html('<b>{}</b> {}{}', text, restart, link))
+
+
+def control_center() -> str:
+    """URL of the first Control Center page, or '' when there is none."""
+    from impadmin.console import registry
+
+    pages = [page for page in registry.pages() if 'Control Center' in page.menu]
+    return page_url(pages[0]) if pages else ''
+
+
+# ---- delete
+
+
+def _deletable(page: Page, objects: Sequence[Any]) -> tuple[list[Any], list[tuple[Any, str]]]:
+    kept: list[tuple[Any, str]] = []
+    gone = []
+    for obj in objects:
+        reason = str(page.undeletable(obj)) if page.undeletable else ''
+        if reason:
+            kept.append((obj, reason))
+        else:
+            gone.append(obj)
+    return gone, kept
+
+
+def delete_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
+    """Ask, then delete one object."""
+    return _delete(request, page, [object_of(page, pk)], page_url(page, 'edit', pk), {})
+
+
+def delete_selected_view(request: HttpRequest, page: Page) -> HttpResponse:
+    """Ask, then delete every selected row that can be deleted. A GET has no selection: back to the list."""
+    back = page_url(page)
+    if request.method != 'POST':
+        return HttpResponseRedirect(back)
+    objects = listview.selection(page, request.POST, request.GET)
+    if not objects:
+        messages.info(request, gettext('Nothing is selected.'))
+        return HttpResponseRedirect(back)
+    carried = {'all': request.POST.get('all', ''), 'shown': request.POST.getlist('shown')}
+    if not carried['all']:
+        carried = {}
+    return _delete(request, page, objects, back, carried)
+
+
+def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, carried: dict[str, Any]) -> HttpResponse:
+    must_write(request, page)
+    if 'delete' not in page.verbs:
+        raise Http404
+    gone, kept = _deletable(page, objects)
+    problem = ''
+    confirmed = request.method == 'POST' and 'confirmed' in request.POST
+    if confirmed and gone:
+        if request.POST.get('expected', str(len(gone))) != str(len(gone)):
+            problem = gettext('The list changed in the meantime. Check the number and confirm again.')
+        else:
+            try:
+                actions.do_delete(actor_of(request), page, gone)
+            except (Refused, ValidationError) as error:
+                problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
+            else:
+                text = ngettext('%(name)s was deleted.', '%(count)s entries were deleted.', len(gone))
+                say_done(request, page, text % {'name': gone[0], 'count': len(gone)})
+                return HttpResponseRedirect(page_url(page))
+    impact: Preview | None = None
+    if gone and not problem:
+        try:
+            impact = actions.do_delete(actor_of(request), page, gone, dry_run=True)
+        except (Refused, ValidationError) as error:
+            problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
+    context = {
+        'page': page,
+        'gone': gone[:NAMED],
+        'more': max(0, len(gone) - NAMED),
+        'count': len(gone),
+        'kept': kept[:NAMED],
+        'kept_count': len(kept),
+        'impact': impact,
+        'problem': problem,
+        'back': back,
+        'action': request.get_full_path(),
+        'carried': carried,
+        'keys': [] if carried else [obj.pk for obj in gone],
+        'ticked': request.POST.getlist('pk') if carried else [],
+        'noun': page.model._meta.verbose_name,
+        'nouns': page.model._meta.verbose_name_plural,
+    }
+    template = 'console/delete_dialog.html' if request.htmx else 'console/delete.html'  # type: ignore[attr-defined]
+    return render(request, template, context, status=409 if problem and confirmed else 200)
+
+
+# ---- commands
+
+
+def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | None = None) -> HttpResponse:
+    """Run a command: ask for its fields and its confirmation first where it declares them."""
+    must_write(request, page)
+    declared: Sequence[Command] = page.commands if isinstance(page, Page | SettingsPage | ViewPage) else ()
+    found = next((c for c in declared if c.name == command), None)
+    if found is None or (found.scope == 'object') != (pk is not None):
+        raise Http404
+    objects, carried = _command_objects(request, page, found, pk)
+    back = page_url(page, 'edit', pk) if pk is not None else page_url(page)
+    if found.scope == 'selection' and not objects:
+        messages.info(request, gettext('Nothing is selected.'))
+        return HttpResponseRedirect(back)
+    problem = ''
+    subjects = objects or ([settings_row(page)] if isinstance(page, SettingsPage) else [])
+    if found.when:
+        problem = next((str(reason) for obj in subjects if (reason := found.when(obj))), '')
+    asks = found.form is not None or found.confirm is not None
+    run = request.method == 'POST' and ('confirmed' in request.POST or not asks)
+    form = None
+    if found.form is not None:
+        form = found.form(
+            request.POST if run else None, request.FILES if run else None, auto_id='f-%s', label_suffix=''
+        )
+        form.use_required_attribute = False
+    if run and not problem and (form is None or form.is_valid()):
+        data = form.cleaned_data if form is not None else _posted(request)
+        try:
+            result = actions.do_command(actor_of(request), page, found, objects, data)
+        except ValidationError as error:
+            problem = _refuse(form, error)
+        except Refused as error:
+            problem = str(error)
+        else:
+            if result.message:
+                say_done(request, page, str(result.message))
+            return HttpResponseRedirect(result.url or back)
+    if run and problem and not asks:
+        messages.error(request, problem)
+        return HttpResponseRedirect(back)
+    context = {
+        'page': page,
+        'command': found,
+        'form': form,
+        'rows': forms.plain_rows(form) if form is not None else [],
+        'problems': forms.problems(form) if form is not None and form.is_bound else [],
+        'problem': problem,
+        'text': found.confirm(objects) if found.confirm else '',
+        'objects': objects[:NAMED] if found.scope != 'page' else [],
+        'more': max(0, len(objects) - NAMED),
+        'back': back,
+        'action': request.get_full_path(),
+        'carried': carried,
+        'keys': [] if carried or found.scope != 'selection' else [obj.pk for obj in objects],
+        'ticked': request.POST.getlist('pk') if carried else [],
+    }
+    template = 'console/command_dialog.html' if request.htmx else 'console/command.html'  # type: ignore[attr-defined]
+    return render(request, template, context, status=422 if run else 200)
+
+
+def _command_objects(
+    request: HttpRequest, page: BasePage, command: Command, pk: str | None
+) -> tuple[list[Any], dict[str, Any]]:
+    if not isinstance(page, Page) or command.scope == 'page':
+        return [], {}
+    if pk is not None:
+        return [object_of(page, pk)], {}
+    objects = listview.selection(page, request.POST, request.GET)
+    if request.POST.get('all') == '1':
+        return objects, {'all': '1', 'shown': request.POST.getlist('shown')}
+    return objects, {}
+
+
+def _posted(request: HttpRequest) -> dict[str, Any]:
+    """What a page's own form sent: single values as text, repeated ones as lists."""
+    skipped = {'csrfmiddlewaretoken', 'confirmed', 'pk', 'all', 'shown'}
+    return {
+        key: values[0] if len(values) == 1 else values
+        for key, values in request.POST.lists()
+        if key not in skipped and values
+    }
+
+
+def _refuse(form: Any, error: ValidationError) -> str:
+    """Put messages at the fields of a command's form; returns the text of what belongs to none."""
+    if form is None or not hasattr(error, 'error_dict'):
+        return ' '.join(error.messages)
+    rest = []
+    for name, found in error.message_dict.items():
+        if name in form.fields:
+            form.add_error(name, found)
+        else:
+            rest += found
+    return ' '.join(rest)

@@ -1,0 +1,100 @@
+"""History: the audit entries of one object, of a settings page, or of everything; field by field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext, gettext_lazy
+
+from impadmin.console import audit
+from impadmin.console.editview import object_of
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import BasePage, Page, SettingsPage
+
+PER_PAGE = 30
+ACTIONS = {
+    'create': gettext_lazy('Added'),
+    'update': gettext_lazy('Changed'),
+    'delete': gettext_lazy('Deleted'),
+    'sign-in': gettext_lazy('Signed in'),
+    'sign-out': gettext_lazy('Signed out'),
+    'sign-in-failed': gettext_lazy('Sign-in failed'),
+}
+CHANNELS = {
+    'browser': gettext_lazy('Console'),
+    'rest': gettext_lazy('REST'),
+    'job': gettext_lazy('Job'),
+    'cli': gettext_lazy('CLI'),
+    'system': gettext_lazy('System'),
+}
+
+
+def action_text(entry: AuditEntry) -> str:
+    """What happened, in words; the name of a command as it is."""
+    return str(ACTIONS.get(entry.action, entry.action))
+
+
+def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
+    """(field label, before, after) of one entry."""
+    model: Any = None
+    if '.' in entry.object_type:
+        try:
+            model = apps.get_model(entry.object_type)
+        except LookupError:
+            model = None
+    return audit.differences(model, _mapping(entry.before), _mapping(entry.after))
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def entries_of(page: BasePage, obj: Any) -> QuerySet[AuditEntry]:
+    """Entries of one object, or of a page without objects; newest first."""
+    if obj is not None:
+        query = Q(object_type=obj._meta.label, object_id=str(obj.pk))
+    elif isinstance(page, SettingsPage):
+        query = Q(object_type=page.model._meta.label) | Q(page=page.menu)
+    else:
+        query = Q(page=page.menu)
+    return AuditEntry.objects.filter(query).order_by('-at', '-pk')
+
+
+def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) -> HttpResponse:
+    """The history tab: entries on the left, the chosen one field by field on the right."""
+    obj = object_of(page, pk) if isinstance(page, Page) and pk is not None else None
+    if isinstance(page, Page) and obj is None:
+        raise PermissionDenied
+    entries = entries_of(page, obj)
+    pager = Paginator(entries, PER_PAGE).get_page(request.GET.get('page', '1'))
+    shown = list(pager.object_list)
+    wanted = request.GET.get('entry', '')
+    chosen = next((e for e in shown if str(e.pk) == wanted), shown[0] if shown else None)
+    context = {
+        'page': page,
+        'object': obj,
+        'title': page.title if obj is None else str(obj),
+        'is_settings': not isinstance(page, Page),
+        'entries': [(entry, action_text(entry), CHANNELS.get(entry.channel, entry.channel)) for entry in shown],
+        'pager': pager,
+        'chosen': chosen,
+        **(entry_context(chosen) if chosen is not None else {}),
+    }
+    return render(request, 'console/history.html', context)
+
+
+def entry_context(entry: AuditEntry) -> dict[str, Any]:
+    """What ``console/entry.html`` draws: the entry, its words and its changed fields."""
+    return {
+        'entry': entry,
+        'action': action_text(entry),
+        'channel': CHANNELS.get(entry.channel, entry.channel),
+        'changes': changes(entry),
+        'who': entry.actor or gettext('System'),
+    }

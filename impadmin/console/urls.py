@@ -1,0 +1,99 @@
+"""URLs of the console, one set per registered page. ``page`` is an argument of every view that belongs to a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, URLResolver, include, path
+
+from impadmin.console import (
+    context,
+    editview,
+    historyview,
+    listview,
+    login,
+    navigation,
+    parameters,
+    preferences,
+    registry,
+    search,
+)
+from impadmin.console.access import for_page, public, signed_in
+from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
+
+
+def home(request: HttpRequest, console: str = '') -> HttpResponse:
+    """The first page of a console, or of the first console, that the role may open."""
+    role = request.user.role  # type: ignore[union-attr]
+    for key in [console] if console else navigation.CONSOLES:
+        for menu in navigation.menus(key, role):
+            for section in menu.sections:
+                return HttpResponseRedirect(section.leaves[0].url)
+    raise Http404
+
+
+def view_of(request: HttpRequest, page: ViewPage) -> HttpResponse:
+    """A page with its own view."""
+    answer: HttpResponse = page.view(request, page)
+    return answer
+
+
+def patterns(page: BasePage) -> list[URLPattern]:
+    """The parts of one page; the first is the page itself."""
+
+    def part(
+        route: str, view: Callable[..., HttpResponse], name: str, writes: Literal['unsafe', 'always'] = 'unsafe'
+    ) -> URLPattern:
+        # each URL has its own callable, because access rights are declared on the callable
+        return path(route, for_page(page, partial(view), writes=writes), {'page': page}, name=name)
+
+    if isinstance(page, Page):
+        return [
+            part('', listview.list_view, 'list'),
+            part('add/', editview.add_view, 'add', 'always'),
+            part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'always'),
+            part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
+            part('do/<str:command>/', editview.command_view, 'do', 'always'),
+            part('<str:pk>/', editview.edit_view, 'edit'),
+            part('<str:pk>/copy/', editview.copy_view, 'copy', 'always'),
+            part('<str:pk>/delete/', editview.delete_view, 'delete', 'always'),
+            part('<str:pk>/history/', historyview.history_view, 'history'),
+            part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'always'),
+        ]
+    history = part('history/', historyview.history_view, 'history')
+    command = part('do/<str:command>/', editview.command_view, 'do', 'always')
+    if isinstance(page, SettingsPage):
+        return [part('', editview.settings_view, 'list'), history, command]
+    if isinstance(page, ParameterPage):
+        return [part('', parameters.parameters_view, 'list'), history]
+    assert isinstance(page, ViewPage)
+    return [part('', view_of, 'list'), history, command]
+
+
+def page_routes() -> list[URLPattern | URLResolver]:
+    """Every page below /CONSOLE/AREA/NAME/."""
+    routes: list[URLPattern | URLResolver] = []
+    for page in registry.pages():
+        route = registry.page_url(page).lstrip('/')
+        parts = patterns(page)
+        routes.append(path(route, parts[0].callback, {'page': page}, name=page.name))
+        routes.append(path(route, include((parts, page.name), namespace=page.name)))
+    return routes
+
+
+urlpatterns = [
+    path('', signed_in(partial(home)), name='home'),
+    path('login/', public(login.login_view), name='login'),
+    path('logout/', signed_in(login.logout_view), name='logout'),
+    path('preferences/', public(preferences.choose), name='preferences'),
+    path('search/', signed_in(search.search_view), name='search'),
+    path('alerts/', signed_in(context.alerts_view), name='alerts'),
+    path('', include((page_routes(), 'page'), namespace='page')),
+    *(
+        path(f'{key}/', signed_in(partial(home)), {'console': key}, name=f'console-{key}')
+        for key in navigation.CONSOLES
+    ),
+]

@@ -1,0 +1,223 @@
+/* console.js: comfort only. Every page works without it. */
+(() => {
+  'use strict';
+  const $ = (id) => document.getElementById(id);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // ---- search palette: / or Ctrl K
+  function openPalette() {
+    const palette = $('palette');
+    if (!palette) return;
+    if (!palette.matches(':popover-open')) palette.showPopover();
+    const input = palette.querySelector('input');
+    input.focus();
+    input.select();
+    if (!$('hits').children.length) window.htmx?.trigger(input, 'load-hits');
+  }
+  function moveHit(step) {
+    const hits = all('#hits a');
+    if (!hits.length) return;
+    const now = hits.findIndex((hit) => hit.classList.contains('is-on'));
+    hits[now]?.classList.remove('is-on');
+    const next = hits[(now + step + hits.length) % hits.length];
+    next.classList.add('is-on');
+    next.scrollIntoView({ block: 'nearest' });
+  }
+  addEventListener('keydown', (event) => {
+    const typing = event.target.closest?.('input, textarea, select, [contenteditable]');
+    const slash = event.key === '/' && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (slash || (event.key.toLowerCase() === 'k' && (event.metaKey || event.ctrlKey))) {
+      event.preventDefault();
+      openPalette();
+    } else if (event.target.closest?.('#palette')) {
+      if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+        event.preventDefault();
+        moveHit(event.key === 'ArrowDown' ? 1 : -1);
+      } else if (event.key === 'Enter') {
+        const hit = document.querySelector('#hits a.is-on');
+        if (hit) {
+          event.preventDefault();
+          hit.click();
+        }
+      }
+    } else if (event.key === 'Escape' && location.hash === '#nav') {
+      location.hash = '';
+    }
+  });
+
+  // ---- forms: changed marks, undo, No Limit
+  const valueOf = (control) => (control.type === 'checkbox' ? (control.checked ? '1' : '') : control.value);
+  function fieldChanged(field) {
+    return all('[data-initial]', field).some(
+      (control) => !control.disabled && valueOf(control) !== control.dataset.initial,
+    );
+  }
+  function markField(field) {
+    const changed = fieldChanged(field);
+    field.classList.toggle('is-changed', changed);
+    const was = field.querySelector('[data-was]');
+    if (was) was.hidden = !changed;
+  }
+  function countChanges(form) {
+    const bar = document.querySelector('[data-changed]');
+    if (!bar) return;
+    const n = all('.field.is-changed', form).length;
+    bar.textContent = n === 0 ? bar.dataset.none : n === 1 ? bar.dataset.one : bar.dataset.many.replace('%s', n);
+    bar.classList.toggle('muted', n === 0);
+  }
+  function noLimit(box) {
+    const input = $(box.dataset.nolimit);
+    if (input) input.disabled = box.checked;
+  }
+  function refreshForm(form) {
+    all('[data-nolimit]', form).forEach(noLimit);
+    all('.field', form).forEach(markField);
+    countChanges(form);
+  }
+  addEventListener('input', (event) => {
+    const field = event.target.closest?.('form[data-changes] .field');
+    if (!field) return;
+    if (event.target.dataset.nolimit) noLimit(event.target);
+    markField(field);
+    countChanges(field.closest('form'));
+  });
+  function undo(button) {
+    const field = button.closest('.field');
+    all('[data-initial]', field).forEach((control) => {
+      if (control.type === 'checkbox') control.checked = control.dataset.initial === '1';
+      else control.value = control.dataset.initial;
+      if (control.dataset.nolimit) noLimit(control);
+    });
+    markField(field);
+    countChanges(field.closest('form'));
+    field.querySelector('[data-initial]')?.focus();
+  }
+
+  // ---- lists: selection
+  function countSelected(form) {
+    const text = form.querySelector('[data-selected]');
+    if (!text) return;
+    const boxes = all('tbody .check .ck:not(:disabled)', form);
+    const n = boxes.filter((box) => box.checked).length;
+    const hidden = form.querySelector('input[name="all"]');
+    if (!hidden || n < boxes.length) {
+      const total = hidden ? Number(text.dataset.all) - (boxes.length - n) : n;
+      text.textContent = total === 1 ? text.dataset.one : text.dataset.many.replace('%s', total);
+    }
+    const head = form.querySelector('[data-check-all]');
+    if (head) {
+      head.checked = n > 0 && n === boxes.length;
+      head.indeterminate = n > 0 && n < boxes.length;
+      head.classList.toggle('is-some', head.indeterminate);
+    }
+    boxes.forEach((box) => box.closest('tr').setAttribute('aria-selected', box.checked));
+  }
+  addEventListener('change', (event) => {
+    const target = event.target;
+    if (target.matches?.('form[data-auto] select')) target.form.requestSubmit();
+    const form = target.closest?.('.rows-form');
+    if (!form) return;
+    if (target.matches('[data-check-all]')) {
+      all('tbody .check .ck:not(:disabled)', form).forEach((box) => {
+        box.checked = target.checked;
+      });
+    }
+    countSelected(form);
+  });
+
+  // ---- suggestions for reference fields
+  let typingTimer;
+  addEventListener('input', (event) => {
+    const input = event.target;
+    if (!input.dataset?.lookup) return;
+    clearTimeout(typingTimer);
+    typingTimer = setTimeout(async () => {
+      const url = new URL(input.form.dataset.lookups + input.dataset.lookup + '/', location.href);
+      url.searchParams.set('q', input.value);
+      const answer = await fetch(url, { headers: { 'X-Requested-With': 'fetch' } });
+      const list = $(input.getAttribute('list'));
+      if (!answer.ok || !list) return;
+      const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      list.replaceChildren(...parsed.querySelectorAll('option'));
+    }, 150);
+  });
+
+  // ---- clicks
+  addEventListener('click', (event) => {
+    const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel], [data-clear]');
+    if (!target) return;
+    if ('palette' in target.dataset) {
+      event.preventDefault();
+      openPalette();
+    } else if ('undo' in target.dataset) {
+      undo(target);
+    } else if ('closeDialog' in target.dataset && target.closest('dialog')) {
+      event.preventDefault();
+      $('dialog').close();
+    } else if ('closePanel' in target.dataset) {
+      event.preventDefault();
+      showPanel(false);
+    } else if ('clear' in target.dataset && !document.querySelector('.rows-form input[name="all"]')) {
+      event.preventDefault();
+      all('.rows-form .ck').forEach((box) => {
+        box.checked = false;
+      });
+      all('.rows-form').forEach(countSelected);
+    }
+  });
+
+  // ---- dialog and panel filled by htmx
+  function showPanel(open) {
+    const frame = $('frame');
+    if (!frame) return;
+    frame.classList.toggle('with-panel', open);
+    frame.classList.toggle('without-panel', !open);
+    $('preview').hidden = !open;
+  }
+  addEventListener('htmx:afterSwap', (event) => {
+    if (event.detail.target.id === 'dialog') {
+      const dialog = $('dialog');
+      if (!dialog.open) dialog.showModal();
+      (dialog.querySelector('[autofocus]') ?? dialog.querySelector('input:not([type=hidden]), select, textarea'))?.focus();
+    }
+    if (event.detail.target.id === 'preview') {
+      showPanel(true);
+      $('preview').querySelector('[data-close-panel]')?.focus();
+    }
+  });
+  // A part that cannot be loaded becomes the whole page: its message is written for people.
+  addEventListener('htmx:responseError', (event) => {
+    const note = document.createElement('div');
+    note.className = 'note bad';
+    note.setAttribute('role', 'alert');
+    note.textContent = new DOMParser()
+      .parseFromString(event.detail.xhr.responseText, 'text/html')
+      .querySelector('h1')?.parentElement.textContent.trim() || `${event.detail.xhr.status}`;
+    document.querySelector('.page')?.prepend(note);
+  });
+
+  addEventListener('DOMContentLoaded', () => {
+    document.body.classList.remove('no-js');
+    all('form[data-changes]').forEach(refreshForm);
+    all('.rows-form').forEach(countSelected);
+    $('problems')?.focus();
+    const find = $('nav-find');
+    find?.addEventListener('input', () => {
+      const wanted = find.value.trim().toLowerCase();
+      all('.nav details').forEach((menu) => {
+        let any = false;
+        all('a', menu).forEach((link) => {
+          const hit = link.textContent.toLowerCase().includes(wanted);
+          link.parentElement.hidden = !hit;
+          any ||= hit;
+        });
+        all('.sub', menu).forEach((caption) => {
+          caption.parentElement.hidden = !all('a', caption.parentElement).some((link) => !link.parentElement.hidden);
+        });
+        menu.hidden = !any;
+        if (wanted) menu.open = any;
+      });
+    });
+    document.querySelector('.nav [aria-current="page"]')?.scrollIntoView({ block: 'nearest' });
+  });
+})();

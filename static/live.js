@@ -1,0 +1,122 @@
+/* live.js: keeps what carries data-live up to date over the WebSocket /ws/live/. Without it pages show the state at load.
+
+   data-live="job:ID"            gets data-state, data-done, data-total; children [data-part=done|total|percent|state]
+   data-live="service:NODE:KEY"  children [data-part=state|since|detail]; data-state on the element
+   data-live="node:NAME"         children [data-part=sessions]
+   data-live="notifications"     is asked for again from data-refresh
+   data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second)
+   A page listens for the event "imp:live" (detail: the message) for anything else. */
+(() => {
+  'use strict';
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const STATES = {
+    Running: 'ok', Starting: 'busy', Stopping: 'busy', Stopped: 'off', Failed: 'bad', 'Not Activated': 'off',
+    processing: 'busy', completed: 'ok', incomplete: 'warn', failed: 'bad', pending: 'off', hold: 'off', cancelled: 'off',
+  };
+  let socket;
+  let delay = 1000;
+  let lostAt = 0;
+  let everOpen = false;
+
+  function part(element, name, text) {
+    all(`[data-part="${name}"]`, element).forEach((node) => {
+      node.textContent = text;
+    });
+  }
+  function mark(element, state) {
+    element.dataset.state = state;
+    const shape = STATES[state];
+    if (!shape) return;
+    const owners = element.matches('.st') ? [element] : all('.st[data-part-mark]', element);
+    owners.forEach((owner) => {
+      owner.className = owner.className.replace(/\bst-\w+/g, '').trim() + ` st-${shape}`;
+      const use = owner.querySelector('use');
+      if (use) use.setAttribute('href', use.getAttribute('href').replace(/#s-\w+$/, `#s-${shape}`));
+    });
+  }
+
+  const waiting = new Map();
+  function refresh(element) {
+    const url = element.dataset.refresh;
+    if (!url || waiting.has(element)) return;
+    waiting.set(element, setTimeout(async () => {
+      waiting.delete(element);
+      const open = element.querySelector('[popover]:popover-open')?.id;
+      try {
+        const answer = await fetch(url, { headers: { 'HX-Request': 'true' }, credentials: 'same-origin' });
+        if (!answer.ok) return;
+        const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
+        element.replaceChildren(...parsed.body.childNodes);
+        window.htmx?.process(element);
+        if (open) document.getElementById(open)?.showPopover();
+      } catch { /* the stale mark tells */ }
+    }, 300));
+  }
+
+  function apply(message) {
+    document.dispatchEvent(new CustomEvent('imp:live', { detail: message }));
+    const key = {
+      job: () => `job:${message.job}`,
+      service: () => `service:${message.node}:${message.service}`,
+      node: () => `node:${message.node}`,
+      notifications: () => 'notifications',
+    }[message.type]?.();
+    if (!key) return;
+    all('[data-live]').filter((element) => element.dataset.live === key).forEach((element) => {
+      if (element.dataset.refresh) {
+        refresh(element);
+        return;
+      }
+      if (message.type === 'job') {
+        mark(element, message.state);
+        element.dataset.done = message.done;
+        element.dataset.total = message.total;
+        part(element, 'done', message.done.toLocaleString(document.documentElement.lang));
+        part(element, 'total', message.total.toLocaleString(document.documentElement.lang));
+        part(element, 'percent', message.total ? Math.floor((100 * message.done) / message.total) : 0);
+        all('progress', element).forEach((bar) => {
+          bar.max = message.total || 1;
+          bar.value = message.done;
+        });
+      } else if (message.type === 'service') {
+        mark(element, message.state);
+        part(element, 'state', message.state);
+        part(element, 'detail', message.detail);
+      } else if (message.type === 'node') {
+        part(element, 'sessions', message.sessions.toLocaleString(document.documentElement.lang));
+      }
+    });
+    if (message.type === 'service') all('[data-live="notifications"]').forEach(refresh);
+  }
+
+  function stale(isStale) {
+    all('.live').forEach((element) => element.classList.toggle('is-stale', isStale));
+    all('.alerts').forEach((element) => element.classList.toggle('is-stale', isStale));
+    document.documentElement.toggleAttribute('data-stale', isStale);
+  }
+
+  function connect() {
+    const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    socket = new WebSocket(`${scheme}//${location.host}/ws/live/`);
+    socket.addEventListener('open', () => {
+      delay = 1000;
+      stale(false);
+      // what happened while the connection was away is asked for, not guessed
+      if (everOpen && lostAt) all('[data-live][data-refresh]').forEach(refresh);
+      everOpen = true;
+      lostAt = 0;
+    });
+    socket.addEventListener('message', (event) => {
+      try {
+        apply(JSON.parse(event.data));
+      } catch { /* not for this version of the page */ }
+    });
+    socket.addEventListener('close', () => {
+      if (!lostAt) lostAt = Date.now();
+      if (everOpen || Date.now() - lostAt > 5000) stale(true);
+      setTimeout(connect, delay);
+      delay = Math.min(delay * 2, 30000);
+    });
+  }
+  addEventListener('DOMContentLoaded', connect);
+})();
