@@ -419,7 +419,7 @@ def _command_data(command: Command, data: Mapping[str, Any]) -> dict[str, Any] |
     return given or None
 
 
-from impadmin.console.parameters import do_set_parameters  # noqa: E402  (built on the above)
+from impadmin.console.parameter_values import do_set_parameters  # noqa: E402  (built on the above)
 
 __all__ = [
     'SYSTEM',
