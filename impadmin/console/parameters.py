@@ -1,0 +1,156 @@
+"""Service and enterprise parameters: values in force, validation, and their one writer."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models
+from django.utils.translation import gettext
+
+from engine.contract.params import Param
+from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS
+from impadmin.console import audit
+from impadmin.console.access import Right, may_write
+
+if TYPE_CHECKING:
+    from impadmin.console.actions import Actor
+
+LONGEST = 1000
+"""Most characters of a text parameter."""
+
+
+def declared(service: str) -> tuple[Param, ...]:
+    """The parameters of a service key, or with '' the enterprise parameters. KeyError for an unknown service."""
+    return BY_KEY[service].params if service else ENTERPRISE_PARAMS
+
+
+def in_force(service: str, node: models.Model | None) -> dict[str, Any]:
+    """The values in force by name: ``node``'s own for node scope (the defaults when it is None)."""
+    stored = {
+        (row['name'], row['node_id']): row['value']
+        for row in _rows().filter(service=service).values('name', 'node_id', 'value')
+    }
+    result = {}
+    for param in declared(service):
+        key = None if param.scope == 'cluster' else getattr(node, 'pk', -1)
+        result[param.name] = stored.get((param.name, key), param.default)
+    return result
+
+
+def problem(param: Param, value: Any) -> str:
+    """What is wrong with ``value`` and what would be right, in the active language; '' when it is valid."""
+    if param.error(value) is None:
+        if isinstance(value, str) and len(value) > LONGEST:
+            return gettext('Enter at most %(most)d characters.') % {'most': LONGEST}
+        return ''
+    if param.type is bool:
+        return gettext('Enter true or false.')
+    if param.type is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return gettext('Enter a whole number.')
+        limits = {'low': param.low, 'high': param.high}
+        if param.low is None:
+            return gettext('Enter a number up to %(high)s.') % limits
+        if param.high is None:
+            return gettext('Enter a number from %(low)s.') % limits
+        return gettext('Enter a number from %(low)s to %(high)s.') % limits
+    if not isinstance(value, str):
+        return gettext('Enter text.')
+    if param.choices:
+        return gettext('Choose one of: %(choices)s.') % {'choices': ', '.join(key for key, _ in param.choices)}
+    return gettext('The value does not have the required form.')
+
+
+def _listeners(found: Mapping[str, Any]) -> dict[str, str]:
+    errors = {}
+    if found['client_port'] == found['direct_tls_port']:
+        errors['direct_tls_port'] = gettext('The two client ports must differ.')
+    try:
+        ipaddress.ip_address(found['bind_address'])
+    except ValueError:
+        errors['bind_address'] = gettext('Enter an IP address, for example 0.0.0.0.')
+    return errors
+
+
+CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {CONNECTION_MANAGER: _listeners}
+"""service key -> function of all values that gives messages by name, for what one value alone cannot tell."""
+
+
+def do_set_parameters(
+    actor: Actor, service: str, node: Any, values: Mapping[str, Any], *, dry_run: bool = False
+) -> Any:
+    """Save parameters of ``service`` ('' = enterprise parameters). ``node``: whose node-scope values are set; may be
+    None when ``values`` has none. A value of None goes back to the default. Returns the values now in force by name
+    (or a Preview)."""
+    from impadmin.console.actions import Done, transact
+
+    if not may_write(actor.role, Right.CONFIGURATION):
+        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+    params = {param.name: param for param in declared(service)}
+    _check(params, node, values)
+
+    def work() -> Done:
+        list(_rows().select_for_update().filter(service=service).order_by('pk'))
+        before = in_force(service, node)
+        after = {**before, **{n: params[n].default if v is None else v for n, v in values.items()}}
+        errors = CROSS_CHECKS.get(service, lambda found: {})(after)
+        if errors:
+            raise ValidationError(errors)
+        changed = [name for name in params if before[name] != after[name]]
+        for name in changed:
+            _store(service, params[name], node if params[name].scope == 'node' else None, after[name])
+        if changed:
+            _record(actor, service, node, before, after, changed)
+        shown = [(gettext(params[n].label), _text(params[n], before[n]), _text(params[n], after[n])) for n in changed]
+        return Done(after, shown)
+
+    return transact(work, configures=True, dry_run=dry_run)
+
+
+def _check(params: Mapping[str, Param], node: Any, values: Mapping[str, Any]) -> None:
+    errors = {}
+    for name, value in values.items():
+        if name not in params:
+            errors[name] = gettext('There is no such parameter.')
+        elif params[name].scope == 'node' and node is None:
+            errors[name] = gettext('Choose a server: this parameter has a value for each node.')
+        elif value is not None and (text := problem(params[name], value)):
+            errors[name] = text
+    if errors:
+        raise ValidationError(errors)
+
+
+def _store(service: str, param: Param, node: Any, value: Any) -> None:
+    if value == param.default:
+        _rows().filter(service=service, name=param.name, node=node).delete()
+    else:
+        _rows().update_or_create(service=service, name=param.name, node=node, defaults={'value': value})
+
+
+def _record(
+    actor: Actor, service: str, node: Any, before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]
+) -> None:
+    title = BY_KEY[service].name if service else 'Enterprise Parameters'
+    audit.record(
+        actor, 'update', None, None,
+        {name: before[name] for name in changed}, {name: after[name] for name in changed},
+        object_type='system.ParameterValue', object_id=f'{service}:{node or ""}',
+        label=f'{title} · {node}' if node is not None else title,
+        menu='System > Service Parameters' if service else 'System > Enterprise Parameters',
+    )  # fmt: skip
+
+
+def _text(param: Param, value: Any) -> str:
+    """A value as people read it."""
+    for key, label in param.choices:
+        if key == value:
+            return gettext(label)
+    return audit.display(value)
+
+
+def _rows() -> Any:
+    return apps.get_model('system', 'ParameterValue').objects
