@@ -1,0 +1,15 @@
+"""The ASGI application: pages and REST by Django, the live view by Channels."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'impadmin.settings')
+_http = get_asgi_application()  # loads the apps, which the imports below need
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from impadmin.console.routing import websocket_urlpatterns  # noqa: E402
+
+application = ProtocolTypeRouter({'http': _http, 'websocket': AuthMiddlewareStack(URLRouter(websocket_urlpatterns))})
