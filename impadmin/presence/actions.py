@@ -177,25 +177,22 @@ def confirmations(scheme: str, domain: str) -> dict[str, str]:
 def retry_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
     """Go on with a change that stopped with an error."""
     job = default_domain.under_way()
-    if job is None or job.state not in (JobState.FAILED, JobState.INCOMPLETE):
+    if job is None or not default_domain.has_stopped(job):
         raise Refused(_('There is no change that stopped with an error.'))
-    jobs.retry(actor, job)
+    default_domain.resume(job)
     return Result(_('The change goes on.'), data={'job': job.pk})
 
 
 def cancel_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
     """Take the change back; possible until the new settings are saved."""
+    job = default_domain.under_way()
+    if job is None:
+        raise Refused(_('There is no change under way.'))
     with transaction.atomic():
-        job = default_domain.under_way()
-        job = job and Job.objects.select_for_update().get(pk=job.pk)
-        if job is None:
-            raise Refused(_('There is no change under way.'))
+        job = Job.objects.select_for_update().get(pk=job.pk)
         if not default_domain.can_cancel(job):
-            raise Refused(_('The new IM addresses are in force already; only the services are still being started.'))
-        job.parameters['cancel'] = True
-        job.save(update_fields=['parameters'])
-        if job.state in (JobState.FAILED, JobState.INCOMPLETE):
-            jobs.retry(actor, job)
-        else:
-            jobs.cancel(actor, job)
+            raise Refused(
+                _('It is too late to cancel: the new IM addresses are in force, or the change is being taken back.')
+            )
+        default_domain.take_back(job)
     return Result(_('The change is being taken back.'), data={'job': job.pk})

@@ -8,18 +8,19 @@ as long as the settings are not saved; after that the change only goes forward.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
 from impadmin.console import audit, generations, registry
 from impadmin.console.actions import Actor
-from impadmin.console.jobs import runner
+from impadmin.console.jobs import JobFailed, RunningJob, publish, runner, wake
 from impadmin.console.models import Job, JobState
 from impadmin.presence import change_guard, inventory
 from impadmin.presence.models import AddressChange, AddressJournal, Domain
@@ -31,9 +32,6 @@ from impadmin.ucm import rekey
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import derive_all
 
-if TYPE_CHECKING:
-    from impadmin.console.jobs import RunningJob
-
 KIND = 'default_domain_change'
 PAGE = 'advanced-configuration'
 STOP_ORDER = (SYNC_AGENT, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, XCP_ROUTER)
@@ -44,20 +42,21 @@ POLL_S = 0.2
 USERS_AT_ONCE, OWNERS_AT_ONCE, MESSAGES_AT_ONCE = 5000, 200, 500
 STEP = 10**12
 """``position`` is step * STEP + cursor within the step."""
+_RUNNING, _CANCEL = 'running', 'cancel'
+"""Names in the job's parameters: services that ran before (while the change is not over), and Cancel was pressed."""
 RESTORE = 100
 """First step of the way back."""
 MAPPING = 'address_change'
 
 
-class ChangeFailed(Exception):
-    """The change cannot go on; Retry continues where it stopped."""
-
-
-class Collisions(ChangeFailed):
+class Collisions(JobFailed):
     """Two users would get one address; nothing has been touched."""
 
     def __init__(self, pairs: list[tuple[str, str, str]]) -> None:
-        super().__init__(describe_collisions(pairs))
+        super().__init__(
+            gettext_noop('Two users would get the same IM address: %(pairs)s'),
+            pairs='; '.join(f'{first}, {second}: {address}' for first, second, address in pairs[:10]),
+        )
         self.pairs = pairs
 
 
@@ -109,18 +108,57 @@ def latest() -> Job | None:
 
 
 def under_way() -> Job | None:
-    """The change that has not come to an end: waiting, running, or stopped with an error and not cancelled."""
+    """The change that has not come to an end: waiting, running, or stopped half-way and waiting for Retry or Cancel."""
     job = latest()
-    if job is None or job.state in (JobState.COMPLETED, JobState.CANCELLED):
+    if job is None or job.state == JobState.COMPLETED:
         return None
-    if job.state in (JobState.FAILED, JobState.INCOMPLETE) and not change_guard.changing() and job.position == 0:
-        return None  # it failed before it did anything
-    return job
+    if job.state in (JobState.PENDING, JobState.PROCESSING, JobState.HOLD) or _RUNNING in job.parameters:
+        return job
+    return None
+
+
+def has_stopped(job: Job) -> bool:
+    """Whether the change waits for Retry or Cancel."""
+    return job.state in (JobState.FAILED, JobState.INCOMPLETE, JobState.CANCELLED) and _RUNNING in job.parameters
 
 
 def can_cancel(job: Job) -> bool:
     """Whether Cancel can still give the old addresses back."""
-    return job.position // STEP < _step(_start_services)
+    number = job.position // STEP
+    return number < _step(_start_services) and not job.parameters.get(_CANCEL)
+
+
+def resume(job: Job) -> None:
+    """Let a stopped change go on from its position."""
+    Job.objects.filter(pk=job.pk).update(state=JobState.PENDING, stop_requested=False, ended_at=None, message='')
+    job.refresh_from_db()
+    publish(job)
+    wake('default')
+
+
+def take_back(job: Job) -> None:
+    """Ask the change to restore what was there; ``job`` is locked by the caller."""
+    job.parameters[_CANCEL] = True
+    job.save(update_fields=['parameters'])
+    if has_stopped(job):
+        resume(job)
+
+
+def _cancel_requested(job: RunningJob) -> bool:
+    return job.stop_requested() or bool(Job.objects.values_list(f'parameters__{_CANCEL}', flat=True).get(pk=job.id))
+
+
+def _remember(job: RunningJob, **values: Any) -> None:
+    """Change parameters of the job without losing what the page writes at the same time; None removes."""
+    with transaction.atomic():
+        record = Job.objects.select_for_update().get(pk=job.id)
+        for name, value in values.items():
+            if value is None:
+                record.parameters.pop(name, None)
+            else:
+                record.parameters[name] = value
+        record.save(update_fields=['parameters'])
+    job.record.parameters = record.parameters
 
 
 # ---- services
@@ -138,23 +176,23 @@ def _active(service: str) -> list[Node]:
     return [node for node in nodes if (node.pk, service) in now and now[node.pk, service][0] not in down]
 
 
-def _stop_services(job: RunningJob, cursor: int) -> None:
+def _stop_services(job: RunningJob) -> None:
     """Stop on every node in the printed order, each service everywhere before the next."""
-    if 'running' not in job.parameters:
+    if _RUNNING not in job.parameters:
         nodes = _live_nodes()
         now = states(nodes)
-        job.parameters['running'] = {
+        running = {
             node.name: [key for (pk, key), (state, _row) in now.items() if pk == node.pk and state == State.RUNNING]
             for node in nodes
         }
-        Job.objects.filter(pk=job.pk).update(parameters=job.parameters)
+        _remember(job, running=running)
     for service in STOP_ORDER:
         _bring(job, service, 'stop', _active(service), lambda service=service: _active(service))
 
 
-def _start_services(job: RunningJob, cursor: int) -> None:
+def _start_services(job: RunningJob) -> None:
     """Start in the printed order what ran before, each service everywhere before the next; then what depends on it."""
-    before: dict[str, list[str]] = job.parameters.get('running', {})
+    before: dict[str, list[str]] = job.parameters.get(_RUNNING, {})
     others = tuple(key for key in BY_KEY if key not in START_ORDER)
     for service in (*START_ORDER[:2], *others, *START_ORDER[2:]):
 
@@ -176,24 +214,30 @@ def _bring(job: RunningJob, service: str, verb: str, nodes: list[Node], pending:
         return
     queued: list[ServiceCommand] = []
     with transaction.atomic():
-        queued = [commands.queue(job.submitted_by, node, service, verb) for node in nodes]
+        queued = [commands.queue(job.record.submitted_by, node, service, verb) for node in nodes]
     deadline = time.monotonic() + SERVICE_TIMEOUT_S
     while left := pending():
-        job.beat()
-        for command in ServiceCommand.objects.filter(pk__in=[c.pk for c in queued]).exclude(error=''):
-            raise ChangeFailed(
-                _('%(service)s on %(node)s: %(error)s')
-                % {'service': BY_KEY[service].name, 'node': command.node.name, 'error': command.error}
+        failed = ServiceCommand.objects.filter(pk__in=[c.pk for c in queued]).exclude(error='').first()
+        if failed is not None:
+            raise JobFailed(
+                gettext_noop('%(service)s on %(node)s: %(error)s Retry goes on here.'),
+                service=BY_KEY[service].name,
+                node=failed.node.name,
+                error=failed.error,
             )
         if time.monotonic() > deadline:
-            raise ChangeFailed(
-                _('%(service)s on %(node)s did not %(verb)s within %(seconds)d seconds.')
-                % {
-                    'service': BY_KEY[service].name,
-                    'node': ', '.join(node.name for node in left),
-                    'verb': verb,
-                    'seconds': SERVICE_TIMEOUT_S,
-                }
+            text = (
+                gettext_noop('%(service)s did not stop within %(seconds)d seconds on %(node)s. Retry goes on here.')
+                if verb == 'stop'
+                else gettext_noop(
+                    '%(service)s did not start within %(seconds)d seconds on %(node)s. Retry goes on here.'
+                )
+            )
+            raise JobFailed(
+                text,
+                service=BY_KEY[service].name,
+                node=', '.join(node.name for node in left),
+                seconds=int(SERVICE_TIMEOUT_S),
             )
         time.sleep(POLL_S)
 
@@ -201,7 +245,7 @@ def _bring(job: RunningJob, service: str, verb: str, nodes: list[Node], pending:
 # ---- data, one batch per call: returns the next cursor, or None when the step is done
 
 
-def _build_mapping(job: RunningJob, cursor: int) -> int | None:
+def _build_mapping(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     """Examine again now that the services are down, and keep everybody else out until the end."""
     change_guard.close()
     AddressJournal.objects.all().delete()
@@ -212,8 +256,7 @@ def _build_mapping(job: RunningJob, cursor: int) -> int | None:
     AddressChange.objects.bulk_create(
         (AddressChange(user_id=key, old=old, new=new) for key, old, new in found.mapping), batch_size=5000
     )
-    job.add(users=0, contacts=0, messages=0, users_without_address=len(found.invalid))
-    job.set_total(found.changed)
+    tally.update(users_without_address=len(found.invalid), total=found.changed)
     return None
 
 
@@ -225,10 +268,10 @@ def _next_users(cursor: int) -> list[int]:
     )
 
 
-def _write_users(column: str) -> Callable[[RunningJob, int], int | None]:
+def _write_users(column: str) -> Callable[[RunningJob, int, Counter[str]], int | None]:
     """Set im_address to ``column`` of the mapping; NULL first, so that users may swap addresses."""
 
-    def step(job: RunningJob, cursor: int) -> int | None:
+    def step(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
         ids = _next_users(cursor)
         if not ids:
             return None
@@ -239,27 +282,27 @@ def _write_users(column: str) -> Callable[[RunningJob, int], int | None]:
                 [ids],
             )
         if column == 'm.new':
-            job.add(users=len(ids))
+            tally['users'] += len(ids)
         return ids[-1]
 
     return step
 
 
-def _rekey_rosters(job: RunningJob, cursor: int) -> int | None:
+def _rekey_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     owners = rekey.owners_after(MAPPING, cursor, OWNERS_AT_ONCE)
     if not owners:
         return None
-    job.add(contacts=rekey.rekey_rosters(MAPPING, owners, journal=True))
+    tally['contacts'] += rekey.rekey_rosters(MAPPING, owners, journal=True)
     return owners[-1]
 
 
-def _rekey_offline(job: RunningJob, cursor: int) -> int | None:
+def _rekey_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     last, changed = rekey.rekey_offline(MAPPING, cursor, MESSAGES_AT_ONCE, journal=True)
-    job.add(messages=changed)
+    tally['messages'] += changed
     return last or None
 
 
-def _save_settings(job: RunningJob, cursor: int) -> int | None:
+def _save_settings(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     """The new values, the domain rows, a new generation, and the end of the journal, in one transaction."""
     settings = inventory.advanced()
     before = audit.snapshot(settings)
@@ -272,7 +315,7 @@ def _save_settings(job: RunningJob, cursor: int) -> int | None:
             Domain.objects.filter(pk=row.pk).update(configured=True)
     inventory.audit()
     audit.record(
-        Actor(job.submitted_by, '', f'job {job.pk}', 'job'),
+        Actor(job.record.submitted_by, '', f'job {job.id}', 'job'),
         'update',
         registry.page(PAGE),
         settings,
@@ -287,24 +330,22 @@ def _save_settings(job: RunningJob, cursor: int) -> int | None:
     return None
 
 
-def _restore_rosters(job: RunningJob, cursor: int) -> int | None:
+def _restore_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     return 1 if rekey.restore_rosters(MAPPING, OWNERS_AT_ONCE) else None
 
 
-def _restore_offline(job: RunningJob, cursor: int) -> int | None:
+def _restore_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     rekey.restore_offline()
     return None
 
 
-def _forget_mapping(job: RunningJob, cursor: int) -> int | None:
+def _forget_mapping(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     announce_users(AddressChange.objects.values_list('user_id', flat=True))
     AddressJournal.objects.all().delete()
     AddressChange.objects.all().delete()
     return None
 
 
-Waiting = Callable[['RunningJob', int], None]
-Working = Callable[['RunningJob', int], 'int | None']
 FORWARD: tuple[tuple[Any, Any, bool], ...] = (
     (_stop_services, gettext_lazy('Stopping services'), True),
     (_build_mapping, gettext_lazy('Checking users'), False),
@@ -344,7 +385,7 @@ def change(job: RunningJob) -> None:
     started = time.monotonic()
     while True:
         number, cursor = divmod(job.position, STEP)
-        if number < _step(_start_services) and (job.stop_requested() or job.parameters.get('cancel')):
+        if number < _step(_start_services) and _cancel_requested(job):
             job.checkpoint(RESTORE * STEP)
             continue
         steps, base = (FORWARD, 0) if number < RESTORE else (BACK, RESTORE)
@@ -352,22 +393,38 @@ def change(job: RunningJob) -> None:
             break
         function, _label, waits = steps[number - base]
         if time.monotonic() - started > TIME_LIMIT_S:
-            raise ChangeFailed(_('The change took longer than one hour. Retry goes on where it stopped.'))
+            raise JobFailed(gettext_noop('The change took longer than one hour. Retry goes on where it stopped.'))
         if waits:
-            function(job, cursor)
+            function(job)
             job.checkpoint((number + 1) * STEP)
             continue
         if _active(XCP_ROUTER):  # a node came up meanwhile: no client may be signed in while addresses change
-            _stop_services(job, 0)
+            _stop_services(job)
         try:
-            with transaction.atomic():
-                following = function(job, cursor)
-                job.checkpoint((number + 1) * STEP if following is None else number * STEP + following)
+            _batch(job, function, number, cursor)
         except Collisions as error:  # users were saved between the check of the page and the stop of the services
+            _start_services(job)
             for first, second, address in error.pairs:
-                job.row(0, f'{first}, {second}', 'failed', _('Both would get %(address)s.') % {'address': address})
-            _start_services(job, 0)
+                job.row(
+                    0, f'{first}, {second}: {address}', 'failed', gettext_noop('Both would get the same IM address.')
+                )
             job.checkpoint(0)
+            _remember(job, **{_RUNNING: None})
             raise
+    _remember(job, **{_RUNNING: None})
     if number >= RESTORE:
-        job.cancelled(_('Cancelled. The old IM addresses are in force again.'))
+        job.stopped = True  # ends as Cancelled
+
+
+def _batch(job: RunningJob, function: Any, number: int, cursor: int) -> None:
+    """One batch with its position in one transaction."""
+    tally: Counter[str] = Counter()
+    with transaction.atomic():
+        following = function(job, cursor, tally)
+        total = tally.pop('total', None)
+        job.checkpoint(
+            (number + 1) * STEP if following is None else number * STEP + following,
+            total=total,
+            done=job.record.done + tally['users'],
+            **{name: job.counts.get(name, 0) + count for name, count in tally.items()},
+        )

@@ -15,11 +15,13 @@ from impadmin.console import audit as history
 from impadmin.console import registry
 from impadmin.console.actions import SYSTEM
 from impadmin.console.models import AuditEntry
-from impadmin.presence import change_guard, inventory
+from impadmin.presence import change_guard, default_domain, inventory
 from impadmin.system.models import ParameterValue
 from impadmin.system.state import is_running
 
 log = logging.getLogger(__name__)
+JOBS = (default_domain.KIND,)
+"""Importing this module registers them."""
 ACTION = 'domain audit'
 _LOCK = 0x494D_0003
 

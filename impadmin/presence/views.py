@@ -9,13 +9,20 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from impadmin.console import access, actions, registry
+from impadmin.console import access, actions, jobs, registry
 from impadmin.console.actions import Refused
-from impadmin.console.models import Job, JobState
+from impadmin.console.models import Job
 from impadmin.console.page import ViewPage
+from impadmin.presence import actions as presence_actions
 from impadmin.presence import default_domain, inventory
 from impadmin.presence.forms import CONFIRMATIONS, ChangeForm
+from impadmin.presence.models import AdvancedSettings
 from impadmin.ucm.models import EndUser
+
+
+def _scheme_name(scheme: Any) -> str:
+    choices: Any = AdvancedSettings._meta.get_field('address_scheme').flatchoices
+    return str(dict(choices).get(scheme, scheme or ''))
 
 
 def _status(job: Job | None) -> dict[str, Any] | None:
@@ -23,17 +30,35 @@ def _status(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
     current = default_domain.under_way()
-    stopped = job.state in (JobState.FAILED, JobState.INCOMPLETE)
+    stopped = default_domain.has_stopped(job)
     open_ = current is not None and current.pk == job.pk
     return {
         'job': job,
+        'message': jobs.message_text(job),
         'percent': min(100, 100 * job.done // job.total) if job.total else 0,
         'step': default_domain.step_label(job),
         'running': open_ and not stopped,
         'can_retry': open_ and stopped,
         'can_cancel': open_ and default_domain.can_cancel(job),
         'parameters': job.parameters,
+        'old_scheme': _scheme_name(job.parameters.get('old_address_scheme')),
+        'new_scheme': _scheme_name(job.parameters.get('address_scheme')),
     }
+
+
+def _confirmations(form: ChangeForm, questions: dict[str, str]) -> list[tuple[str, Any, str, bool]]:
+    """(name, label, text, ticked) of everything to confirm, what is confirmed already included."""
+    if not questions:
+        return []
+    data = form.cleaned_data
+    every = presence_actions.confirmations(data['address_scheme'], data['default_domain'].strip())
+    return [(name, form.fields[name].label, text, bool(data.get(name))) for name, text in every.items()]
+
+
+def _invalid(form: ChangeForm) -> list[tuple[int, str, str]]:
+    """The first users who would have no address, with what is wrong."""
+    data = form.cleaned_data
+    return default_domain.examine(data['address_scheme'], data['default_domain'].strip()).invalid[:50]
 
 
 def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse:
@@ -69,6 +94,8 @@ def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse
         'settings': settings,
         'form': form,
         'questions': questions,
+        'confirmations': _confirmations(form, questions),
+        'invalid': _invalid(form) if 'accept_invalid' in questions else [],
         'status': _status(default_domain.latest()),
         'under_way': default_domain.under_way(),
         'may_write': access.may_write(getattr(request.user, 'role', ''), page.right),
@@ -94,7 +121,7 @@ def advanced_api(request: HttpRequest) -> dict[str, Any]:
             'total': job.total,
             'done': job.done,
             'counts': job.counts,
-            'message': job.message,
+            'message': jobs.message_text(job),
             'default_domain': job.parameters.get('default_domain'),
             'address_scheme': job.parameters.get('address_scheme'),
             'can_retry': bool(_status(job)['can_retry']),  # type: ignore[index]

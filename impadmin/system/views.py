@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from engine.contract.services import BY_KEY
-from impadmin.console import access, notifications
+from impadmin.console import access, context, notifications
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
 from impadmin.system.models import Node
@@ -98,20 +98,37 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Everything that needs attention, by cause."""
     role = getattr(request.user, 'role', '')
     found = notifications.active()
-    groups: dict[tuple[str, str], list[Any]] = {}
-    for notification in found:
-        groups.setdefault((notification.severity, notification.page or notification.text), []).append(notification)
-    context = {
+    nodes = dict(Node.objects.values_list('name', 'pk'))
+    causes = []
+    for cause in context.causes(found):
+        members = [
+            one
+            for one in found
+            if (one.severity, one.rule, one.node in cause.nodes) == (cause.severity, cause.rule, True) and one.service
+        ]
+        services = list(dict.fromkeys(one.service for one in members if one.kind == 'restart'))
+        network = services and all(BY_KEY[service].kind == 'network' for service in services if service in BY_KEY)
+        causes.append(
+            {
+                **{name: getattr(cause, name) for name in ('severity', 'mark', 'title', 'text', 'since', 'nodes')},
+                'page': cause.page,
+                'url': cause.url,
+                'rule': next((one.rule for one in members), ''),
+                'services': services,
+                'changes': list(dict.fromkeys(change for one in members for change in one.changes)),
+                'cells': [
+                    f'{nodes[one.node]}:{one.service}' for one in members if one.kind == 'restart' and one.node in nodes
+                ],
+                'control_center': page_url('control-center-network' if network else 'control-center'),
+            }
+        )
+    values = {
         'page': page,
         'notifications': found,
-        'groups': [
-            {'severity': severity, 'cause': cause, 'items': items} for (severity, cause), items in groups.items()
-        ],
-        'control_center': page_url('control-center'),
-        'control_center_network': page_url('control-center-network'),
+        'causes': causes,
         'may_restart': access.may_write(role, access.Right.SERVICES),
     }
-    return render(request, 'system/notifications.html', context)
+    return render(request, 'system/notifications.html', values)
 
 
 def notifications_api(request: HttpRequest) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 
 from engine.contract.credentials import verifiers
 from engine.contract.events import ContactListsChanged, UsersChanged
-from impadmin.console import generations
+from impadmin.console import generations, tokens
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.models import Administrator, Role
+from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.presence import inventory
 from impadmin.presence.change_guard import guard
 from impadmin.system.models import Node
@@ -224,6 +224,11 @@ def administrator_is_needed(administrator: Administrator, actor_name: str = '') 
     ):
         return _('This is the last active administrator. Give another user the role Administrator first.')
     return ''
+
+
+def create_token(actor: Actor, values: Mapping[str, Any]) -> ApiToken:
+    """Add a REST token; the page shows it once."""
+    return tokens.issue(values['administrator'], values['name'], values['role'], values.get('expires_at'))
 
 
 def _lock_administrators(needed: bool) -> None:

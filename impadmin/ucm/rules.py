@@ -6,10 +6,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local
 from impadmin.console.models import Administrator, ApiToken, Role
+from impadmin.console.tokens import within
 from impadmin.presence import inventory
 from impadmin.presence.rules import name_error
 from impadmin.ucm.addresses import address_of, source_field
@@ -81,9 +83,8 @@ def im_address_is_unique(user: EndUser, before: Any) -> None:
 
 def token_role_is_within_its_user(token: ApiToken, before: Any) -> None:
     """A token for a read-only user cannot write; asking for more is a mistake worth telling."""
-    order = [Role.READ_ONLY, Role.BULK_OPERATOR, Role.OPERATOR, Role.ADMINISTRATOR]
     owner = token.administrator
-    if order.index(Role(token.role)) > order.index(Role(owner.role)):
+    if not within(token.role, owner.role):
         raise ValidationError(
             {
                 'role': _('The user %(user)s has the role %(role)s; a token cannot have more.')
@@ -112,3 +113,13 @@ def username_is_free(administrator: Administrator, before: Any) -> None:
     """User names of administrators differ by more than case."""
     if Administrator.objects.filter(username__iexact=administrator.username).exclude(pk=administrator.pk).exists():
         raise ValidationError({'username': _('The user ID %(id)s is already in use.') % {'id': administrator.username}})
+
+
+def token_expires_later(token: ApiToken, before: Any) -> None:
+    """A token that has already expired is a slip of the pen."""
+    if (
+        token.expires_at
+        and token.expires_at <= timezone.now()
+        and (not before or before.expires_at != token.expires_at)
+    ):
+        raise ValidationError({'expires_at': _('This time is past. Enter a later one, or leave it empty.')})

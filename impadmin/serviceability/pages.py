@@ -1,0 +1,58 @@
+"""Tools > Service Activation, Control Center - Feature Services and Control Center - Network Services."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.page import Command, ViewPage
+from impadmin.console.registry import register
+from impadmin.serviceability import actions, views
+from impadmin.serviceability.forms import ActivationForm, ServerForm, ServiceForm
+
+COMMANDS = (
+    Command('start', gettext_lazy('Start'), actions.service_command('start'), scope='page', form=ServiceForm),
+    Command('stop', gettext_lazy('Stop'), actions.service_command('stop'), scope='page', form=ServiceForm),
+    Command('restart', gettext_lazy('Restart'), actions.service_command('restart'), scope='page', form=ServiceForm),
+)
+SERVICE_ACTIVATION = ViewPage(
+    name='service-activation',
+    console='serviceability',
+    area='serviceability',
+    menu='Tools > Service Activation',
+    title=gettext_lazy('Service Activation'),
+    right=Right.SERVICES,
+    intro=gettext_lazy('Only activated feature services start. An activated service starts at once and with its node.'),
+    related=('control-center', 'control-center-network', 'cluster-topology'),
+    view=views.service_activation,
+    api=views.activation_api,
+    commands=(
+        Command('save', gettext_lazy('Save'), actions.save_activation, scope='page', form=ActivationForm),
+        Command('set-default', gettext_lazy('Set to Default'), actions.set_to_default, scope='page', form=ServerForm),
+    ),
+)
+FEATURE_SERVICES = ViewPage(
+    name='control-center',
+    console='serviceability',
+    area='serviceability',
+    menu='Tools > Control Center - Feature Services',
+    title=gettext_lazy('Control Center - Feature Services'),
+    right=Right.SERVICES,
+    related=('service-activation', 'notifications', 'presence-topology'),
+    view=views.feature_services,
+    api=views.control_center_api,
+    commands=COMMANDS,
+)
+NETWORK_SERVICES = ViewPage(
+    name='control-center-network',
+    console='serviceability',
+    area='serviceability',
+    menu='Tools > Control Center - Network Services',
+    title=gettext_lazy('Control Center - Network Services'),
+    right=Right.SERVICES,
+    related=('control-center', 'notifications', 'presence-topology'),
+    view=views.network_services,
+    api=views.control_center_api,
+    commands=COMMANDS,
+)
+register(SERVICE_ACTIVATION, FEATURE_SERVICES, NETWORK_SERVICES)

@@ -1,0 +1,236 @@
+"""User Management: End User, Assign Presence Users, Application User, API Tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import F, Q, Subquery
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.models import Administrator, ApiToken
+from impadmin.console.page import Column, Command, Fieldset, Page
+from impadmin.console.registry import page_url, register
+from impadmin.presence.models import PresenceSettings
+from impadmin.ucm import actions, commands, rules
+from impadmin.ucm.forms import AssignForm, password_again_field, password_field
+from impadmin.ucm.models import EndUser
+
+ELIGIBLE = Q(active=True, home_cluster=True, im_enabled=True)
+AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
+
+
+def _users() -> models.QuerySet[EndUser]:
+    limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
+    return EndUser.objects.select_related('home_node').annotate(contact_limit=Subquery(limit))
+
+
+def user_state(user: Any) -> tuple[str, str]:
+    """(mark, word): what keeps the user from working, the gravest first."""
+    if not (user.active and user.im_enabled and user.home_cluster):
+        return 'off', _('Disabled')
+    if not user.im_address:
+        return 'bad', _('No IM address')
+    if user.home_node_id is None:
+        return 'warn', _('Not assigned')
+    if hasattr(user, 'contact_limit'):
+        limit = user.contact_limit
+    else:
+        limit = PresenceSettings.objects.values_list('max_contacts', flat=True).first()
+    if limit is not None and user.contact_count >= limit:
+        return 'warn', _('At contact limit')
+    return 'ok', _('Enabled')
+
+
+def _user_link(user: EndUser) -> tuple[str, str]:
+    return page_url('end-users', 'edit', user.pk), user.user_id
+
+
+END_USERS = Page(
+    name='end-users',
+    console='ucm',
+    area='ucm',
+    menu='User Management > End User',
+    title=gettext_lazy('End Users'),
+    right=Right.USERS,
+    related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
+    model=EndUser,
+    queryset=_users,
+    columns=(
+        'user_id',
+        'last_name',
+        'first_name',
+        'im_address',
+        Column('state', gettext_lazy('Status'), value=user_state, kind='state'),
+        'home_node',
+        'contact_count',
+        'watcher_count',
+        'last_login_at',
+        Column('display_name', gettext_lazy('Display Name'), order_by='display_name', default=False),
+        Column('mail', gettext_lazy('Mail ID'), order_by='mail', default=False),
+        Column('directory_uri', gettext_lazy('Directory URI'), order_by='directory_uri', default=False),
+        Column('department', gettext_lazy('Department'), order_by='department', default=False),
+    ),
+    find=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'directory_uri', 'mail', 'department'),
+    fieldsets=(
+        Fieldset(
+            gettext_lazy('User Information'),
+            (
+                'user_id',
+                'password',
+                'password_again',
+                'first_name',
+                'last_name',
+                'display_name',
+                'mail',
+                'directory_uri',
+                'department',
+                'active',
+            ),
+        ),
+        Fieldset(gettext_lazy('Service Settings'), ('home_cluster', 'im_enabled', 'home_node', 'im_address')),
+    ),
+    read_only=('im_address', 'contact_count', 'watcher_count', 'last_login_at'),
+    extra={'password': password_field, 'password_again': password_again_field},
+    rules=(
+        rules.user_id_is_free,
+        rules.user_id_is_an_address,
+        rules.directory_uri_is_valid,
+        rules.mail_is_valid,
+        rules.im_address_is_unique,
+    ),
+    create=actions.create_user,
+    update=actions.update_user,
+    delete=actions.delete_user,
+    copy_clear=('user_id', 'mail', 'directory_uri'),
+    tabs=(
+        ('not-assigned', gettext_lazy('Not assigned'), ELIGIBLE & Q(home_node=None)),
+        ('contact-limit', gettext_lazy('At contact limit'), AT_LIMIT),
+        ('no-address', gettext_lazy('No IM address'), Q(im_address=None)),
+        ('disabled', gettext_lazy('Disabled'), ~ELIGIBLE),
+    ),
+    ordering=('user_id',),
+    panel='ucm/end_user_panel.html',
+    sample=lambda n: {
+        'user_id': f'jsmith{n}',
+        'first_name': 'John',
+        'last_name': 'Smith',
+        'display_name': f'John Smith {n}',
+        'mail': f'jsmith{n}@example.com',
+        'directory_uri': f'john.smith{n}@example.com',
+        'department': 'Sales',
+        'password': 'a-good-password',
+        'password_again': 'a-good-password',
+    },
+    bad={
+        'user_id': ('', 'a/b', '"x"', 'x' * 133),
+        'last_name': ('', 'x' * 65),
+        'first_name': ('x' * 65,),
+        'mail': ('nobody', 'a@b@c'),
+        'directory_uri': ('nobody', '@example.com', 'a@b_c.com', 'a@'),
+        'department': ('x' * 65,),
+    },
+)
+ASSIGN = Page(
+    name='assign-presence-users',
+    console='ucm',
+    area='ucm',
+    menu='User Management > Assign Presence Users',
+    title=gettext_lazy('Assign Presence Users'),
+    right=Right.USERS,
+    intro=gettext_lazy('Find users, select them, then choose the node that serves them.'),
+    related=('presence-topology', 'end-users', 'enterprise-parameters'),
+    model=EndUser,
+    queryset=_users,
+    columns=(
+        Column('user_id', gettext_lazy('User ID'), value=_user_link, order_by='user_id', kind='link'),
+        'last_name',
+        'first_name',
+        'home_node',
+        Column('state', gettext_lazy('Status'), value=user_state, kind='state'),
+        'home_cluster',
+        'im_enabled',
+        'department',
+    ),
+    find=('user_id', 'last_name', 'first_name', 'department', 'directory_uri'),
+    verbs=(),
+    tabs=(
+        ('not-assigned', gettext_lazy('Not assigned'), ELIGIBLE & Q(home_node=None)),
+        ('assigned', gettext_lazy('Assigned'), Q(home_node__isnull=False)),
+    ),
+    ordering=('user_id',),
+    commands=(
+        Command(
+            'assign',
+            gettext_lazy('Assign Selected Users'),
+            commands.assign_selected,
+            scope='selection',
+            form=AssignForm,
+            confirm=commands.assign_consequence,
+        ),
+    ),
+)
+APPLICATION_USERS = Page(
+    name='application-users',
+    console='ucm',
+    area='ucm',
+    menu='User Management > Application User',
+    title=gettext_lazy('Application Users'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('People and programs that sign in to these consoles.'),
+    related=('api-tokens',),
+    model=Administrator,
+    columns=('username', 'role', 'is_active', 'last_login', 'created_at'),
+    find=('username', 'role'),
+    fieldsets=(
+        Fieldset(
+            gettext_lazy('Application User Information'),
+            ('username', 'password', 'password_again', 'role', 'is_active'),
+        ),
+    ),
+    read_only=('last_login', 'created_at'),
+    extra={'password': password_field, 'password_again': password_again_field},
+    rules=(rules.username_is_free, rules.one_administrator_remains),
+    create=actions.create_administrator,
+    update=actions.update_administrator,
+    delete=actions.delete_administrator,
+    undeletable=actions.administrator_is_needed,
+    copy_clear=('username',),
+    ordering=('username',),
+    sample=lambda n: {
+        'username': f'operator{n}',
+        'role': 'operator',
+        'is_active': True,
+        'password': f'correct-horse-battery-{n}',
+        'password_again': f'correct-horse-battery-{n}',
+    },
+    bad={'username': ('', 'a b', 'x' * 51), 'role': ('king',), 'password': ('short', '1234567890')},
+)
+API_TOKENS = Page(
+    name='api-tokens',
+    console='ucm',
+    area='ucm',
+    menu='User Management > API Tokens',
+    title=gettext_lazy('API Tokens'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('Programs use a token to sign in to REST. The token itself is shown once, when it is added.'),
+    related=('application-users',),
+    model=ApiToken,
+    columns=('name', 'administrator', 'role', 'created_at', 'expires_at', 'last_used_at'),
+    find=('name',),
+    fieldsets=(Fieldset(gettext_lazy('Token'), ('name', 'administrator', 'role', 'expires_at')),),
+    read_only=('last_used_at', 'created_at'),
+    verbs=('add', 'edit', 'delete'),
+    rules=(rules.token_role_is_within_its_user, rules.token_expires_later),
+    create=actions.create_token,
+    ordering=('name', 'pk'),
+    sample=lambda n: {
+        'name': f'Inventory script {n}',
+        'administrator': commands.any_administrator(),
+        'role': 'read_only',
+    },
+    bad={'name': ('', 'x' * 101), 'role': ('king',)},
+)
+register(END_USERS, ASSIGN, APPLICATION_USERS, API_TOKENS)
