@@ -34,7 +34,7 @@ class Connection(Protocol):
 
 class BindRefused(Exception):
     """``XcpRouter.bind`` refuses. ``condition`` is a stanza error condition of RFC 6120 8.3.3, except
-    ``see-other-host``, which is a stream error (RFC 6120 4.9.3.19) whose content is ``text``: the right node's address."""
+    ``see-other-host``, a stream error (RFC 6120 4.9.3.19) whose content is ``text``: the right node's address."""
 
     def __init__(self, condition: str, text: str = '') -> None:
         super().__init__(condition, text)
@@ -46,25 +46,26 @@ class Session:
     """A bound resource. Created by ``XcpRouter.bind`` only.
 
     ``available`` and ``priority`` follow the client's last presence without ``to``; ``priority`` is None while
-    unavailable. ``presence`` is that presence as (head, tail): head + to + tail is the stanza for one receiver.
-    ``interested`` means that the client asked for its roster (RFC 6121 2.2). ``directed`` holds the addresses that
-    directed presence made aware of this resource.
+    unavailable. ``presence`` is that presence as (head, tail): head + to + tail is the stanza for one receiver;
+    ``shown`` says whether the presence engine told the watchers; ``status`` is its text. ``interested`` means that the
+    client asked for its roster (RFC 6121 2.2). ``directed`` holds the addresses that directed presence made aware of
+    this resource. ``unstored`` counts its messages on their way to the offline store.
     """
 
     __slots__ = (
         'available',
         'bare',
-        'carbons',
         'closed',
         'connection',
         'directed',
         'interested',
         'jid',
-        'last_active',
         'presence',
         'priority',
         'resource',
+        'shown',
         'status',
+        'unstored',
         'user',
     )
 
@@ -77,12 +78,12 @@ class Session:
         self.available = False
         self.priority: int | None = None
         self.presence: tuple[bytes, bytes] | None = None
+        self.shown = False
         self.status = ''
         self.interested = False
-        self.carbons = False
         self.closed = False
         self.directed: set[str] | None = None
-        self.last_active = 0.0
+        self.unstored = 0
 
     def send(self, data: bytes) -> None:
         """Queue one or more complete stanzas for the client. No effect after the session has ended."""

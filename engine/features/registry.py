@@ -1,18 +1,30 @@
-"""Where features declare themselves: the XEP table, IQ handlers, and what service discovery announces.
+"""Where features declare themselves: the XEP table, IQ handlers, hooks, and what service discovery announces.
 
 A handler of an IQ is ``handler(session, stanza, router)``; it returns the whole reply as bytes, or a coroutine that
-does (run in the background, its failure is answered with internal-server-error), or None when it has replied itself.
+does (run in the background, its failure is answered with internal-server-error), or None when it replies itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from engine.hooks import IqTable
+from engine.hooks import Hook, IqTable
+
+if TYPE_CHECKING:
+    from engine.services.xcp_router.router import XcpRouter
+    from engine.session import Session
+    from engine.xmpp.stanza import Stanza
 
 iq = IqTable()
 """``@iq.on('get', NAMESPACE, 'query', 'host', 'self', 'bare')``."""
+
+host_message: Hook[[XcpRouter, Session, Stanza], bool] = Hook(
+    'host_message', 'A message to a served domain itself. True: taken care of.'
+)
+client_iq: Hook[[XcpRouter, Session, Stanza, str], bytes] = Hook(
+    'client_iq', 'A request on its way to the client with this full JID. Bytes: the answer instead of delivery.'
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.store.pool import Connection, Store
+from engine.store.pool import Store
 
 
 @dataclass(slots=True)
@@ -27,17 +27,20 @@ class User:
     roster_version: int
     contact_count: int = 0
     watcher_count: int = 0
+    fingerprint: str = ''
+    """Changes when anything changes that a session depends on: address, node, eligibility, credentials."""
 
 
+_ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
+_FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials))"
 _COLUMNS = (
-    'id, user_id, im_address, credentials, home_node_id,'
-    ' active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL,'
-    ' roster_version, contact_count, watcher_count'
+    f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
+    f' {_FINGERPRINT}'
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8])
+    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9])
 
 
 async def load_for_login(store: Store, bare: str) -> User | None:
@@ -52,31 +55,16 @@ async def load_many(store: Store, ids: Iterable[int]) -> dict[int, User]:
     return {row[0]: _user(row) for row in rows}
 
 
-async def changed_since(store: Store, ids: Iterable[int]) -> dict[int, int]:
-    """roster_version of each of these users that still exists."""
-    rows = await store.fetch('SELECT id, roster_version FROM end_user WHERE id = ANY(%s)', list(ids))
-    return {row[0]: row[1] for row in rows}
+async def states(store: Store, ids: Iterable[int]) -> dict[int, tuple[int, str]]:
+    """(roster_version, fingerprint) of each of these users that still exists."""
+    rows = await store.fetch(
+        f'SELECT id, roster_version, {_FINGERPRINT} FROM end_user WHERE id = ANY(%s)',  # noqa: S608
+        list(ids),
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def signed_in(store: Store, user_id: int) -> None:
-    """Note the time of a sign-in."""
-    await store.execute('UPDATE end_user SET last_login_at = now() WHERE id = %s', user_id)
-
-
-async def lock(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[int, int, int]]:
-    """Lock the rows of contact list owners in ascending id order and raise their ``roster_version``.
-
-    Returns id -> (roster_version, contact_count, watcher_count) of those that exist. Inside a transaction.
-    """
-    found: dict[int, tuple[int, int, int]] = {}
-    for user_id in sorted(set(ids)):
-        row = await (
-            await connection.execute(
-                'UPDATE end_user SET roster_version = roster_version + 1 WHERE id = %s'
-                ' RETURNING roster_version, contact_count, watcher_count',
-                (user_id,),
-            )
-        ).fetchone()
-        if row:
-            found[user_id] = (row[0], row[1], row[2])
-    return found
+async def find(store: Store, bare: str) -> int | None:
+    """Id of the live user with this IM address, or None."""
+    row = await store.fetch_one(f'SELECT id FROM end_user WHERE im_address = %s AND {_ELIGIBLE}', bare)  # noqa: S608
+    return row[0] if row else None

@@ -2,42 +2,249 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from engine.contract.services import XCP_ROUTER
+import structlog
+
+from engine import features
+from engine.contract import jid
+from engine.contract.config import Config
+from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
 from engine.services.base import Service
-from engine.session import Connection, Session
+from engine.services.presence_engine import PresenceEngine
+from engine.services.xcp_router import availability, iq, messages
+from engine.services.xcp_router.account import Account
+from engine.services.xcp_router.offline import OfflineStore
+from engine.session import BindRefused, Connection, Session
+from engine.store import activity, users
+from engine.store.pool import Unavailable
 from engine.store.users import User
+from engine.store.writer import Full, GroupWriter, Statement
+from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.node import Node
     from engine.xmpp.stanza import Stanza
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 10.0
+"""How often online users are compared with the database, should an event have been lost."""
 
 
 class XcpRouter(Service):
-    """Sessions and stanza routing of one node."""
+    """Sessions and stanza routing of one node.
+
+    ``full`` is full JID -> session and ``accounts`` is bare JID -> account with its sessions: where a stanza goes is
+    one look-up of the raw ``to``. Addresses are prepared only when that misses, and the result is cached.
+    """
 
     key = XCP_ROUTER
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.full: dict[str, Session] = {}
+        self.accounts: dict[str, Account] = {}
+        self.by_id: dict[int, Account] = {}
+        self.started_at = time.time()
+        self.writer = GroupWriter(node.store)
+        self.offline = OfflineStore(self)
+        self._apply()
+        self._poll: asyncio.Task[None] | None = None
+
+    def _apply(self) -> None:
+        self.domains = frozenset((*self.config.domains, self.config.default_domain.lower()))
+        self.im_enabled = self.config.messaging.im_enabled
+        self.suppress_offline = self.config.messaging.suppress_offline
+        self.reply_lock_s = float(self.param('reply_lock_timeout_s'))
+        self.max_offline = int(self.param('max_offline_messages'))
+
+    def configure(self, newest: Config) -> None:
+        """Take a new generation; what needs a restart stays as it was at the start."""
+        super().configure(newest)
+        self._apply()
+
+    async def start(self) -> None:
+        """Begin to route."""
+        features.load()
+        self._apply()
+        self.started_at = time.time()
+        self.writer.start()
+        self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
+
+    async def stop(self) -> None:
+        """Close every session, then write what was accepted."""
+        if self._poll is not None:
+            self._poll.cancel()
+        for session in list(self.full.values()):
+            session.close('system-shutdown')
+            self.unbind(session)
+        await self.writer.stop()
+
+    # sessions
 
     def bind(self, user: User, resource: str, connection: Connection) -> Session:
         """A session for an authenticated user; ``resource`` '' lets the server choose.
 
         A session that already has the resource is closed with ``conflict``. Raises BindRefused.
         """
-        raise NotImplementedError
-
-    def receive(self, session: Session, stanza: Stanza) -> None:
-        """Route one stanza of a session. ``from`` is stamped already. Never raises, never waits."""
-        raise NotImplementedError
+        if not user.eligible or user.bare.rpartition('@')[2] not in self.domains:
+            raise BindRefused('not-allowed', 'The user is not enabled for IM and Presence.')
+        if user.node_id != self.node.id:
+            home = next((node for node in self.config.nodes if node.id == user.node_id), None)
+            if home is not None:
+                raise BindRefused('see-other-host', home.address)
+            raise BindRefused('not-allowed', 'The home node of the user is not known.')
+        try:
+            resource = jid.prepare_resource(resource or secrets.token_urlsafe(9))
+        except jid.InvalidJID as error:
+            raise BindRefused('bad-request', str(error)) from None
+        account = self.accounts.get(user.bare)
+        old = account.sessions.get(resource) if account else None
+        limit = int(self.param('max_sessions_per_user'))
+        if old is None and account is not None and len(account.sessions) >= limit:
+            raise BindRefused('resource-constraint', f'The user has {limit} sessions, which is the maximum.')
+        if old is not None:
+            old.close('conflict', 'Another client signed in with the same resource.')
+            self.unbind(old)
+        account = self.accounts.get(user.bare)
+        if account is None:
+            account = self.accounts[user.bare] = self.by_id[user.id] = Account(user)
+        session = Session(user, resource, connection)
+        account.sessions[resource] = session
+        self.full[session.jid] = session
+        self.write(activity.signed_in(user.id, datetime.now(UTC)))
+        return session
 
     def unbind(self, session: Session) -> None:
         """Forget a session whose connection has ended. Safe to call twice."""
-        raise NotImplementedError
+        if self.full.get(session.jid) is not session:
+            return
+        availability.unavailable(self, session, None)
+        session.closed = True
+        del self.full[session.jid]
+        account = self.accounts[session.bare]
+        del account.sessions[session.resource]
+        account.unlock(session)
+        if not account.sessions:
+            del self.accounts[session.bare]
+            if self.by_id.get(account.user.id) is account:
+                del self.by_id[account.user.id]
+            self.write(activity.signed_out(account.user.id, datetime.now(UTC), session.status))
+        if engine := self.presence_engine():
+            engine.session_ended(session)
 
     def sessions_of(self, bare: str) -> Collection[Session]:
         """Every session of a user, available or not."""
-        raise NotImplementedError
+        account = self.accounts.get(bare)
+        return account.sessions.values() if account else ()
+
+    def presence_engine(self) -> PresenceEngine | None:
+        """The presence engine while it runs."""
+        service = self.node.service(PRESENCE_ENGINE)
+        return service if isinstance(service, PresenceEngine) else None
+
+    def write(self, write: Statement) -> None:
+        """Queue a small write nobody waits for."""
+        try:
+            self.writer.put(write)
+        except Full:
+            log.warning('write dropped: the database does not keep up', statement=write.sql)
+
+    # stanzas
+
+    def receive(self, session: Session, stanza: Stanza) -> None:
+        """Route one stanza of a session. ``from`` is stamped already. Never raises, never waits."""
+        counters = self.node.counters
+        try:
+            name = stanza.name
+            if name == 'message':
+                counters.messages_in += 1
+                messages.route(self, session, stanza)
+            elif name == 'presence':
+                counters.presence_in += 1
+                availability.receive(self, session, stanza)
+            elif name == 'iq':
+                counters.iq_in += 1
+                iq.receive(self, session, stanza)
+        except Exception:
+            log.exception('stanza failed', stanza=stanza.name, jid=session.jid)
+            self.refuse(session, stanza, 'internal-server-error')
+
+    def refuse(self, session: Session, stanza: Stanza, condition: str, text: str = '') -> None:
+        """Answer a stanza with an error, unless it is one itself or the result of an IQ."""
+        if stanza.type not in ('error', 'result'):
+            session.send(xml.error(stanza, condition, text=text))
+
+    def after_stores(self, session: Session, callback: Callable[[], None]) -> None:
+        """Run ``callback`` when every message the session sent before is on disk or refused; usually at once."""
+        if session.unstored:
+            self.writer.after(callback)
+        else:
+            callback()
+
+    # users
 
     async def users_changed(self, ids: Iterable[int]) -> None:
-        """Read these end users again and close sessions that may not go on."""
-        raise NotImplementedError
+        """Read these end users again and close sessions that may not go on.
+
+        Deleted or new password: not-authorized. No longer enabled: policy-violation. Moved: see-other-host with the
+        address of the new node. New IM address: reset.
+        """
+        online = [user_id for user_id in ids if user_id in self.by_id]
+        if not online:
+            return
+        found = await users.load_many(self.node.store, online)
+        for user_id in online:
+            account = self.by_id.get(user_id)
+            if account is None:
+                continue
+            condition, text = self._objection(account.user, found.get(user_id))
+            if condition:
+                log.info('sessions closed', user=account.user.user_id, condition=condition, reason=text)
+                for session in list(account.sessions.values()):
+                    session.close(condition, text)
+                    self.unbind(session)
+            else:
+                account.user.fingerprint = found[user_id].fingerprint
+
+    def _objection(self, old: User, new: User | None) -> tuple[str, str]:
+        if new is None:
+            return 'not-authorized', 'The user was deleted.'
+        if not new.eligible:
+            return 'policy-violation', 'The user is no longer enabled for IM and Presence.'
+        if new.bare != old.bare:
+            return 'reset', 'The IM address of the user has changed.'
+        if new.node_id != self.node.id:
+            home = next((node for node in self.node.config.nodes if node.id == new.node_id), None)
+            return 'see-other-host', home.address if home else ''
+        if new.credentials != old.credentials:
+            return 'not-authorized', 'The password of the user has changed.'
+        return '', ''
+
+    async def reconcile(self) -> None:
+        """Compare every online user with the database once."""
+        found = await users.states(self.node.store, list(self.by_id))
+        changed = [
+            user_id
+            for user_id, account in list(self.by_id.items())
+            if user_id not in found or found[user_id][1] != account.user.fingerprint
+        ]
+        await self.users_changed(changed)
+        if engine := self.presence_engine():
+            await engine.compare({user_id: state[0] for user_id, state in found.items()})
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.reconcile()
+            except Unavailable as error:
+                log.warning('database not reachable', error=str(error))
+            except Exception:
+                log.exception('reconcile failed')

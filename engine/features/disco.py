@@ -1,0 +1,112 @@
+"""XEP-0030 and XEP-0128: what server and account can do, generated from the XEP table."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from engine.contract import jid
+from engine.features.registry import XEPS, iq, xep
+from engine.features.version import NAME, version
+from engine.services.presence_engine import visibility
+from engine.xmpp import ns
+from engine.xmpp.stanza import error, escape, iq_result
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from engine.services.xcp_router.router import XcpRouter
+    from engine.session import Session
+    from engine.xmpp.stanza import Stanza
+
+XEP = xep(30, '2.5', server=(ns.DISCO_INFO, ns.DISCO_ITEMS), account=(ns.DISCO_INFO, ns.DISCO_ITEMS))
+EXTENSIONS = xep(128, '1.0.1')
+
+SOFTWARE = 'urn:xmpp:dataforms:softwareinfo'
+SERVER = ('server', 'im', NAME)
+"""Category, type and name of the server's identity."""
+
+
+@cache
+def features(scope: str) -> tuple[str, ...]:
+    """Every announced feature of the 'server' or of an 'account', sorted."""
+    return tuple(sorted({feature for entry in XEPS.values() for feature in getattr(entry, scope)}))
+
+
+def form() -> tuple[tuple[str, str], ...]:
+    """The extension form of the server: field and value, sorted (XEP-0232)."""
+    return (('software', NAME), ('software_version', version()))
+
+
+@cache
+def server_info() -> str:
+    """Content of the server's disco#info result."""
+    fields = ''.join(f"<field var='{key}'><value>{escape(value)}</value></field>" for key, value in form())
+    hidden = f"<field var='FORM_TYPE' type='hidden'><value>{SOFTWARE}</value></field>"
+    return _identity(*SERVER) + _features('server') + f"<x xmlns='{ns.DATA_FORMS}' type='result'>{hidden}{fields}</x>"
+
+
+def _identity(category: str, kind: str, name: str = '') -> str:
+    named = f" name='{escape(name)}'" if name else ''
+    return f"<identity category='{category}' type='{kind}'{named}/>"
+
+
+def _features(scope: str) -> str:
+    return ''.join(f"<feature var='{escape(feature)}'/>" for feature in features(scope))
+
+
+def _query(stanza: Stanza) -> Element:
+    query = stanza.payload
+    assert query is not None
+    return query
+
+
+@iq.on('get', ns.DISCO_INFO, 'query', 'host')
+def on_server_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """Identity, features and form; also under the node of the server's entity capabilities."""
+    from engine.features import caps
+
+    node = _query(stanza).get('node')
+    if node and node != caps.node():
+        return error(stanza, 'item-not-found')
+    named = f" node='{escape(node)}'" if node else ''
+    return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'{named}>{server_info()}</query>".encode())
+
+
+@iq.on('get', ns.DISCO_ITEMS, 'query', 'host')
+def on_server_items(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """Services of the domain. Chat rooms and the like add themselves when they exist."""
+    if _query(stanza).get('node'):
+        return error(stanza, 'item-not-found')
+    return iq_result(stanza, f"<query xmlns='{ns.DISCO_ITEMS}'/>".encode())
+
+
+@iq.on('get', ns.DISCO_INFO, 'query', 'self', 'bare')
+def on_account_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """An account, for its user and for those who see the user's availability (XEP-0030 8)."""
+    if not _may_ask(session, stanza, router):
+        return error(stanza, 'service-unavailable')
+    if _query(stanza).get('node'):
+        return error(stanza, 'item-not-found')
+    content = _identity('account', 'registered') + _features('account')
+    return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'>{content}</query>".encode())
+
+
+@iq.on('get', ns.DISCO_ITEMS, 'query', 'self', 'bare')
+def on_account_items(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """The available clients of the user."""
+    if not _may_ask(session, stanza, router):
+        return error(stanza, 'service-unavailable')
+    if _query(stanza).get('node'):
+        return error(stanza, 'item-not-found')
+    bare = jid.bare(stanza.to) if stanza.to else session.bare
+    items = ''.join(f"<item jid='{escape(s.jid)}'/>" for s in router.sessions_of(bare) if s.available)
+    return iq_result(stanza, f"<query xmlns='{ns.DISCO_ITEMS}'>{items}</query>".encode())
+
+
+def _may_ask(session: Session, stanza: Stanza, router: XcpRouter) -> bool:
+    bare = jid.bare(stanza.to) if stanza.to else session.bare
+    if bare == session.bare:
+        return True
+    engine = router.presence_engine()
+    return engine is not None and engine.sharing and visibility.sees(engine, session.bare, bare)

@@ -1,0 +1,10 @@
+"""Specifications that the router itself implements: they declare here what they add to service discovery."""
+
+from __future__ import annotations
+
+from engine.features.registry import xep
+from engine.xmpp import ns
+
+OFFLINE = xep(160, '1.0.1', server=('msgoffline',))
+DELAY = xep(203, '2.0', server=(ns.DELAY,))
+ESCAPING = xep(106, '1.1', server=('jid\\20escaping',))

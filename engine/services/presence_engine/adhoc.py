@@ -1,0 +1,123 @@
+"""Ad hoc (temporary) presence subscriptions (guide 5556, spec 06).
+
+The mechanism: a client sends a presence probe to a local user who is not in the contact list. It gets that user's
+presence at once and every change for ``adhoc_ttl_s``; another probe renews it, directed unavailable presence to the
+user or the end of the session ends it. Nothing is stored, nothing counts against a limit of contacts or watchers.
+Only while no approval is asked for: a look at somebody must not go around the question.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from engine.services.presence_engine import visibility
+from engine.xmpp.stanza import escape
+
+if TYPE_CHECKING:
+    from engine.services.presence_engine.engine import PresenceEngine
+    from engine.services.presence_engine.person import Person
+    from engine.services.presence_engine.visibility import Presence
+    from engine.session import Session
+    from engine.xmpp.stanza import Stanza
+
+
+class AdHoc:
+    """``_watchers``: watched bare JID -> session -> end in seconds of the monotonic clock."""
+
+    def __init__(self, engine: PresenceEngine) -> None:
+        self.engine = engine
+        self._watchers: dict[str, dict[Session, float]] = {}
+        self._targets: dict[str, set[str]] = {}
+        """Watching user -> watched users, for the limit."""
+
+    def clear(self) -> None:
+        """End all of them."""
+        self._watchers.clear()
+        self._targets.clear()
+
+    def probe(self, session: Session, stanza: Stanza, bare: str) -> None:
+        """A client asks for the presence of ``bare``."""
+        engine = self.engine
+        if bare == session.bare or (engine.sharing and visibility.sees(engine, session.bare, bare)):
+            self._answer(session, bare)
+            return
+        refuse = engine.router.refuse
+        if not engine.sharing:
+            refuse(session, stanza, 'forbidden', 'Availability is not shared.')
+            return
+        person = engine.people.get(session.bare)
+        item = person.items.get(bare) if person is not None and person.items is not None else None
+        if item is not None and item.subscription & 1:
+            self._answer(session, bare)  # subscribed, and the other user is not signed in
+            return
+        settings = engine.config.presence
+        if not settings.adhoc_subscriptions:
+            refuse(session, stanza, 'forbidden', 'Temporary presence subscriptions are disabled.')
+            return
+        if not settings.auto_approve:
+            refuse(session, stanza, 'forbidden', 'The user must approve who sees the availability.')
+            return
+        now = monotonic()
+        self._purge(now)
+        targets = self._targets.setdefault(session.bare, set())
+        if bare not in targets and settings.adhoc_max and len(targets) >= settings.adhoc_max:
+            refuse(
+                session, stanza, 'resource-constraint', f'{settings.adhoc_max} temporary subscriptions are the maximum.'
+            )
+            return
+        targets.add(bare)
+        self._watchers.setdefault(bare, {})[session] = now + settings.adhoc_ttl_s
+        self._answer(session, bare)
+
+    def _answer(self, session: Session, bare: str) -> None:
+        address = escape(session.jid).encode()
+        found = visibility.shown(self.engine, bare)
+        for head, tail in found:
+            session.send(head + address + tail)
+        if not found:
+            head, tail = visibility.gone(bare)
+            session.send(head + address + tail)
+
+    def broadcast(self, person: Person, presence: Presence) -> int:
+        """Presence of ``person`` to the temporary watchers who do not get it as subscribers; how many."""
+        watchers = self._watchers.get(person.bare)
+        if not watchers:
+            return 0
+        now = monotonic()
+        sent = 0
+        for session, end in watchers.items():
+            if end > now and not visibility.sees(self.engine, session.bare, person.bare):
+                session.send(presence[0] + escape(session.jid).encode() + presence[1])
+                sent += 1
+        return sent
+
+    def release(self, session: Session, bare: str) -> None:
+        """The client is no longer interested in ``bare``."""
+        watchers = self._watchers.get(bare)
+        if watchers and watchers.pop(session, None) is not None:
+            self._dropped(session.bare, bare)
+
+    def forget(self, session: Session) -> None:
+        """The session has ended."""
+        for bare in list(self._targets.get(session.bare, ())):
+            self.release(session, bare)
+
+    def _dropped(self, watcher: str, bare: str) -> None:
+        watchers = self._watchers.get(bare)
+        if watchers is not None and not watchers:
+            del self._watchers[bare]
+        if watchers and any(session.bare == watcher for session in watchers):
+            return
+        targets = self._targets.get(watcher)
+        if targets is not None:
+            targets.discard(bare)
+            if not targets:
+                del self._targets[watcher]
+
+    def _purge(self, now: float) -> None:
+        for bare, watchers in list(self._watchers.items()):
+            for session, end in list(watchers.items()):
+                if end <= now:
+                    del watchers[session]
+                    self._dropped(session.bare, bare)

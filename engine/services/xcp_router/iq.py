@@ -1,0 +1,96 @@
+"""IQ routing: shape, handler by one dictionary look-up, and an answer for everything (RFC 6120 8.2.3, 10.3, 10.5)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.contract import jid
+from engine.features import registry
+from engine.store.pool import Unavailable
+from engine.xmpp import stanza as xml
+
+if TYPE_CHECKING:
+    from engine.services.xcp_router.router import XcpRouter
+    from engine.session import Session
+    from engine.xmpp.stanza import Stanza
+
+log = structlog.get_logger(__name__)
+
+
+def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
+    """Route or answer one IQ of a session."""
+    kind = stanza.type
+    if kind not in ('get', 'set', 'result', 'error') or not stanza.id:
+        session.send(xml.error(stanza, 'bad-request', text='An IQ needs an id and the type get, set, result or error.'))
+        return
+    request = kind in ('get', 'set')
+    if request and len(stanza.tree) != 1:
+        router.refuse(session, stanza, 'bad-request', 'A request needs exactly one child element.')
+        return
+    to = stanza.to
+    if to is None or to == session.bare:
+        target = 'self'
+    else:
+        try:
+            local, domain, resource = jid.split(to)
+        except jid.InvalidJID as error:
+            router.refuse(session, stanza, 'jid-malformed', str(error))
+            return
+        if domain not in router.domains:
+            router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
+            return
+        bare = f'{local}@{domain}' if local else domain
+        if resource:
+            _to_client(router, session, stanza, f'{bare}/{resource}')
+            return
+        target = 'host' if not local else 'self' if bare == session.bare else 'bare'
+    if request:
+        _handle(router, session, stanza, target)
+
+
+def _to_client(router: XcpRouter, session: Session, stanza: Stanza, full: str) -> None:
+    client = router.full.get(full)
+    if stanza.type in ('get', 'set'):
+        answer = registry.client_iq.fire(router, session, stanza, full)
+        if answer:
+            session.send(answer)
+            return
+        if client is None:
+            router.refuse(session, stanza, 'service-unavailable')
+            return
+    if client is not None:
+        client.send(stanza.raw)
+
+
+def _handle(router: XcpRouter, session: Session, stanza: Stanza, target: str) -> None:
+    payload = stanza.payload
+    assert payload is not None
+    namespace, _, name = payload.tag.rpartition('}')
+    handler = registry.iq.handlers.get((stanza.type or '', namespace[1:], name, target))
+    if handler is None:
+        answer = xml.error(stanza, 'service-unavailable')
+    else:
+        answer = handler(session, stanza, router)
+        if inspect.isawaitable(answer):
+            router.node.spawn(_answer_later(router, session, stanza, answer), f'iq {name}')
+            return
+        if answer is None:
+            return
+    router.after_stores(session, lambda: session.send(answer))
+
+
+async def _answer_later(router: XcpRouter, session: Session, stanza: Stanza, awaited: Awaitable[bytes | None]) -> None:
+    try:
+        answer = await awaited
+    except Unavailable:
+        answer = xml.error(stanza, 'internal-server-error', 'wait', 'The database cannot be reached. Try again later.')
+    except Exception:
+        log.exception('handler failed', jid=session.jid)
+        answer = xml.error(stanza, 'internal-server-error')
+    if answer is not None:
+        final = answer
+        router.after_stores(session, lambda: session.send(final))

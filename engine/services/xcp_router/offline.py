@@ -1,0 +1,115 @@
+"""XEP-0160: messages for users without an available client, and their delivery.
+
+The guarantee: the sender gets an error unless the message is on disk, and an answer to any IQ that the sender sends
+after the message comes only when that is decided. A message leaves the disk only after the operating system has taken
+all bytes of it for the client's socket; a crash in between may deliver it twice, never lose it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.store.offline import DeleteMessages, FetchMessages, Stored, StoreMessage
+from engine.store.writer import Full
+from engine.xmpp import stanza as xml
+
+if TYPE_CHECKING:
+    from engine.services.xcp_router.router import XcpRouter
+    from engine.session import Session
+    from engine.xmpp.stanza import Stanza
+
+log = structlog.get_logger(__name__)
+
+_REFUSALS = {
+    'unknown': ('service-unavailable', 'There is no such user.'),
+    'full': ('service-unavailable', 'The user is not signed in and has the maximum number of waiting messages.'),
+    'failed': ('internal-server-error', 'The message could not be stored. Send it again later.'),
+}
+
+
+class OfflineStore:
+    """Storing and delivering for one router. ``_busy`` holds ids on their way to a client, by user."""
+
+    def __init__(self, router: XcpRouter) -> None:
+        self.router = router
+        self._busy: dict[int, set[int]] = {}
+
+    def store(self, session: Session, stanza: Stanza, bare: str) -> None:
+        """Queue a message for the user ``bare``, or refuse it."""
+        router = self.router
+        if router.suppress_offline:
+            router.node.counters.messages_refused += 1
+            router.refuse(session, stanza, 'service-unavailable', 'The user is not signed in.')
+            return
+
+        def outcome(refused: str) -> None:
+            session.unstored -= 1
+            if not refused:
+                router.node.counters.messages_offline += 1
+                return
+            router.node.counters.messages_refused += 1
+            condition, text = _REFUSALS[refused]
+            session.send(xml.error(stanza, condition, text=text))
+
+        session.unstored += 1
+        try:
+            router.writer.put(StoreMessage(bare, stanza.raw, datetime.now(UTC), router.max_offline, outcome))
+        except Full:
+            session.unstored -= 1
+            router.refuse(session, stanza, 'resource-constraint', 'The server is busy. Send it again later.')
+
+    def deliver(self, session: Session, after: int = 0) -> None:
+        """The session became available with priority >= 0: give it what waits, in order, a page at a time."""
+        user_id = session.user.id
+
+        def found(rows: list[Stored] | None) -> None:
+            if rows:
+                self._send(session, rows)
+
+        try:
+            self.router.writer.put(FetchMessages(user_id, after, found))
+        except Full:
+            log.warning('offline messages not read: the database does not keep up', jid=session.jid)
+
+    def _send(self, session: Session, rows: list[Stored]) -> None:
+        if session.closed or session.priority is None or session.priority < 0:
+            self._elsewhere(session)
+            return
+        user_id = session.user.id
+        busy = self._busy.setdefault(user_id, set())
+        mine = [row for row in rows if row.id not in busy]
+        if not mine:
+            return
+        ids = [row.id for row in mine]
+        busy.update(ids)
+        domain = session.bare.rpartition('@')[2]
+        for row in mine:
+            session.send(xml.with_child(row.stanza, xml.delay(row.stored_at, domain, 'Offline Storage')))
+
+        def release() -> None:
+            busy.difference_update(ids)
+            if not busy and self._busy.get(user_id) is busy:
+                del self._busy[user_id]
+
+        def flushed(taken: bool) -> None:
+            if not taken:
+                release()
+                self._elsewhere(session)
+                return
+            try:
+                self.router.writer.put(DeleteMessages(ids, release))
+            except Full:
+                release()
+            self.deliver(session, ids[-1])
+
+        session.connection.when_flushed(flushed)
+
+    def _elsewhere(self, session: Session) -> None:
+        """The client left before it had them: another client of the user gets them, else the next one."""
+        for other in self.router.sessions_of(session.bare):
+            if other is not session and not other.closed and other.priority is not None and other.priority >= 0:
+                self.deliver(other)
+                return
