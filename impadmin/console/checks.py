@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms as django_forms
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
@@ -23,6 +23,12 @@ Problem = tuple[str, str]
 def install() -> None:
     """Register the checks with Django."""
     checks.register(declarations)
+
+
+def demand() -> None:
+    """Raise ImproperlyConfigured when a declaration is wrong: for processes that do not run the system checks."""
+    if found := declarations(None):
+        raise ImproperlyConfigured('\n'.join(f'{problem.msg}. {problem.hint}' for problem in found))
 
 
 def declarations(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:

@@ -47,7 +47,7 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
     """Notifications grouped by what caused them, in the order of the first of each group."""
     grouped: dict[tuple[str, ...], list[notifications.Notification]] = {}
     for one in active:
-        key = (one.kind, one.severity, one.page, one.text if one.kind != 'restart' else '', one.rule)
+        key = (one.kind, one.severity, one.reason)
         grouped.setdefault(key, []).append(one)
     result = []
     for members in grouped.values():
@@ -61,7 +61,7 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
                 severity=first.severity,
                 mark=MARKS.get(first.severity, 'warn'),
                 title=', '.join(services) or place or gettext('System'),
-                text=first.text or gettext('Restart needed: %(page)s was changed.') % {'page': place},
+                text=first.reason if first.kind == 'restart' else str(first.text),
                 since=min(m.since for m in members),
                 page=place,
                 url=registry.page_url(page) if page is not None else '',

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.html import format_html
@@ -39,7 +39,7 @@ def object_of(page: Page, pk: str) -> Any:
     try:
         key = page.model._meta.pk.to_python(pk)
         return listview.base_queryset(page).get(pk=key)
-    except (page.model.DoesNotExist, ValidationError, ValueError, OverflowError) as error:
+    except (ObjectDoesNotExist, ValidationError, ValueError, OverflowError) as error:
         raise Http404(
             gettext('There is no such %(type)s. It may have been deleted.') % {'type': page.model._meta.verbose_name}
         ) from error
@@ -166,8 +166,10 @@ def _draw(
         title = template % {'name': source, 'type': page.model._meta.verbose_name}
     is_page = isinstance(page, Page)
     undeletable = ''
-    if is_page and obj is not None and page.undeletable:
-        undeletable = str(page.undeletable(obj))
+    verbs: Sequence[str] = ()
+    if isinstance(page, Page) and obj is not None:
+        verbs = page.verbs
+        undeletable = str(page.undeletable(obj)) if page.undeletable else ''
     context = {
         'page': page,
         'form': form,
@@ -187,8 +189,8 @@ def _draw(
             for command in page.commands
             if may and obj is not None and command.scope == ('object' if is_page else 'page')
         ],
-        'copies': is_page and may and obj is not None and 'copy' in page.verbs,
-        'deletes': is_page and may and obj is not None and 'delete' in page.verbs,
+        'copies': may and 'copy' in verbs,
+        'deletes': may and 'delete' in verbs,
         'undeletable': undeletable,
         'panel': page.panel if obj is not None else '',
         'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),

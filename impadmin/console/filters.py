@@ -123,7 +123,7 @@ def read(page: Page, data: Any) -> list[Condition]:
     fields = find_fields(page)
     rows = zip(data.getlist('f'), data.getlist('o'), _padded(data.getlist('v')), strict=False)
     joins = data.getlist('j')
-    result = []
+    result: list[Condition] = []
     for n, (name, operator, value) in enumerate(rows):
         found = fields.get(name)
         if found is None or len(result) == MOST:
@@ -211,7 +211,7 @@ def combine(conditions: Sequence[Condition]) -> Q:
 
 def sentence(conditions: Sequence[Condition]) -> str:
     """The search in words, for the *nothing found* state."""
-    parts = []
+    parts: list[str] = []
     for one in conditions:
         if not one.value and one.operator not in VALUELESS:
             continue

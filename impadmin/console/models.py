@@ -58,7 +58,10 @@ class ApiToken(models.Model):
     """A REST token. Only its SHA-256 is stored; the token itself is shown once."""
 
     name = models.CharField(_('Name'), max_length=100, help_text=_('Where the token is used, for your own records.'))
-    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='tokens', verbose_name=_('User ID'))
+    administrator = models.ForeignKey(
+        Administrator, models.CASCADE, related_name='tokens', verbose_name=_('User ID'),
+        help_text=_('The user in whose name the token acts.'),
+    )  # fmt: skip
     digest = models.CharField(max_length=64, unique=True, editable=False)
     role = models.CharField(
         _('Role'), max_length=20, choices=Role.choices, default=Role.READ_ONLY,

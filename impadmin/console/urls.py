@@ -16,7 +16,7 @@ from impadmin.console import (
     listview,
     login,
     navigation,
-    parameters,
+    parameterview,
     preferences,
     registry,
     search,
@@ -68,7 +68,7 @@ def patterns(page: BasePage) -> list[URLPattern]:
     if isinstance(page, SettingsPage):
         return [part('', editview.settings_view, 'list'), history, command]
     if isinstance(page, ParameterPage):
-        return [part('', parameters.parameters_view, 'list'), history]
+        return [part('', parameterview.parameters_view, 'list'), history]
     assert isinstance(page, ViewPage)
     return [part('', view_of, 'list'), history, command]
 

@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='Created')),
                 ('expires_at', models.DateTimeField(blank=True, help_text='Empty: the token does not expire.', null=True, verbose_name='Expires')),
                 ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='Last used')),
-                ('administrator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL, verbose_name='User ID')),
+                ('administrator', models.ForeignKey(help_text='The user in whose name the token acts.', on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL, verbose_name='User ID')),
             ],
             options={
                 'verbose_name': 'API Token',
