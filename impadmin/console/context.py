@@ -40,6 +40,7 @@ class Cause:
     since: datetime
     page: str
     url: str
+    rule: str = ''
     nodes: list[str] = field(default_factory=list)
 
 
@@ -47,7 +48,7 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
     """Notifications grouped by what caused them, in the order of the first of each group."""
     grouped: dict[tuple[str, ...], list[notifications.Notification]] = {}
     for one in active:
-        key = (one.kind, one.severity, one.reason)
+        key = (one.kind, one.severity, one.rule, one.reason)
         grouped.setdefault(key, []).append(one)
     result = []
     for members in grouped.values():
@@ -65,6 +66,7 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
                 since=min(m.since for m in members),
                 page=place,
                 url=registry.page_url(page) if page is not None else '',
+                rule=first.rule,
                 nodes=nodes,
             )
         )
@@ -127,7 +129,8 @@ class Shell:
         """(URL, title) of the related pages the role may open."""
         if self.page is None:
             return []
-        pages = navigation.visible(self.role, [registry.page(name) for name in self.page.related])
+        known = {page.name: page for page in registry.pages()}
+        pages = navigation.visible(self.role, [known[name] for name in self.page.related if name in known])
         return [(registry.page_url(page), page.title) for page in pages]
 
     @functools.cached_property
