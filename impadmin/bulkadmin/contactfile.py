@@ -72,8 +72,8 @@ class Refusal:
         return f'{self.reason} ({self.detail})' if self.detail else self.reason
 
 
-Row = tuple[str, str, str, str, int]
-"""Owner's JID, contact's JID, nickname, group, state."""
+Row = tuple[str, str, str, str, int, str]
+"""Owner's JID, contact's JID, nickname, group, state, contact's domain."""
 
 
 def reason_text(stored: str) -> str:
@@ -146,7 +146,7 @@ class Parser:
         owner_domain = self._domain(domain)
         if owner_domain is None:
             return Refusal(NOT_LOCAL)
-        return f'{owner_local}@{owner_domain}', f'{contact_local}@{prepared}', name, group, state
+        return f'{owner_local}@{owner_domain}', f'{contact_local}@{prepared}', name, group, state, prepared
 
     def _is_text(self, text: str) -> bool:
         if text in self.texts:

@@ -77,9 +77,7 @@ def export_contacts(job: RunningJob) -> None:
                 _snapshot()
                 selected = users(chosen['category'], chosen.get('node'), chosen['match'], chosen['conditions'])
                 total = selected.count()
-                done = 0
-                for owner, rows in _lists(selected):
-                    done += 1
+                for done, (owner, rows) in enumerate(_lists(selected), 1):
                     _write(file, owner, rows, counts, bool(chosen['safe']))
                     if job.progress(done, total):
                         return

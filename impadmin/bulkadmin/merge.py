@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from xml.sax.saxutils import quoteattr
 
 from django.db import connection
@@ -18,6 +19,7 @@ from impadmin.bulkadmin.inforce import Rules
 
 TO, FROM = 1, 2
 
+_ORDER = attrgetter('user_id', 'jid')
 _ESCAPES = str.maketrans({'\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r'})
 _IN_ARRAY = str.maketrans({'\\': '\\\\', '"': '\\"'})
 
@@ -65,21 +67,15 @@ class Merged:
 
 def merge(rows: Sequence[Row], rules: Rules) -> Merged:
     """Add rows (file order) to the contact lists. Runs in the caller's transaction."""
-    domain_of: dict[str, bool] = {}
-    wanted: set[str] = set()
-    for owner, jid, *_ in rows:
-        wanted.add(owner)
-        domain = jid[jid.rindex('@') + 1 :]
-        if domain not in domain_of:
-            domain_of[domain] = domain in rules.domains
-        if domain_of[domain]:
-            wanted.add(jid)
+    wanted = {row[0] for row in rows}
+    wanted.update(row[1] for row in rows if row[5] in rules.domains)
     users = _lock(wanted)
     items = _existing(rows, users)
     result = Merged()
     verdict = result.verdicts.append
-    new: list[Item] = []
-    for owner_jid, jid, name, group, state in rows:
+    new: list[tuple[int, str]] = []
+    limit = rules.max_contacts
+    for owner_jid, jid, name, group, state, domain in rows:
         owner = users.get(owner_jid)
         if owner is None or not owner.eligible:
             verdict(NOT_LOCAL)
@@ -87,29 +83,31 @@ def merge(rows: Sequence[Row], rules: Rules) -> Merged:
         if jid == owner_jid:
             verdict(SELF)
             continue
-        item = items.get((owner.id, jid))
+        key = (owner.id, jid)
+        item = items.get(key)
         if item is not None and item.is_contact:
             _add_to(item, name, group, state)
-            owner.touched = owner.touched or item.changed or not item.stored
+            owner.touched = owner.touched or item.changed
             verdict('')
             continue
-        if rules.max_contacts is not None and owner.contacts + owner.new_contacts >= rules.max_contacts:
+        if limit is not None and owner.contacts + owner.new_contacts >= limit:
             verdict(SIZE)
             continue
         if item is None:
-            item = items[owner.id, jid] = Item(owner.id, jid)
-            new.append(item)
-        item.is_contact, item.name, item.groups, item.state = True, name, (group,), state
-        item.changed = True
+            item = items[key] = Item(owner.id, jid, name, (group,), 0, False, False, False, True, state)
+            new.append(key)
+        else:
+            item.is_contact, item.name, item.groups, item.state = True, name, (group,), state
+            item.changed = True
         owner.new_contacts += 1
         owner.touched = True
-        domain = jid[jid.rindex('@') + 1 :]
-        if not domain_of[domain]:
+        if domain not in rules.domains:
             item.ask = not item.subscription & TO
         elif (contact := users.get(jid)) is not None:
             _subscribe(item, owner_jid, contact, jid, rules, items, new)
         verdict('')
-    _write(new, [item for item in items.values() if item.stored and item.changed])
+    new.sort()
+    _write([items[key] for key in new], [item for item in items.values() if item.stored and item.changed])
     result.touched = _count(users.values())
     return result
 
@@ -131,7 +129,7 @@ def _subscribe(
     jid: str,
     rules: Rules,
     items: dict[tuple[int, str], Item],
-    new: list[Item],
+    new: list[tuple[int, str]],
 ) -> None:
     """What a subscribe of the owner to a local contact comes to (spec 06, contact and watcher limits)."""
     if item.subscription & TO:
@@ -147,7 +145,7 @@ def _subscribe(
         return
     if back is None:
         back = items[contact.id, owner_jid] = Item(contact.id, owner_jid)
-        new.append(back)
+        new.append((contact.id, owner_jid))
     back.changed = True
     contact.touched = True
     if rules.auto_approve or back.is_contact or back.approved:
@@ -209,12 +207,11 @@ def _write(new: list[Item], changed: list[Item]) -> None:
     """Store new entries by COPY, sorted as the index is, and changed ones from a staging table."""
     with connection.cursor() as cursor:
         if new:
-            new.sort(key=lambda item: (item.user_id, item.jid))
             with cursor.copy(f'COPY roster_item ({_COLUMNS}) FROM STDIN') as copy:
                 for block in _blocks(new):
                     copy.write(block)
         if changed:
-            changed.sort(key=lambda item: (item.user_id, item.jid))
+            changed.sort(key=_ORDER)
             cursor.execute(
                 'CREATE TEMP TABLE IF NOT EXISTS import_staging (user_id bigint, jid varchar, name varchar,'
                 ' groups varchar[], subscription smallint, ask boolean, pending_in boolean, approved boolean,'
@@ -251,7 +248,7 @@ def _blocks(items: list[Item]) -> Iterable[str]:
 
 def _text(text: str) -> str:
     """One text column of COPY."""
-    return text if text.isalnum() else text.translate(_ESCAPES)
+    return text if text.isprintable() and '\\' not in text else text.translate(_ESCAPES)
 
 
 def _count(users: Iterable[User]) -> list[int]:

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_noop
 from engine.contract.services import BULK_PROVISIONING, State
 from impadmin.bulkadmin import exporter, importer
 from impadmin.console import jobs
-from impadmin.presence.models import AddressChange
+from impadmin.presence import change_guard
 from impadmin.system.models import ServiceStatus
 
 __all__ = ['exporter', 'importer']
@@ -26,6 +26,6 @@ def provisioning_runs() -> str:
 @jobs.start_condition('bat')
 def addresses_stand_still() -> str:
     """IM addresses that are about to change must not be written into contact lists."""
-    if not AddressChange.objects.exists():
+    if not change_guard.changing():
         return ''
     return jobs.message(gettext_noop('Waits until the change of the IM addresses has ended.'))

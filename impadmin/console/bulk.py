@@ -35,6 +35,7 @@ _RISKY = re.compile(f"'*[{_TRIGGERS}]")
 _PROTECTED = re.compile(f"'+[{_TRIGGERS}]")
 _QUOTE = re.compile(r'[",\r\n]|^[ \t]|[ \t]$')
 _FIELD = re.compile(r'[ \t]*(?:"((?:[^"]|"")*+)"[ \t]*|([^",\r\n][^,\r\n]*|))(,|\r?\n?\Z)')
+_SPECIAL = ('"', '\r', '\t', '\v', '\f', ', ', ' ,', '\n ', ' \n', '\n\n')
 _OPEN = re.compile(r'[ \t]*"(?:[^"]|"")*+\Z')
 
 NOT_CLOSED = gettext_noop('A quotation mark is not closed')
@@ -255,6 +256,11 @@ def batches(
         pending = []
         if not lines:
             return
+        if not first and (plain := _plain(lines)) is not None:
+            position += sum(map(len, lines))
+            yield Batch(list(zip(range(line, line + len(lines)), plain, strict=True)), position, line + len(lines))
+            line += len(lines)
+            continue
         rows: list[tuple[int, list[str] | str]] = []
         at = 0
         while at < len(lines):
@@ -285,6 +291,14 @@ def batches(
                 pending = lines[at:]
                 break
         yield Batch(rows, position, line)
+
+
+def _plain(lines: list[bytes]) -> list[list[str]] | None:
+    """Fields of lines that have nothing special about them, all at once; None when one may have."""
+    text = b''.join(lines).decode().replace('\r\n', '\n')
+    if any(mark in text for mark in _SPECIAL) or text[0] in ' \n' or text[-1] == ' ':
+        return None
+    return [row.split(',') for row in text.removesuffix('\n').split('\n')]
 
 
 def _quoted(file: IO[bytes], lines: list[bytes], at: int) -> tuple[list[str] | str, int]:
