@@ -444,6 +444,7 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o022)  # root's PostgreSQL user must be able to read its programs
     os.environ['IMP_VAR'] = str(VAR)
+    (VAR / 'staticfiles').mkdir(mode=0o755, parents=True, exist_ok=True)  # whitenoise warns when it is missing
     try:
         held = lock()
         end_leftovers(VAR / 'supervisor.json')

@@ -13,7 +13,8 @@ rest               ``rest(role)(method, path, body)``: REST over HTTP to the rea
 engine             the real engine of node ``imp1``: host, port (STARTTLS), tls_port, metrics_port, kill9(), stop(),
                    restart(), wait_ready(), log(). ``make_engine(node)`` starts more
 worker, beat       real Celery worker (bat, default) and beat: kill9(), restart(), log()
-xmpp               ``xmpp(...)``: slixmpp client over TLS to ``engine``, see tests/xmppclient.py
+xmpp_client        ``xmpp_client('alice', resource=..., direct_tls=...)``: a signed-in slixmpp client at ``engine``, see
+                   tests/xmppclient.py; disconnected after the test. ``xmpp`` is the same
 browser_page       ``browser_page(role, language, scheme, width=..., script=...)``: Playwright page, signed in; the test
                    fails on console errors, CSP violations and requests to other hosts
 

@@ -18,3 +18,5 @@ os.environ.setdefault('REDIS_URL', f'unix://{FOLDER}/run/redis.sock?db=0')
 os.environ.pop('IMP_ADMIN_PASSWORD', None)
 
 from impadmin.settings import *  # noqa: E402, F403
+
+STATIC_ROOT.mkdir(exist_ok=True)  # noqa: F405  (whitenoise warns about a missing folder)
