@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from engine.contract.services import CONNECTION_MANAGER
+
+if TYPE_CHECKING:
+    from engine.node import Node
+
 
 class Counters:
     """Plain integers, raised in place (``counters.messages_routed += 1``): no cost beyond that on the stanza path.
@@ -58,3 +70,130 @@ class Counters:
     stream_errors: int
     subscriptions_refused: int
     tls_failures: int
+
+
+OBJECTS: dict[str, tuple[str, str, str]] = {
+    # attribute: (object of the performance monitor, counter, help)
+    'auth_failures': (
+        'Cisco XCP Authentication Service',
+        'AuthFailures',
+        'Sign-ins refused for a wrong user or password',
+    ),
+    'auth_success': ('Cisco XCP Authentication Service', 'AuthSuccesses', 'Successful sign-ins'),
+    'auth_throttled': ('Cisco XCP Authentication Service', 'AuthThrottled', 'Sign-ins refused after too many failures'),
+    'bytes_in': ('Cisco XCP Connection Manager', 'BytesReceived', 'Bytes read from clients, after TLS'),
+    'bytes_out': ('Cisco XCP Connection Manager', 'BytesSent', 'Bytes written to clients, before TLS'),
+    'connections': ('Cisco XCP Connection Manager', 'ConnectionsAccepted', 'Connections taken'),
+    'connections_refused': (
+        'Cisco XCP Connection Manager',
+        'ConnectionsRefused',
+        'Connections over the limit per address',
+    ),
+    'iq_in': ('Cisco XCP Router', 'IqPackets', 'IQ stanzas from clients'),
+    'logins': ('Cisco XCP Router', 'SessionsCreated', 'Sessions bound'),
+    'messages_in': ('Cisco XCP Router', 'MessagePackets', 'Messages from clients'),
+    'messages_offline': ('Cisco XCP Router', 'MessagesOffline', 'Messages stored for users who are not signed in'),
+    'messages_refused': ('Cisco XCP Router', 'MessagesRefused', 'Messages answered with an error'),
+    'messages_routed': ('Cisco XCP Router', 'MessagesRouted', 'Messages delivered to clients'),
+    'presence_in': ('Cisco XCP Router', 'PresencePackets', 'Presence stanzas from clients'),
+    'presence_out': ('Cisco Presence Engine', 'PresenceSent', 'Presence stanzas to clients'),
+    'roster_pushes': ('Cisco Presence Engine', 'RosterPushes', 'Changes of contact lists told to clients'),
+    'stanzas_in': ('Cisco XCP Connection Manager', 'StanzasReceived', 'Stanzas from clients'),
+    'stanzas_out': ('Cisco XCP Connection Manager', 'StanzasSent', 'Writes of stanzas to clients'),
+    'stream_errors': ('Cisco XCP Connection Manager', 'StreamErrors', 'Streams ended with an error'),
+    'subscriptions_refused': ('Cisco Presence Engine', 'SubscriptionsRefused', 'Subscriptions over a limit'),
+    'tls_failures': ('Cisco XCP Connection Manager', 'TlsFailures', 'TLS handshakes that failed'),
+}
+
+
+class _Collector:
+    """Reads a node's counters and gauges at the moment of the scrape."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, in the order of their names."""
+        node = self._node
+        labels = ('node', 'object', 'counter')
+        for name, (thing, counter, text) in OBJECTS.items():
+            family = CounterMetricFamily(f'imp_{name}', f'{text}.', labels=labels)
+            family.add_metric((node.name, thing, counter), getattr(node.counters, name))
+            yield family
+        sessions, users = node.load()
+        manager: Any = node.service(CONNECTION_MANAGER)
+        gauges = (
+            (
+                'active_jsm_sessions',
+                'Cisco Presence Engine',
+                'ActiveJsmSessions',
+                'Users with at least one session',
+                users,
+            ),
+            ('client_sessions', 'Cisco XCP Router', 'ClientSessions', 'Bound sessions', sessions),
+            (
+                'client_connections',
+                'Cisco XCP Connection Manager',
+                'CurrentConnections',
+                'Open connections, signed in or not',
+                len(manager.connections) if manager is not None else 0,
+            ),
+            ('loop_lag_ms', 'Process', 'EventLoopLag', 'Longest wait of the event loop, milliseconds', node.lag_ms),
+            (
+                'configuration_generation',
+                'Cisco Config Agent',
+                'ConfigurationGeneration',
+                'Configuration in force',
+                node.config.generation,
+            ),
+        )
+        for name, thing, counter, text, value in gauges:
+            gauge = GaugeMetricFamily(f'imp_{name}', f'{text}.', labels=labels)
+            gauge.add_metric((node.name, thing, counter), value)
+            yield gauge
+        services = GaugeMetricFamily('imp_service_running', '1 while the service runs.', labels=('node', 'service'))
+        for slot in node.supervisor.slots.values():
+            services.add_metric((node.name, slot.name), float(slot.key in node.running))
+        yield services
+
+
+class MetricsEndpoint:
+    """GET /metrics on 127.0.0.1; port 0 lets the system choose. Nothing else is served."""
+
+    def __init__(self, node: Node, port: int) -> None:
+        self._port = port
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Collector(node))  # type: ignore[arg-type]  # duck typing is what the library asks for
+        self._registry.register(ProcessCollector(registry=None))
+        self._server: asyncio.Server | None = None
+        self.url = ''
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(self._answer, '127.0.0.1', self._port, limit=8192)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f'http://127.0.0.1:{port}/metrics'
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(5):
+                head = await reader.readuntil(b'\r\n\r\n')
+                method, _, rest = head.partition(b' ')
+                if method == b'GET' and rest.split(b' ', 1)[0].split(b'?')[0] == b'/metrics':
+                    code, body = b'200 OK', generate_latest(self._registry)
+                else:
+                    code, body = b'404 Not Found', b'GET /metrics\n'
+                writer.write(
+                    b'HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b'
+                    % (code, CONTENT_TYPE_LATEST.encode(), len(body), body)
+                )
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()

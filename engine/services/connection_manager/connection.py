@@ -3,6 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from engine.contract.services import AUTHENTICATION, XCP_ROUTER
+from engine.services.authentication import AuthenticationService, Refused
+from engine.session import BindRefused, Session
+from engine.store.pool import Unavailable
+from engine.supervisor import describe
+from engine.xmpp.c2s import (
+    Authenticated,
+    AuthFailed,
+    BindRequest,
+    ClientStream,
+    Close,
+    Event,
+    NeedCredentials,
+    NeedPasswordCheck,
+    Send,
+    StartTLS,
+)
+
+if TYPE_CHECKING:
+    from engine.services.connection_manager.manager import ConnectionManager
+    from engine.services.xcp_router.router import XcpRouter
+    from engine.store.users import User
+
+log = structlog.get_logger(__name__)
+
+HIGH_WATER = 64 * 1024
+"""Bytes waiting for a slow client above which whoever sends to it is paused."""
+STALL_S = 60.0
+"""A client that took nothing for so long is gone."""
+LINGER_S = 5.0
+"""How long a closing connection may take to get rid of its last bytes."""
 
 
 class Connection(asyncio.Protocol):
@@ -12,29 +49,409 @@ class Connection(asyncio.Protocol):
     not read fast enough ``congested`` is True; then whoever is being served at that moment (the sender of the
     stanza) is paused until the backlog is gone, so nothing needs to be dropped and callers need not look.
 
-    The Connection Manager calls the router: ``bind(user, resource, connection)`` (coroutine or plain; may raise
-    ``BindRefused(condition)``), ``receive(session, stanza)`` for every stanza (plain call), ``unbind(session)`` exactly
-    once when the connection has ended for whatever reason (plain call, also after ``Session.close``).
+    The Connection Manager calls the router: ``bind(user, resource, connection)`` (may raise ``BindRefused``),
+    ``receive(session, stanza)`` for every stanza, ``unbind(session)`` when the connection ends for whatever reason.
     """
 
-    __slots__ = ('address', 'congested', 'session')
+    __slots__ = (
+        '_attempt',
+        '_early',
+        '_ended',
+        '_given',
+        '_marks',
+        '_out',
+        '_paused',
+        '_raw',
+        '_router',
+        '_stream',
+        '_timer',
+        '_transport',
+        '_user',
+        '_waiting',
+        'address',
+        'congested',
+        'direct',
+        'manager',
+        'session',
+    )
 
-    address: str
-    """IP address of the client."""
-    congested: bool
+    def __init__(self, manager: ConnectionManager, direct: bool) -> None:
+        self.manager = manager
+        self.direct = direct
+        """Whether TLS begins with the first byte."""
+        self.address = ''
+        self.congested = False
+        self.session: Session | None = None
+        self._transport: Any = None
+        self._raw: Any = None
+        """The TCP transport below TLS."""
+        self._stream: ClientStream | None = None
+        self._router: XcpRouter | None = None
+        self._user: User | None = None
+        self._attempt: tuple[AuthenticationService, str] | None = None
+        """The sign-in under way: the service that counts it, the bare JID."""
+        self._early: list[bytes] | None = None
+        """While the TLS handshake runs: what was decrypted before the stream knew that TLS is up."""
+        self._out: list[bytes] = []
+        self._given = 0
+        self._marks: list[tuple[int, Callable[[bool], None]]] | None = None
+        self._waiting: list[Connection] | None = None
+        self._paused = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    # ---- what sessions use
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the client."""
-        raise NotImplementedError
+        out = self._out
+        if not out:
+            self.manager.will_flush(self)
+        out.append(data)
+        if self.congested:
+            self._hold_sender()
 
     def close(self, condition: str | None = None, text: str = '') -> None:
         """End the stream after sending what is queued; with ``condition``, as a stream error (RFC 6120 4.9.3)."""
-        raise NotImplementedError
+        if self._stream is None or self._ended:
+            return
+        if condition == 'see-other-host':
+            self._stream.close(condition, '', text)
+        else:
+            self._stream.close(condition or '', text)
 
     def pause(self) -> None:
         """Stop reading from the client. Counted: as many ``resume`` calls are needed."""
-        raise NotImplementedError
+        self._paused += 1
+        if self._paused == 1 and self._may_steer():
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        raise NotImplementedError
+        self._paused -= 1
+        if self._paused == 0 and self._may_steer():
+            self._transport.resume_reading()
+
+    def when_flushed(self, callback: Callable[[bool], None]) -> None:
+        """Call ``callback(True)`` once everything written before this call was taken by the operating system,
+        ``callback(False)`` when the connection ended before that. Exactly one call, never from inside this one."""
+        if self._ended:
+            self.manager.loop.call_soon(callback, False)
+            return
+        self.flush()
+        if self._marks is None:
+            self._marks = []
+        self._marks.append((self._given, callback))
+        self.manager.watch(self)
+
+    # ---- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected over TCP."""
+        self._transport = self._raw = transport
+        self.address = (transport.get_extra_info('peername') or ('?',))[0]
+        if not self.manager.admit(self):
+            self._ended = True
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._stream = ClientStream(self.manager.settings, self._on_event, self.manager.loop.time())
+        self._arm()
+        if self.direct:
+            self._begin_tls()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client, after TLS."""
+        if self._early is not None:
+            self._early.append(data)
+            return
+        stream = self._stream
+        if stream is None or self._ended:
+            return
+        manager = self.manager
+        manager.counters.bytes_in += len(data)
+        manager.serving = self
+        try:
+            stream.receive(data)
+        except Exception:
+            log.exception('connection failed', address=self.address, jid=stream.jid)
+            self.close('internal-server-error')
+        finally:
+            manager.serving = None
+
+    def eof_received(self) -> None:
+        """The client will send no more; the connection closes."""
+
+    def pause_writing(self) -> None:
+        """More than HIGH_WATER bytes wait for this client."""
+        self.congested = True
+        if not self._ended:
+            self._watch_progress(self._buffered())
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.congested = False
+        if not self._ended:
+            self._cancel_timer()
+        self._let_senders_go()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is gone."""
+        self._end()
+        self._cancel_timer()
+        self._let_senders_go()
+        self.manager.forget(self)
+        self._stream = None
+        self._user = None
+
+    # ---- writing
+
+    def flush(self) -> None:
+        """Give what was collected to the transport, in one piece. Once per turn of the loop, from the manager."""
+        out = self._out
+        if not out or self._early is not None:
+            return
+        self._out = []
+        transport = self._transport
+        if transport.is_closing():
+            return
+        data = out[0] if len(out) == 1 else b''.join(out)
+        self._given += len(data)
+        counters = self.manager.counters
+        counters.bytes_out += len(data)
+        counters.stanzas_out += len(out)
+        transport.write(data)
+
+    def _buffered(self) -> int:
+        waiting: int = self._transport.get_write_buffer_size()
+        if self._raw is not self._transport:
+            waiting += self._raw.get_write_buffer_size()
+        return waiting
+
+    def check_marks(self) -> bool:
+        """Answer the ``when_flushed`` callbacks that are due; whether some still wait."""
+        marks = self._marks
+        if not marks:
+            return False
+        done = self._given - self._buffered() if not self._ended else 0
+        while marks and marks[0][0] <= done:
+            marks.pop(0)[1](True)
+        if not marks:
+            self._marks = None
+        return bool(marks)
+
+    # ---- back-pressure
+
+    def _hold_sender(self) -> None:
+        sender = self.manager.serving
+        if sender is None:
+            return
+        if self._waiting is None:
+            self._waiting = []
+        if sender not in self._waiting:
+            self._waiting.append(sender)
+            sender.pause()
+
+    def _let_senders_go(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for sender in waiting or ():
+            sender.resume()
+
+    def _watch_progress(self, before: int) -> None:
+        self._cancel_timer()
+        self._timer = self.manager.loop.call_later(STALL_S, self._stalled, before)
+
+    def _stalled(self, before: int) -> None:
+        now = self._buffered()
+        if now < before or self._given == 0:
+            self._watch_progress(now)
+            return
+        log.info('client takes nothing any more', address=self.address, bytes=now)
+        self._transport.abort()
+
+    def _may_steer(self) -> bool:
+        return self._transport is not None and self._early is None and not self._transport.is_closing()
+
+    # ---- time
+
+    def _arm(self) -> None:
+        self._cancel_timer()
+        if self._stream is not None and self._stream.deadline is not None:
+            self._timer = self.manager.loop.call_at(self._stream.deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._stream is None or self._ended:
+            return
+        self._stream.tick(self.manager.loop.time())
+        if not self._ended:
+            self._arm()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- what the stream asks for
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Send():
+                self.write(event.data)
+            case NeedCredentials():
+                self.manager.task(self._give_credentials(event))
+            case NeedPasswordCheck():
+                self.manager.task(self._check_password(event))
+            case AuthFailed():
+                wrong = event.condition == 'not-authorized'
+                self._verdict(f'{event.localpart}@{event.domain}', False if wrong else None)
+            case Authenticated():
+                self._verdict(event.bare, True)
+                log.debug('signed in', user=event.bare, mechanism=event.mechanism, address=self.address)
+            case BindRequest():
+                self._bind(event)
+            case StartTLS():
+                self._begin_tls()
+            case Close():
+                self._close(event)
+
+    def _begin_tls(self) -> None:
+        self.flush()
+        self._early = []
+        self._transport.pause_reading()
+        self.manager.task(self._handshake())
+
+    async def _handshake(self) -> None:
+        manager = self.manager
+        try:
+            transport = await manager.loop.start_tls(
+                self._raw,
+                self,
+                manager.tls,
+                server_side=True,
+                ssl_handshake_timeout=manager.settings.limits.before_auth_s,
+                ssl_shutdown_timeout=LINGER_S,
+            )
+        except (OSError, TimeoutError, RuntimeError) as error:  # ssl.SSLError is an OSError
+            manager.counters.tls_failures += 1
+            log.debug('TLS handshake failed', address=self.address, error=describe(error))
+            self._raw.abort()
+            return
+        self._transport = transport
+        early, self._early = self._early, None
+        if self._ended or transport is None or self._stream is None:
+            self._raw.abort()
+            return
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        if self._paused:
+            transport.pause_reading()
+        self._stream.tls_established(manager.bindings)
+        self.flush()
+        for data in early or ():
+            self.data_received(data)
+
+    async def _give_credentials(self, event: NeedCredentials) -> None:
+        admitted = await self._begin_attempt(event.localpart, event.domain)
+        if admitted and self._stream is not None and not self._ended:
+            self._stream.credentials(self._user.credentials if self._user is not None else None)
+
+    async def _check_password(self, event: NeedPasswordCheck) -> None:
+        if not await self._begin_attempt(event.localpart, event.domain) or self._attempt is None:
+            return
+        right = await self._attempt[0].password_matches(self._user, event.password)
+        if self._stream is not None and not self._ended:
+            self._stream.password_checked(right)
+
+    async def _begin_attempt(self, localpart: str, domain: str) -> bool:
+        """Whether the attempt goes on, with ``_user`` the user or None; else it was refused already."""
+        service = self.manager.node.service(AUTHENTICATION)
+        bare = f'{localpart}@{domain}'
+        self._user = None
+        if isinstance(service, AuthenticationService):
+            try:
+                user = await service.begin(bare, self.address)
+            except Refused:
+                text = 'Too many failed sign-ins. Try again later.'
+            except Unavailable as error:
+                log.warning('sign-in is not possible', user=bare, error=describe(error))
+                text = 'The server cannot check passwords at the moment.'
+            else:
+                if self._ended:
+                    service.finish(bare, self.address, None)
+                    return False
+                self._attempt = (service, bare)
+                self._user = user
+                return True
+        else:
+            text = 'Cisco XCP Authentication Service is not running.'
+        if self._stream is not None and not self._ended:
+            self._stream.auth_refused('temporary-auth-failure', text)
+        return False
+
+    def _verdict(self, bare: str, right: bool | None) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt[0].finish(attempt[1], self.address, right)
+        if right is False:
+            log.info('sign-in failed', user=bare, address=self.address)
+
+    def _bind(self, event: BindRequest) -> None:
+        stream, user = self._stream, self._user
+        router: Any = self.manager.node.service(XCP_ROUTER)
+        assert stream is not None
+        if router is None or user is None:
+            stream.close('system-shutdown')
+            return
+        try:
+            session: Session = router.bind(user, event.resource, self)
+        except BindRefused as refusal:
+            if refusal.condition == 'see-other-host':
+                stream.close('see-other-host', '', refusal.text)
+            else:
+                stream.bind_refused(refusal.condition, refusal.text)
+            return
+        self.manager.counters.logins += 1
+        self._router, self.session, self._user = router, session, None
+        stream.on_stanza = partial(router.receive, session)
+        stream.bound(session.jid)
+        if not self._ended and not self.congested:
+            self._arm()
+
+    def _close(self, event: Close) -> None:
+        if event.condition:
+            self.manager.counters.stream_errors += 1
+            log.debug('stream error', address=self.address, condition=event.condition, text=event.text)
+        last = self._early is None
+        self.flush()
+        self._end()
+        if last and not self._transport.is_closing():
+            self._transport.close()
+            self._cancel_timer()
+            self._timer = self.manager.loop.call_later(LINGER_S, self.abort)
+        else:
+            self._raw.abort()
+
+    def abort(self) -> None:
+        """Drop the connection without a word."""
+        self._transport.abort()
+        self._raw.abort()
+
+    def _end(self) -> None:
+        """The session ends here, whatever happens to the socket. Once."""
+        if self._ended:
+            return
+        # Looked at before anything else runs: bytes that the system took are delivered as far as we can tell.
+        if self._marks and self._early is None:
+            self.check_marks()
+        self._ended = True
+        marks, self._marks = self._marks, None
+        for _, callback in marks or ():
+            self.manager.loop.call_soon(callback, False)
+        if self._stream is not None:
+            self._stream.eof()
+        if self._attempt is not None:
+            self._verdict('', None)
+        session, self.session = self.session, None
+        if session is not None and self._router is not None:
+            self._router.unbind(session)
+            self._router = None

@@ -1,0 +1,119 @@
+"""Cisco XCP Authentication Service: who may sign in, and how often a wrong password may be tried.
+
+A user who is not eligible (not active, other home cluster, not enabled, not assigned) is answered exactly like a
+wrong password. A user of another node is authenticated here; the router then names the right node (see-other-host).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+import structlog
+
+from engine.contract import credentials
+from engine.contract.services import AUTHENTICATION
+from engine.services.base import Service
+from engine.store import users
+
+if TYPE_CHECKING:
+    from engine.node import Node
+    from engine.store.users import User
+
+log = structlog.get_logger(__name__)
+
+MOST_TRACKED = 50_000
+"""Pairs of user and address remembered at most; the oldest go first."""
+PARALLEL = 10
+"""Attempts of one user from one address that may be under way at once, beyond the failures still allowed: the many
+clients of one person sign in together after a restart, but nobody tries a thousand passwords side by side."""
+
+
+class Refused(Exception):
+    """The attempt is not looked at: too many failures before it."""
+
+
+class _Record:
+    """Failures in a row, when the last was, attempts under way."""
+
+    __slots__ = ('at', 'failures', 'under_way')
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.at = 0.0
+        self.under_way = 0
+
+
+class AuthenticationService(Service):
+    """Looks users up for SASL and throttles. While it is stopped nobody can sign in; sessions go on."""
+
+    key: ClassVar[str] = AUTHENTICATION
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._records: dict[tuple[str, str], _Record] = {}
+        self._decoy = credentials.verifiers('decoy', salt=b'0123456789abcdef')
+
+    async def begin(self, bare: str, address: str) -> User | None:
+        """Begin one attempt: the user, or None when there is no such eligible user. Raises Refused, or what the store
+        raises. Unless it raises, ``finish`` must follow once."""
+        record = self._admit(bare, address)
+        record.under_way += 1
+        try:
+            user = await users.load_for_login(self.node.store, bare)
+        except BaseException:
+            record.under_way -= 1
+            raise
+        return user if user is not None and user.eligible and user.credentials else None
+
+    async def password_matches(self, user: User | None, password: str) -> bool:
+        """Check a PLAIN password in a thread; takes as long for an unknown user as for a known one."""
+        stored = user.credentials if user is not None else self._decoy
+        right = await asyncio.get_running_loop().run_in_executor(None, credentials.matches, password, stored)
+        return right and user is not None
+
+    def finish(self, bare: str, address: str, right: bool | None) -> None:
+        """The outcome of an attempt: True signed in, False wrong, None given up (no verdict)."""
+        key = (bare, address)
+        record = self._records.get(key)
+        if record is not None:
+            record.under_way = max(0, record.under_way - 1)
+        if right:
+            self.node.counters.auth_success += 1
+            if record is not None and not record.under_way:
+                del self._records[key]
+            elif record is not None:
+                record.failures = 0
+        elif right is False:
+            self.node.counters.auth_failures += 1
+            if record is None:
+                record = self._records[key] = _Record()
+            record.failures += 1
+            record.at = asyncio.get_running_loop().time()
+            if record.failures == self.param('failed_logins'):
+                log.warning('sign-ins are refused for a while', user=bare, address=address, failures=record.failures)
+        elif record is not None and not record.under_way and not record.failures:
+            del self._records[key]
+
+    def _admit(self, bare: str, address: str) -> _Record:
+        key = (bare, address)
+        now = asyncio.get_running_loop().time()
+        delay = self.param('failed_login_delay_s')
+        limit = self.param('failed_logins')
+        record = self._records.get(key)
+        if record is None:
+            if len(self._records) >= MOST_TRACKED:
+                self._forget(now - delay)
+            record = self._records[key] = _Record()
+        elif record.failures and now - record.at >= delay:
+            record.failures = 0
+        if record.failures >= limit or record.failures + record.under_way >= limit + PARALLEL:
+            self.node.counters.auth_throttled += 1
+            raise Refused
+        return record
+
+    def _forget(self, before: float) -> None:
+        for key in [key for key, record in self._records.items() if not record.under_way and record.at < before]:
+            del self._records[key]
+        while len(self._records) >= MOST_TRACKED:
+            del self._records[next(iter(self._records))]

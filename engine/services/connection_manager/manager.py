@@ -1,0 +1,226 @@
+"""The service: listeners, limits, and what all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import hmac
+import os
+import socket
+import ssl
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import structlog
+
+from engine import tls
+from engine.contract.config import Config
+from engine.contract.restarts import parameter_value
+from engine.contract.services import AUTHENTICATION, CONNECTION_MANAGER, XCP_ROUTER
+from engine.services.base import Service
+from engine.services.connection_manager.connection import Connection
+from engine.xmpp.c2s import Limits, StreamSettings
+
+if TYPE_CHECKING:
+    from engine.node import Node
+
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 1024
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
+DRAIN_S = 3.0
+"""How long the streams get to end when the service stops."""
+WATCH_S = 0.02
+SCRAM = ('SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1')
+
+
+class ConnectionManager(Service):
+    """Accepts clients on the STARTTLS port and the direct TLS port."""
+
+    key: ClassVar[str] = CONNECTION_MANAGER
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.loop = asyncio.get_running_loop()
+        self.counters = node.counters
+        self.connections: set[Connection] = set()
+        self.serving: Connection | None = None
+        """The connection whose bytes are being worked on at this moment."""
+        self.tls: ssl.SSLContext
+        self.bindings: dict[str, bytes] = {}
+        self.settings: StreamSettings
+        self._domains: frozenset[str] = frozenset()
+        self._secret = b''
+        self._per_ip: dict[str, int] = {}
+        self._servers: list[asyncio.Server] = []
+        self._dirty: list[Connection] = []
+        self._watched: set[Connection] = set()
+        self._watching: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def configure(self, newest: Config) -> None:
+        """Limits and mechanisms hold for the connections that come from now on."""
+        super().configure(newest)
+        if self._servers:
+            self.settings = self._make_settings()
+
+    async def start(self) -> None:
+        """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
+        router: Any = self.node.service(XCP_ROUTER)
+        self._domains = frozenset(router.config.domains)
+        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
+        own = self.config.node(self.node.name)
+        path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
+        self.tls = tls.context(path)
+        self.bindings = tls.bindings(path)
+        self._secret = _secret(folder)
+        self.settings = self._make_settings()
+        host = os.environ.get('IMP_BIND') or self.param('bind_address')
+        told = []
+        for direct, variable, name, words in (
+            (False, 'IMP_CLIENT_PORT', 'client_port', 'STARTTLS'),
+            (True, 'IMP_DIRECT_TLS_PORT', 'direct_tls_port', 'TLS'),
+        ):
+            text = os.environ.get(variable) or self.param(name)
+            listener = _listen(host, int(text))
+            server = await self.loop.create_server(partial(Connection, self, direct), sock=listener, backlog=BACKLOG)
+            self._servers.append(server)
+            told.append((listener.getsockname()[1], words))
+        shown = f'[{host}]' if ':' in host else host
+        (first, first_words), (second, second_words) = told
+        self.detail = f'listening on {shown}:{first} ({first_words}), :{second} ({second_words})'
+        log.info(self.detail)
+
+    async def stop(self) -> None:
+        """Stop listening, end every stream with system-shutdown, drop what does not go."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.close('system-shutdown')
+        end = self.loop.time() + DRAIN_S
+        while self.connections and self.loop.time() < end:
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.sleep(0)
+        self._servers.clear()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    # ---- what connections use
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection; False when its address has too many."""
+        count = self._per_ip.get(connection.address, 0)
+        if count >= self.param('connections_per_ip'):
+            self.counters.connections_refused += 1
+            return False
+        self._per_ip[connection.address] = count + 1
+        self.connections.add(connection)
+        self.counters.connections += 1
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        left = self._per_ip[connection.address] - 1
+        if left:
+            self._per_ip[connection.address] = left
+        else:
+            del self._per_ip[connection.address]
+
+    def will_flush(self, connection: Connection) -> None:
+        """Flush this connection at the end of the present turn of the loop."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def watch(self, connection: Connection) -> None:
+        """Look after this connection's ``when_flushed`` callbacks."""
+        self._watched.add(connection)
+        if self._watching is None:
+            self._watching = self.loop.call_later(0, self._look)
+
+    def task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a step of a sign-in in the background (never per stanza)."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    # ---- the parts
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error('sign-in step failed', exc_info=error)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+    def _look(self) -> None:
+        self._watching = None
+        self._watched = {connection for connection in self._watched if connection.check_marks()}
+        if self._watched:
+            self._watching = self.loop.call_later(WATCH_S, self._look)
+
+    def _make_settings(self) -> StreamSettings:
+        plain = parameter_value(self.config, self.node.name, AUTHENTICATION, 'allow_plain')
+        return StreamSettings(
+            domains=self._domains,
+            secret=self._secret,
+            random=os.urandom,
+            mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
+            limits=Limits(
+                before_auth_bytes=self.param('preauth_bytes'),
+                before_auth_elements=self.param('preauth_elements'),
+                before_auth_s=float(self.param('preauth_timeout_s')),
+                stanza_bytes=self.param('max_stanza_bytes'),
+            ),
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket's address bound; both IP families for ``::``."""
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:  # accepted sockets inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = {
+            errno.EADDRINUSE: f'port {port} is in use',
+            errno.EADDRNOTAVAIL: f'{host} is not an address of this machine (parameter Listen address)',
+            errno.EACCES: f'port {port} may be opened by root only',
+        }.get(error.errno or 0, f'cannot listen on {host} port {port}: {error.strerror or error}')
+        raise OSError(error.errno, reason) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _secret(folder: Path) -> bytes:
+    """A secret that outlives restarts, for the salts shown for unknown users. With IMP_SECRET_KEY all nodes agree."""
+    if key := os.environ.get('IMP_SECRET_KEY'):
+        return hmac.digest(key.encode(), b'unknown users', hashlib.sha256)
+    path = folder / 'scram-secret'
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(os.urandom(32))
+    return path.read_bytes()

@@ -1,0 +1,47 @@
+"""Cisco Sync Agent, on the publisher.
+
+The work itself (assigning users to nodes, the nightly domain audit) is done by the console's tasks, which own those
+rules; they run only while this service is Running. The service looks once a minute at what waits for them and shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from engine.contract.config import value_at
+from engine.contract.services import SYNC_AGENT
+from engine.services.base import Service
+from engine.store import status
+from engine.store.pool import Unavailable
+
+LOOK_S = 60.0
+
+
+class SyncAgent(Service):
+    """Its state is the switch of the assignment and audit tasks; its detail says how many users wait for a node."""
+
+    key: ClassVar[str] = SYNC_AGENT
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self.spawn(self._watch(), 'sync agent')
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                waiting = await status.unassigned_users(self.node.store)
+            except Unavailable:
+                detail = 'The database cannot be reached.'
+            else:
+                detail = self._describe(waiting)
+            if detail != self.detail:
+                self.tell(detail)
+            await asyncio.sleep(LOOK_S)
+
+    def _describe(self, waiting: int) -> str:
+        if not waiting:
+            return 'Every enabled user is assigned to a node.'
+        if value_at(self.config, 'enterprise.user_assignment_mode', self.node.name) == 'none':
+            return f'{waiting} enabled users are not assigned to a node; the assignment mode is None.'
+        return f'{waiting} enabled users wait to be assigned to a node.'

@@ -1,0 +1,131 @@
+"""The node's certificate for client connections, and what channel binding needs of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+log = structlog.get_logger(__name__)
+
+LIFE = timedelta(days=5 * 365)
+RENEW_BEFORE = timedelta(days=30)
+XMPP_ADDRESS = ObjectIdentifier('1.3.6.1.5.5.7.8.5')
+"""id-on-xmppAddr, RFC 6120 13.7.1.4."""
+CIPHERS = 'ECDHE+AESGCM:ECDHE+CHACHA20'
+
+
+def certificate(folder: Path, node_name: str, address: str, domains: Iterable[str]) -> Path:
+    """Path of a PEM file with key and self-signed certificate for these names; made anew when the names are not those
+    of the present one or it ends within 30 days. Written in one step, readable by the owner only."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / 'xmpp.pem'
+    wanted = _names(node_name, address, domains)
+    if path.exists() and (reason := _outdated(path, wanted)) is None:
+        return path
+    if path.exists():
+        log.info('certificate is renewed', reason=reason, path=str(path))
+    temporary = folder / '.xmpp.pem.new'
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, 'wb') as file:
+        file.write(_make(node_name, wanted))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return path
+
+
+def context(path: Path) -> ssl.SSLContext:
+    """Server side TLS 1.2 and newer with forward secrecy, no compression, no renegotiation."""
+    result = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    result.minimum_version = ssl.TLSVersion.TLSv1_2
+    result.set_ciphers(CIPHERS)
+    result.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    result.set_alpn_protocols(['xmpp-client'])
+    result.load_cert_chain(path)
+    return result
+
+
+def bindings(path: Path) -> dict[str, bytes]:
+    """Channel binding data that is the same for every connection: ``tls-server-end-point`` (RFC 5929 4.1), the hash of
+    the certificate. Python 3.11 cannot export keying material, so there is no ``tls-exporter``."""
+    loaded = _load(path)
+    algorithm = loaded.signature_hash_algorithm or hashes.SHA256()
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    return {'tls-server-end-point': loaded.fingerprint(algorithm)}
+
+
+def _load(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def _names(node_name: str, address: str, domains: Iterable[str]) -> list[x509.GeneralName]:
+    """Subject alternative names: every hosted domain as dNSName and xmppAddr, the node's name and address."""
+    hosts = sorted({domain.lower() for domain in domains})
+    names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
+    for text in dict.fromkeys((node_name, address)):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(text)))
+        except ValueError:
+            if text.isascii() and text.lower() not in hosts:
+                names.append(x509.DNSName(text.lower()))
+    names += [x509.OtherName(XMPP_ADDRESS, _utf8_string(host)) for host in hosts]
+    return names
+
+
+def _utf8_string(text: str) -> bytes:
+    """DER of a UTF8String; a domain has at most 255 bytes."""
+    data = text.encode()
+    return bytes([0x0C]) + (bytes([len(data)]) if len(data) < 128 else bytes([0x81, len(data)])) + data
+
+
+def _outdated(path: Path, wanted: list[x509.GeneralName]) -> str | None:
+    try:
+        present = _load(path)
+        names = list(present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except (ValueError, x509.ExtensionNotFound):
+        return 'the file cannot be read'
+    if names != wanted:
+        return 'the names changed'
+    if present.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
+        return 'it ends soon'
+    return None
+
+
+def _make(node_name: str, names: list[x509.GeneralName]) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_name[:64])])
+    now = datetime.now(UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + LIFE)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # A client that chooses to trust this certificate needs it to be its own issuer.
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + built.public_bytes(serialization.Encoding.PEM)
