@@ -66,9 +66,10 @@ async def _run(name: str, metrics_port: int) -> int:
     log = structlog.get_logger('engine')
     node = Node(name, *environment(), metrics_port=metrics_port)
     loop = asyncio.get_running_loop()
-    stop: asyncio.Future[None] = loop.create_future()
+    stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: stop.done() or stop.set_result(None))
+        loop.add_signal_handler(number, stopping.set)
+    stop = loop.create_task(stopping.wait())
     beginning = loop.create_task(node.begin())
     code = 0
     try:
@@ -77,9 +78,10 @@ async def _run(name: str, metrics_port: int) -> int:
             beginning.result()
             Control(node).start()
             tune_gc()
-            await asyncio.wait([stop, node.lost], return_when=asyncio.FIRST_COMPLETED)
-            if node.lost.done() and not stop.done():
-                raise node.lost.result()
+            lost = loop.create_task(node.lost())
+            await asyncio.wait([stop, lost], return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                raise lost.result()
         log.info('the node stops', node=name)
     except NotRunnable as reason:
         log.error(str(reason))

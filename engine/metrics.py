@@ -163,7 +163,7 @@ class MetricsEndpoint:
     def __init__(self, node: Node, port: int) -> None:
         self._port = port
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(node))  # type: ignore[arg-type]  # duck typing is what the library asks for
+        self._registry.register(_Collector(node))
         self._registry.register(ProcessCollector(registry=None))
         self._server: asyncio.Server | None = None
         self.url = ''

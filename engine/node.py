@@ -70,8 +70,7 @@ class Node:
             name, lambda: self.config, self._make, self._state_changed, self.raise_alarm, self.clear_alarm
         )
         self.running = self.supervisor.running
-        self.lost: asyncio.Future[NotRunnable] = asyncio.get_running_loop().create_future()
-        """Resolved when this process must end by itself: its row or its lock is gone."""
+        self._lost: asyncio.Future[NotRunnable] = asyncio.get_running_loop().create_future()
         self._metrics = MetricsEndpoint(self, metrics_port)
         self._lock: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
         self._dirty: dict[str, Slot] = {}
@@ -187,6 +186,10 @@ class Node:
         self.spawn(self._measure_lag(), 'lag')
         await self._forget_old_alarms()
         await self.supervisor.boot()
+
+    async def lost(self) -> NotRunnable:
+        """Wait until this process must end by itself: its row or its lock is gone."""
+        return await asyncio.shield(self._lost)
 
     async def end(self) -> None:
         """Stop every service in reverse order, write the last states, let go of everything."""
@@ -313,8 +316,8 @@ class Node:
             self._lose(NotRunnable(5, f'Another engine took over as node {self.name!r}.'))
 
     def _lose(self, reason: NotRunnable) -> None:
-        if not self.lost.done():
-            self.lost.set_result(reason)
+        if not self._lost.done():
+            self._lost.set_result(reason)
 
     async def _forget_old_alarms(self) -> None:
         """Alarms that an earlier process of this node left open are judged anew."""

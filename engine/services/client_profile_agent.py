@@ -1,8 +1,8 @@
 """Cisco Client Profile Agent: tells clients the policies that only they can enforce (Messaging > Settings).
 
 ``<iq type='get'><policy xmlns='urn:imp:client-policy:0'/></iq>`` to the server or the own account is answered with the
-same element holding ``<im-history>true</im-history><cut-paste>true</cut-paste>`` (or false). Whoever asked gets it pushed as
-an IQ set when an administrator changes it, without any restart.
+same element holding ``<im-history>true</im-history><cut-paste>true</cut-paste>`` (or false). Whoever asked gets it
+pushed as an IQ set when an administrator changes it, without any restart.
 """
 
 from __future__ import annotations
