@@ -16,10 +16,15 @@ from typing import Any
 from django.db import connection, transaction
 
 from engine.contract.credentials import verifiers
+from engine.contract.services import XCP_ROUTER
 from impadmin.console import generations
+from impadmin.console.actions import SYSTEM
 from impadmin.presence import change_guard, inventory
 from impadmin.presence.models import Domain
+from impadmin.presence.rules import NOT_SET
+from impadmin.serviceability import commands
 from impadmin.system.models import Node
+from impadmin.system.state import in_contact
 from impadmin.ucm import rekey
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import address_of
@@ -97,9 +102,10 @@ def create() -> dict[str, int]:
         domains = sum(
             Domain.objects.get_or_create(key=name, defaults={'name': name, 'configured': True})[1] for name in DOMAINS
         )
-        if settings.default_domain == 'DOMAIN.NOT.SET' and not EndUser.objects.exists():
-            # a fresh system: one organisation with two domains needs the Directory URI scheme
-            settings.default_domain, settings.address_scheme = DOMAINS[0], 'directory_uri'
+        if not EndUser.objects.exists():  # on a fresh system one organisation with two domains needs this scheme
+            settings.address_scheme = 'directory_uri'
+            if settings.default_domain == NOT_SET:
+                settings.default_domain = DOMAINS[0]
             settings.save()
         everybody = people()
         present = set(
@@ -115,7 +121,10 @@ def create() -> dict[str, int]:
         )
         EndUser.objects.bulk_create(user for user in fresh if user.im_address not in taken)
         inventory.audit()
-        generations.store_if_changed()
+        if generations.store_if_changed():  # the router hosts new domains after a restart
+            for node in Node.objects.order_by('id'):
+                if in_contact(node):
+                    commands.queue(SYSTEM.name, node, XCP_ROUTER, 'restart')
         ids = [user.pk for user in fresh if user.pk]
         contacts = _contact_lists(everybody, set(ids))
         if Node.objects.exists():
