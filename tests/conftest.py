@@ -28,4 +28,5 @@ pytest_plugins = [
     'tests.fixtures.processes',
     'tests.fixtures.clients',
     'tests.fixtures.browser',
+    'tests.conformance',
 ]
