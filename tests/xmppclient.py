@@ -11,8 +11,8 @@ event loop runs in a thread, and every method below blocks until it is done, so 
     bob.expect_none('message', within=0.5)
 
 ``expect`` takes the first stanza received and not yet taken that fits. Conditions: ``type`` ('' means no type),
-``from_`` (full JID, or bare to match all resources), ``id``, ``body``, ``status``, ``show``, ``where`` (a function of the
-Element), and ``has`` ('{namespace}name' of a descendant). Elements carry names as '{namespace}name'.
+``from_`` (full JID, or bare to match all resources), ``id``, ``body``, ``status``, ``show``, ``where`` (a function of
+the Element), and ``has`` ('{namespace}name' of a descendant). Elements carry names as '{namespace}name'.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ class AsyncClient:
 
 
 class XmppClient:
-    """``AsyncClient`` for ordinary test functions: the same methods, each waits for its end. ``connect`` returns self."""
+    """``AsyncClient`` for ordinary test functions: same methods, each waits for its end. ``connect`` returns self."""
 
     def __init__(self, jid: str, password: str, **options: Any) -> None:
         async def make() -> AsyncClient:

@@ -1,0 +1,248 @@
+"""Instant messages between real clients over TLS: forking, reply lock, offline store, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.areas.xmpp_fixtures import address, command, configure, ensure, parameter, sign_in, user
+from tests.fixtures import data
+from tests.fixtures.processes import Engine
+from tests.proves import proves
+from tests.xmppclient import XmppClient, body, condition, error_text
+
+__all__ = ['sign_in']
+
+DELAY = '{urn:xmpp:delay}delay'
+SignIn = Callable[..., XmppClient]
+
+
+@proves('IM-02', 'IM-03', 'IM-04')
+def test_forks_until_the_contact_replies(sign_in: SignIn) -> None:
+    alice = sign_in('alice')
+    one, two = sign_in('bob', 'r1'), sign_in('bob', 'r2')
+    alice.say(address('bob'), 'm1')
+    received = one.expect('message', body='m1', type='chat')
+    two.expect('message', body='m1')
+    assert received.get('from') == alice.jid
+
+    two.say(alice.jid, 'reply')
+    alice.expect('message', body='reply', from_=two.jid)
+    alice.say(address('bob'), 'm2')
+    two.expect('message', body='m2')
+    alice.say(address('bob'), 'typing is not chat', type='headline')
+    one.expect('message', body='typing is not chat')
+    one.expect_none('message', body='m2')
+
+    one.say(alice.jid, '', extra="<composing xmlns='http://jabber.org/protocol/chatstates'/>")
+    one.sync()
+    alice.say(address('bob'), 'm2b')
+    two.expect('message', body='m2b')
+
+    one.say(address('alice'), 'now from here')
+    alice.expect('message', body='now from here')
+    alice.say(address('bob'), 'm4')
+    one.expect('message', body='m4')
+    two.expect_none('message', body='m4')
+    carol = sign_in('carol')
+    carol.say(address('bob'), 'the lock is between two people')
+    one.expect('message', body='the lock is between two people')
+    two.expect('message', body='the lock is between two people')
+
+    one.abort()
+    two.expect('presence', type='unavailable', from_=one.jid)
+    alice.say(address('bob'), 'm5')
+    two.expect('message', body='m5')
+
+
+@proves('IM-02')
+def test_addresses_priorities_and_types(sign_in: SignIn) -> None:
+    alice, bob = sign_in('alice'), sign_in('bob', 'desk', priority=-1)
+    alice.say(bob.jid, 'to the full address')
+    bob.expect('message', body='to the full address')
+    alice.say(address('bob'), 'kept')
+    alice.sync()
+    bob.expect_none('message', body='kept')
+    bob.available(priority=1)
+    late = bob.expect('message', body='kept')
+    assert late.find(DELAY) is not None
+
+    alice.say(address('bob') + '/gone', 'the client is gone')
+    bob.expect('message', body='the client is gone')
+    alice.say('BOB@Example.COM', 'same address')
+    bob.expect('message', body='same address')
+    number = alice.say(address('bob'), 'no room here', type='groupchat')
+    assert condition(alice.expect('message', type='error', id=number)) == 'service-unavailable'
+    number = alice.say(address('bob') + '/gone', 'news', type='headline')
+    alice.sync()
+    alice.expect_none('message', type='error', id=number)
+    bob.expect_none('message', body='news')
+    for to, expected in (
+        ('bob@other.example', 'remote-server-not-found'),
+        ('a@b@c d', 'jid-malformed'),
+        (data.DOMAIN, 'service-unavailable'),
+    ):
+        number = alice.say(to, 'x')
+        assert condition(alice.expect('message', type='error', id=number)) == expected, to
+    alice.raw("<message type='error' to='nobody@example.com'><body>x</body></message>")
+    alice.raw("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>")
+    assert condition(alice.expect('iq', type='error')) == 'bad-request'
+    alice.raw("<iq type='get' id='two'><ping xmlns='urn:xmpp:ping'/><ping xmlns='urn:xmpp:ping'/></iq>")
+    assert condition(alice.expect('iq', type='error', id='two')) == 'bad-request'
+    assert condition(alice.iq('get', "<x xmlns='urn:nothing'/>")) == 'service-unavailable'
+    assert condition(alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=address('bob') + '/gone')) == (
+        'service-unavailable'
+    )
+    alice.expect_none('message', type='error')
+
+
+def test_reply_lock_times_out(engine: Engine, sign_in: SignIn) -> None:
+    parameter('xcp_router', 'reply_lock_timeout_s', 10)
+    alice, one, two = sign_in('alice'), sign_in('bob', 'r1'), sign_in('bob', 'r2')
+    one.say(alice.jid, 'hello')
+    alice.expect('message', body='hello')
+    alice.say(address('bob'), 'locked')
+    one.expect('message', body='locked')
+    two.expect_none('message', within=10.5)
+    alice.say(address('bob'), 'to both again')
+    one.expect('message', body='to both again')
+    two.expect('message', body='to both again')
+
+
+@proves('IM-05', 'XMP-24', 'XMP-16')
+def test_offline_messages_survive_kill_and_come_once(engine: Engine, sign_in: SignIn) -> None:
+    bob = sign_in('bob')
+    bob.close()
+    alice = sign_in('alice')
+    before = datetime.now(UTC)
+    for number in range(3):
+        alice.say(address('bob'), f'offline {number} 你好', type='' if number == 1 else 'chat')
+    alice.say(address('bob'), '', extra="<composing xmlns='http://jabber.org/protocol/chatstates'/>")
+    alice.say(address('bob'), 'news', type='headline')
+    alice.sync()  # the answer comes only when the messages are on disk
+    engine.kill9()
+    engine.restart()
+
+    bob = sign_in('bob', 'one', priority=-1)
+    other = sign_in('bob', 'two', available=False)
+    bob.expect_none('message')
+    bob.available(priority=0)
+    other.available(priority=0)
+    bob.sync()
+    messages = []
+    for number in range(3):
+        for client in (bob, other):
+            messages += [m for m in client.stanzas if body(m) == f'offline {number} 你好']
+    assert [body(m) for m in messages] == [f'offline {n} 你好' for n in range(3)]
+    for message in messages:
+        delay = message.find(DELAY)
+        assert delay is not None
+        assert delay.get('from') == data.DOMAIN
+        stamp = datetime.strptime(delay.attrib['stamp'], '%Y-%m-%dT%H:%M:%S.%fZ').replace(tzinfo=UTC)
+        assert abs((stamp - before).total_seconds()) < 30
+        assert message.get('from') == alice.jid
+    for client in (bob, other):
+        client.expect_none('message', has='{http://jabber.org/protocol/chatstates}composing')
+        client.expect_none('message', body='news')
+        client.close()
+    again = sign_in('bob')
+    again.sync()
+    again.expect_none('message')
+    from impadmin.messaging.models import OfflineMessage
+
+    assert OfflineMessage.objects.count() == 0
+
+
+def test_many_offline_messages_come_in_order(sign_in: SignIn) -> None:
+    parameter('xcp_router', 'max_offline_messages', 450)
+    alice = sign_in('alice')
+    sign_in('bob').close()
+    for number in range(451):
+        last = alice.say(address('bob'), str(number))
+    refused = alice.expect('message', type='error', timeout=10)
+    assert refused.get('id') == last
+    assert condition(refused) == 'service-unavailable'
+    assert 'maximum' in error_text(refused)
+    bob = sign_in('bob')
+    bob.expect('message', body='449', timeout=10)
+    assert [body(m) for m in bob.stanzas if m.tag.endswith('}message')] == [str(number) for number in range(449)]
+
+
+@proves('US-14')
+def test_users_who_are_not_enabled(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
+    alice = sign_in('alice')
+    make_user('disabled', im_enabled=False)
+    make_user('unassigned', node=None)
+    for name in ('disabled', 'unassigned', 'nobody'):
+        number = alice.say(address(name), 'hello?')
+        assert condition(alice.expect('message', type='error', id=number)) == 'service-unavailable', name
+        alice.presence('subscribe', to=address(name))
+        alice.expect('presence', type='unsubscribed', from_=address(name))
+    bob = sign_in('bob')
+    row = user('bob')
+    row.im_enabled = False
+    row.save()
+    data.tell_users_changed(row.pk)
+    assert bob.closed() == 'policy-violation'
+    number = alice.say(address('bob'), 'hello?')
+    assert condition(alice.expect('message', type='error', id=number)) == 'service-unavailable'
+
+
+@proves('IM-24', 'RST-R10')
+def test_instant_messaging_off_after_the_restart(sign_in: SignIn) -> None:
+    alice, bob = sign_in('alice'), sign_in('bob')
+    configure(messaging={'im_enabled': False})
+    alice.sync()
+    alice.say(address('bob'), 'still allowed')
+    bob.expect('message', body='still allowed')
+    command('restart', 'xcp_router')
+    alice, bob = sign_in('alice'), sign_in('bob')
+    number = alice.say(address('bob'), 'not any more')
+    refused = alice.expect('message', type='error', id=number)
+    assert condition(refused) == 'not-allowed'
+    assert 'administrator' in error_text(refused)
+    bob.expect_none('message')
+    bob.available(show='dnd')
+    alice.presence('subscribe', to=address('bob'))
+    alice.expect('presence', show='dnd', from_=bob.jid)
+    configure(messaging={'im_enabled': True})
+    command('restart', 'xcp_router')
+    alice, bob = sign_in('alice'), sign_in('bob')
+    alice.say(address('bob'), 'again')
+    bob.expect('message', body='again')
+
+
+@proves('IM-25')
+def test_suppress_offline_messages_after_the_restart(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
+    ensure(make_user, 'bob')
+    alice = sign_in('alice')
+    configure(messaging={'suppress_offline': True})
+    alice.say(address('bob'), 'stored before the restart')
+    alice.sync()
+    alice.expect_none('message', type='error')
+    command('restart', 'xcp_router')
+    alice = sign_in('alice')
+    number = alice.say(address('bob'), 'refused')
+    assert condition(alice.expect('message', type='error', id=number)) == 'service-unavailable'
+    bob = sign_in('bob')
+    bob.expect('message', body='stored before the restart')
+    bob.expect_none('message', body='refused')
+
+
+@proves('IM-06')
+def test_broadcast_to_many(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
+    names = [f'reader{number}' for number in range(50)]
+    ensure(make_user, *names)
+    alice = sign_in('alice')
+    online = [sign_in(name, roster=False) for name in names[:40]]
+    for name in names:
+        alice.say(address(name), 'to all')
+    for client in online:
+        client.expect('message', body='to all')
+    alice.sync()
+    from impadmin.messaging.models import OfflineMessage
+
+    assert OfflineMessage.objects.count() == 10
+    late = sign_in(names[45])
+    assert late.expect('message', body='to all').find(DELAY) is not None
