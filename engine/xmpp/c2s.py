@@ -2,10 +2,10 @@
 
 Sans-io: the shell (connection manager) feeds bytes, answers and time and carries out the events. Usage:
 
-    stream = ClientStream(settings, emit, now)         # emit(event) is called for every event, in order
-    stream.tls_established(bindings)                   # direct TLS: before the first byte; STARTTLS: after the handshake
-    stream.receive(data)                               # -> events through emit; after bind stanzas through on_stanza
-    stream.tick(now)                                   # when stream.deadline has passed
+    stream = ClientStream(settings, emit, now)   # emit(event) is called for every event, in order
+    stream.tls_established(bindings)             # direct TLS: before the first byte; STARTTLS: after the handshake
+    stream.receive(data)                         # events through emit; after bind stanzas through on_stanza
+    stream.tick(now)                             # when stream.deadline has passed
 
 Answers may be given at once, inside ``emit``, or later; bytes that arrive in between wait, in order. After ``Close``
 nothing more comes out. No method raises for what the peer sends.
@@ -14,121 +14,61 @@ nothing more comes out. No method raises for what the peer sends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Final
 
-import msgspec
+from engine.contract import jid as jids
+from engine.xmpp import ns
+from engine.xmpp.events import (
+    Authenticated,
+    AuthFailed,
+    BindRequest,
+    Close,
+    Event,
+    Limits,
+    NeedCredentials,
+    NeedPasswordCheck,
+    Send,
+    StartTLS,
+    StreamSettings,
+    Verifiers,
+)
+from engine.xmpp.negotiation import Negotiation, StreamEnd
+from engine.xmpp.parser import STREAM_OPEN, Child, SliceChecker, StreamError, StreamParser, standalone
+from engine.xmpp.stanza import LANG, Stanza, escape, iq_result, with_attributes
 
-from engine.xmpp.stanza import Stanza
+__all__ = [
+    'AuthFailed', 'Authenticated', 'BindRequest', 'ClientStream', 'Close', 'Event', 'Limits', 'NeedCredentials',
+    'NeedPasswordCheck', 'Send', 'StartTLS', 'StreamSettings', 'Verifiers',
+]  # fmt: skip
 
-Verifiers = Mapping[str, Any]
-"""As stored by engine.contract.credentials.verifiers: mechanism -> [salt, iterations, StoredKey, ServerKey]."""
+_NEGOTIATING: Final = 0
+_OPEN: Final = 1
+_HELD: Final = 2
+_CLOSED: Final = 3
 
+_SHAPES: Final = {
+    b'm': (b'<message', b'</message>', 'jabber:client message', 'message'),
+    b'p': (b'<presence', b'</presence>', 'jabber:client presence', 'presence'),
+    b'i': (b'<iq', b'</iq>', 'jabber:client iq', 'iq'),
+}
+_NAMES: Final = {qualified: name for _, _, qualified, name in _SHAPES.values()}
+_SLASH: Final = ord('/')
+_SPACES: Final = b' \t\r\n'
+_SHORT: Final = 4096
+"""A tag that has not ended is held as plain bytes up to this length, then a parser follows it."""
+_SESSION: Final = ns.SESSION.encode()
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client may use. The first three hold until it has authenticated (the time: until it has bound)."""
-
-    before_auth_bytes: int = 8192
-    before_auth_elements: int = 32
-    before_auth_s: float = 30.0
-    auth_failures: int = 3
-    """So many failed logins on one connection end it."""
-    stanza_bytes: int = 262_144
-    """The largest stanza; a longer one ends the stream with policy-violation."""
-
-
-class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every stream of one listener shares. Replace ``ClientStream.settings`` of new streams on a new generation."""
-
-    domains: frozenset[str]
-    """Hosted domains, prepared (lower case)."""
-    secret: bytes
-    """Any stable secret of the cluster: salts shown for unknown users derive from it."""
-    random: Callable[[int], bytes]
-    """Source of random bytes (os.urandom in production)."""
-    tls_required: bool = True
-    """False only when the administrator switched secure mode off: then SASL is offered without TLS too (never PLAIN)."""
-    limits: Limits = Limits()
-    mechanisms: tuple[str, ...] = (
-        'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN',
-    )  # fmt: skip
-    """Offered mechanisms, strongest first. The -PLUS ones appear only under TLS with bindings, PLAIN only under TLS."""
-    features: bytes = b''
-    """More stream features after login, complete elements (entity capabilities, stream management)."""
-    nonzas: frozenset[str] = frozenset()
-    """'namespace name' of top-level elements other than stanzas that on_stanza takes after bind (e.g. 'urn:xmpp:sm:3 r');
-    their Stanza has this whole string as name and no from stamped. All others end the stream."""
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Write these bytes."""
-
-    data: bytes
-
-
-class StartTLS(msgspec.Struct, frozen=True):
-    """Flush what was sent, do the TLS handshake, then call tls_established. Bytes read before it belong to nobody."""
-
-
-class NeedCredentials(msgspec.Struct, frozen=True):
-    """SCRAM: answer with ``credentials(verifiers)`` or ``credentials(None)`` for an unknown user, or ``auth_refused``."""
-
-    mechanism: str
-    localpart: str
-    domain: str
-
-
-class NeedPasswordCheck(msgspec.Struct, frozen=True):
-    """PLAIN: answer with ``password_checked(bool)`` or ``auth_refused``. Slow (PBKDF2): check it in a thread."""
-
-    localpart: str
-    domain: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f'NeedPasswordCheck({self.localpart}@{self.domain})'
-
-
-class AuthFailed(msgspec.Struct, frozen=True):
-    """A login failed (already told to the client): for throttling, counters and the log. ``condition`` as in RFC 6120 6.5."""
-
-    mechanism: str
-    localpart: str
-    domain: str
-    condition: str
-
-
-class Authenticated(msgspec.Struct, frozen=True):
-    """The client is ``bare`` (prepared). No answer needed."""
-
-    bare: str
-    mechanism: str
-
-
-class BindRequest(msgspec.Struct, frozen=True):
-    """Answer with ``bound(full_jid)`` or ``bind_refused(condition)``. ``resource`` is prepared, never empty (made up by
-    the stream when the client gave none)."""
-
-    bare: str
-    resource: str
-
-
-class Close(msgspec.Struct, frozen=True):
-    """Flush, then close the connection. ``condition`` is the stream error that was sent, '' for an orderly end."""
-
-    condition: str = ''
-    text: str = ''
-
-
-Event = (
-    Send | StartTLS | NeedCredentials | NeedPasswordCheck | AuthFailed | Authenticated | BindRequest | Close
-)  # fmt: skip
+_checker: Final = SliceChecker()
 
 
 class ClientStream:
-    """One client connection. Public attributes: ``on_stanza`` (set it before ``bound``), ``jid`` (full JID after bind, else ''),
-    ``deadline`` (time at which ``tick`` must be called, or None)."""
+    """One client connection. Public attributes: ``on_stanza`` (set it before ``bound``), ``jid`` (full JID after bind,
+    else ''), ``deadline`` (time at which ``tick`` must be called, or None)."""
 
-    __slots__ = ('deadline', 'emit', 'jid', 'on_stanza', 'settings')
+    __slots__ = (
+        '_busy', '_held', '_lang', '_negotiation', '_slow', '_stamp', '_state', '_wrap', 'deadline', 'emit', 'jid',
+        'on_stanza', 'settings',
+    )  # fmt: skip
 
     def __init__(self, settings: StreamSettings, emit: Callable[[Event], None], now: float) -> None:
         self.settings = settings
@@ -136,52 +76,276 @@ class ClientStream:
         self.jid = ''
         self.on_stanza: Callable[[Stanza], None] | None = None
         self.deadline: float | None = now + settings.limits.before_auth_s
+        self._negotiation: Negotiation | None = Negotiation(settings, emit)
+        self._state = _NEGOTIATING
+        self._busy = False  # bytes are being looked at: answers given inside a callback leave the rest to that loop
+        self._held = b''
+        self._slow: StreamParser | None = None
+        self._wrap: bytes | None = None
+        self._stamp = b''
+        self._lang = ''
 
     def tls_established(self, bindings: Mapping[str, bytes]) -> None:
-        """TLS is up. ``bindings``: channel binding type -> data ('tls-server-end-point', 'tls-exporter'), as far as known."""
-        raise NotImplementedError
+        """TLS is up. ``bindings``: channel binding type ('tls-server-end-point', 'tls-exporter') -> data, those known."""
+        if self._negotiation is not None:
+            self._negotiation.tls_established(bindings)
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client. After bind each stanza in them goes to ``on_stanza``, in order, ``from`` stamped."""
-        raise NotImplementedError
+        if self._busy or self._state >= _HELD:
+            if self._state != _CLOSED:
+                self._held += data
+            return
+        if self._held:
+            data = self._held + data
+            self._held = b''
+        self._busy = True
+        try:
+            if self._negotiation is not None:
+                self._negotiation.receive(data)
+                data, self._held = self._held, b''
+            if self._state == _OPEN:
+                self._read(data)
+            elif data and self._state == _HELD:
+                self._held = data + self._held
+        except StreamError as error:
+            self.close(error.condition, error.text)
+        except StreamEnd:
+            self.close()
+        finally:
+            self._busy = False
 
     def tick(self, now: float) -> None:
         """Time has passed; ends the stream with connection-timeout when the deadline was missed."""
-        raise NotImplementedError
+        if self.deadline is not None and now >= self.deadline:
+            self.close('connection-timeout', 'You did not log in in time.')
 
     def credentials(self, verifiers: Verifiers | None) -> None:
         """Answer to NeedCredentials."""
-        raise NotImplementedError
+        if self._negotiation is not None:
+            self._negotiation.credentials(verifiers)
+            self._go_on()
 
     def password_checked(self, right: bool) -> None:
         """Answer to NeedPasswordCheck."""
-        raise NotImplementedError
+        if self._negotiation is not None:
+            try:
+                self._negotiation.password_checked(right)
+            except StreamError as error:
+                self.close(error.condition, error.text)
+            self._go_on()
 
     def auth_refused(self, condition: str = 'temporary-auth-failure', text: str = '') -> None:
         """Other answer to NeedCredentials and NeedPasswordCheck: throttled, or account-disabled, credentials-expired."""
-        raise NotImplementedError
+        if self._negotiation is not None:
+            try:
+                self._negotiation.auth_refused(condition, text)
+            except StreamError as error:
+                self.close(error.condition, error.text)
+            self._go_on()
 
     def bound(self, jid: str) -> None:
-        """Answer to BindRequest: the session exists under this full JID. Stanzas that waited are delivered before it returns."""
-        raise NotImplementedError
+        """Answer to BindRequest: the session exists under this full JID. Stanzas that waited are delivered at once."""
+        negotiation = self._negotiation
+        if negotiation is None or negotiation.waiting != 'bind':
+            return
+        negotiation.bound(jid)
+        self.jid = jid
+        self._stamp = f" from='{escape(jid)}'".encode()
+        # Our own streams say xml:lang='en', so only another language of the client's stream must be written down.
+        self._lang = '' if negotiation.lang.lower() == 'en' else negotiation.lang
+        self._wrap = negotiation.wrap
+        self._held = negotiation.rest()
+        self._negotiation = None
+        negotiation.stop()
+        self.deadline = None
+        self._state = _OPEN
+        self._go_on()
 
     def bind_refused(self, condition: str, text: str = '') -> None:
-        """Answer to BindRequest: an IQ error (conflict, not-allowed, resource-constraint ...). The client may try again."""
-        raise NotImplementedError
+        """Answer to BindRequest: an IQ error (conflict, not-allowed, resource-constraint ...). The client may retry."""
+        if self._negotiation is not None:
+            self._negotiation.bind_refused(condition, text)
+            self._go_on()
 
     def hold(self) -> None:
         """Stop delivering stanzas (back-pressure, or an answer that must come first). What arrives meanwhile waits."""
-        raise NotImplementedError
+        if self._state == _OPEN:
+            self._state = _HELD
 
     def release(self) -> None:
         """Deliver again, what waited first."""
-        raise NotImplementedError
+        if self._state == _HELD:
+            self._state = _OPEN
+            self._go_on()
 
     def close(self, condition: str = '', text: str = '', host: str = '') -> None:
         """End the stream from our side: stream error ``condition`` (RFC 6120 4.9.3) or an orderly end, then Close.
         ``host`` is the other server of see-other-host."""
-        raise NotImplementedError
+        if self._state == _CLOSED:
+            return
+        negotiation = self._negotiation
+        data = b'' if negotiation is None or negotiation.greeted else negotiation.greeting()
+        self.eof()
+        if condition:
+            words = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ''
+            named = f"<{condition} xmlns='{ns.STREAM_ERRORS}'>{escape(host)}</{condition}>"
+            data += f'<stream:error>{named}{words}</stream:error>'.encode()
+        self.emit(Send(data + b'</stream:stream>'))
+        self.emit(Close(condition, text))
 
     def eof(self) -> None:
         """The connection is gone; nothing is sent any more and no event comes."""
-        raise NotImplementedError
+        self._state = _CLOSED
+        self.deadline = None
+        self._held = b''
+        self._drop_parser()
+        if self._negotiation is not None:
+            self._negotiation.stop()
+            self._negotiation = None
+
+    def _go_on(self) -> None:
+        if not self._busy:
+            self.receive(b'')
+
+    # After bind
+
+    def _read(self, data: bytes) -> None:
+        if self._slow is None:
+            if self._wrap is None:
+                data = self._cut(data)
+            if not data:
+                return
+            self._slow = StreamParser(self.settings.limits.stanza_bytes, self._wrap or STREAM_OPEN)
+        slow = self._slow
+        if data:
+            slow.feed(data)
+        while slow.items and self._state == _OPEN:
+            item = slow.items.popleft()
+            if not isinstance(item, Child):
+                raise StreamEnd
+            self._deliver(item)
+        if self._state == _OPEN:
+            if slow.error is not None:
+                raise slow.error
+            if slow.idle:
+                self._drop_parser()
+
+    def _drop_parser(self) -> None:
+        if self._slow is not None:
+            self._slow.close()
+            self._slow = None
+
+    def _cut(self, data: bytes) -> bytes:
+        """Deliver the stanzas of ``data`` one by one; what needs a depth-tracking parser is returned.
+
+        A slice goes on only when it can be nothing but one stanza or ill-formed: it begins with its name, holds that
+        beginning once, no CDATA, comment or processing instruction, and ends with the first end tag of that name
+        (raw '<' is legal nowhere else, so that end tag closes the stanza), or its first '>' ends an empty element.
+        """
+        position, size = 0, len(data)
+        limit = self.settings.limits.stanza_bytes
+        stamp, lang, jid = self._stamp, self._lang, self.jid
+        lang_stamp = f" xml:lang='{escape(lang)}'".encode() if lang else b''
+        deliver, check, checker = self.on_stanza, _checker.check, _checker
+        find = data.find
+        assert deliver is not None
+        while position < size:
+            shape = _SHAPES.get(data[position + 1 : position + 2])
+            if shape is None or not data.startswith(shape[0], position):
+                if data[position] in _SPACES:
+                    position += 1
+                    continue
+                if size - position < 10 and b'>' not in data[position:]:
+                    self._held = data[position:]
+                    return b''
+                return data[position:]
+            opening, closing, qualified, name = shape
+            bracket = find(b'>', position)
+            if bracket < 0:
+                if size - position > _SHORT:
+                    return data[position:]
+                self._held = data[position:]
+                return b''
+            if data[bracket - 1] == _SLASH:
+                end = bracket + 1
+                piece = data[position:end]
+            else:
+                end = find(closing, bracket)
+                if end < 0:
+                    return data[position:]
+                end += len(closing)
+                piece = data[position:end]
+                if piece.find(opening, 1) > 0 or b'<!' in piece or b'<?' in piece:
+                    return data[position:]
+            if end - position > limit or not check(piece) or checker.name != qualified:
+                return data[position:]
+            attrs = checker.attrs
+            if 'from' in attrs:
+                self._check_sender(attrs['from'])
+                piece = with_attributes(piece, {'from': None})
+            attrs['from'] = jid
+            if lang and LANG not in attrs:
+                attrs[LANG] = lang
+                raw = opening + stamp + lang_stamp + piece[len(opening) :]
+            else:
+                raw = opening + stamp + piece[len(opening) :]
+            stanza = Stanza(name, attrs, raw)
+            position = end
+            if name == 'iq' and _SESSION in piece and self._answer_session(stanza):
+                continue
+            deliver(stanza)
+            if self._state != _OPEN:
+                if self._state == _HELD:
+                    self._held = data[position:] + self._held
+                return b''
+        return b''
+
+    def _deliver(self, child: Child) -> None:
+        """The same for a stanza that the depth-tracking parser has cut."""
+        deliver = self.on_stanza
+        assert deliver is not None
+        raw = child.raw
+        name = _NAMES.get(child.name)
+        local = child.name.rpartition(' ')[2]
+        if self._wrap is not None or not raw.startswith(b'<' + local.encode()):
+            raw = standalone(raw, self._wrap)
+        if name is None:
+            if child.name in self.settings.nonzas:
+                deliver(Stanza(child.name, child.attrs, raw))
+                return
+            if local in _NAMES.values():
+                raise StreamError('invalid-namespace', f'The namespace of stanzas is {ns.CLIENT}.')
+            raise StreamError('unsupported-stanza-type', f'<{local}/> is not expected here.')
+        attrs = child.attrs
+        if 'from' in attrs:
+            self._check_sender(attrs['from'])
+            raw = with_attributes(raw, {'from': None})
+        attrs['from'] = self.jid
+        if self._lang and LANG not in attrs:
+            attrs[LANG] = self._lang
+            raw = with_attributes(raw, {'xml:lang': self._lang})
+        length = len(name) + 1
+        stanza = Stanza(name, attrs, raw[:length] + self._stamp + raw[length:])
+        if name != 'iq' or _SESSION not in raw or not self._answer_session(stanza):
+            deliver(stanza)
+
+    def _check_sender(self, sender: str) -> None:
+        """RFC 6120 8.1.2.1: a client may only be itself."""
+        if sender == self.jid or sender == self.jid.partition('/')[0]:
+            return
+        try:
+            local, domain, resource = jids.split(sender)
+            if (local, domain) == jids.split(self.jid)[:2] and resource in ('', jids.split(self.jid)[2]):
+                return
+        except jids.InvalidJID:
+            pass
+        raise StreamError('invalid-from', "'from' is not your address.")
+
+    def _answer_session(self, stanza: Stanza) -> bool:
+        """RFC 3921 session establishment, which does nothing since RFC 6121 but is asked for by old clients."""
+        payload = stanza.payload
+        if stanza.type != 'set' or payload is None or payload.tag != f'{{{ns.SESSION}}}session':
+            return False
+        self.emit(Send(iq_result(stanza)))
+        return True
