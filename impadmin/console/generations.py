@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
@@ -21,6 +22,7 @@ Compiler = Callable[[], contract.Config]
 
 _LOCK = 0x494D5043
 """Key of the advisory lock that puts writers of generations in a row ('IMPC')."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _compilers: list[Compiler] = []
 
 
@@ -48,9 +50,20 @@ def newest_number() -> int:
     return ConfigGeneration.objects.order_by('-number').values_list('number', flat=True).first() or 0
 
 
+def stored(number: int, stamp: int = 0) -> contract.Config:
+    """One stored generation, decoded. ``stamp``: its ``stamp_of(created_at)`` when known, which saves a query."""
+    if not stamp:
+        stamp = stamp_of(ConfigGeneration.objects.values_list('created_at', flat=True).get(number=number))
+    return _decoded(number, stamp)
+
+
+def stamp_of(created_at: datetime) -> int:
+    """Microseconds since 1970. Number and stamp together name a generation even after a restored backup."""
+    return (created_at - _EPOCH) // timedelta(microseconds=1)
+
+
 @lru_cache(maxsize=256)
-def stored(number: int) -> contract.Config:
-    """One stored generation, decoded. Generations never change, so they are kept. Raises DoesNotExist."""
+def _decoded(number: int, stamp: int) -> contract.Config:
     return contract.decode(ConfigGeneration.objects.values_list('document', flat=True).get(number=number))
 
 

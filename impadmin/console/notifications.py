@@ -142,28 +142,31 @@ def path_text(path: str, value: Any) -> str:
 
 _STATE = """
 SELECT
-  (SELECT max(number) FROM config_generation),
-  (SELECT json_agg(json_build_array(n.name, s.service, s.generation, extract(epoch FROM s.since)) ORDER BY n.id, s.id)
-     FROM service_status s JOIN node n ON n.id = s.node_id
-    WHERE s.state IN ('Running', 'Starting') AND s.generation > 0 AND n.heartbeat_at > now() - interval '60 seconds'),
+  (SELECT json_build_array(number, (extract(epoch FROM created_at) * 1000000)::bigint)
+     FROM config_generation ORDER BY number DESC LIMIT 1),
+  (SELECT json_agg(json_build_array(
+          n.name, s.service, s.generation, (extract(epoch FROM g.created_at) * 1000000)::bigint,
+          extract(epoch FROM s.since)) ORDER BY n.id, s.id)
+     FROM service_status s JOIN node n ON n.id = s.node_id JOIN config_generation g ON g.number = s.generation
+    WHERE s.state IN ('Running', 'Starting') AND n.heartbeat_at > now() - interval '60 seconds'),
   (SELECT json_agg(json_build_array(a.id, a.name, n.name, a.severity, a.text, extract(epoch FROM a.raised_at))
           ORDER BY a.id)
      FROM alarm a LEFT JOIN node n ON n.id = a.node_id WHERE a.cleared_at IS NULL)
 """
 """A node not heard from for a minute runs nothing; when it comes back it starts with the newest generation."""
-State = tuple[int, list[list[Any]], list[list[Any]]]
+State = tuple[list[int], list[list[Any]], list[list[Any]]]
 _cache: tuple[str, tuple[Notification, ...]] = ('', ())
 
 
 def _state() -> State:
     with connection.cursor() as cursor:
         cursor.execute(_STATE)
-        number, services, alarms = cursor.fetchone()
-    return number or 0, _list(services), _list(alarms)
+        newest, services, alarms = cursor.fetchone()
+    return _list(newest), _list(services), _list(alarms)
 
 
-def _list(value: Any) -> list[list[Any]]:
-    found: list[list[Any]] = json.loads(value) if isinstance(value, str) else value or []
+def _list(value: Any) -> list[Any]:
+    found: list[Any] = json.loads(value) if isinstance(value, str) else value or []
     return found
 
 
@@ -173,14 +176,11 @@ def running() -> list[tuple[str, str, Config]]:
 
 
 def _running(services: Iterable[list[Any]]) -> list[tuple[str, str, Config]]:
-    found = []
-    for node, service, number, _since in services:
-        if service in BY_KEY:
-            try:
-                found.append((node, service, generations.stored(number)))
-            except ConfigGeneration.DoesNotExist:
-                continue
-    return found
+    return [
+        (node, service, generations.stored(number, stamp))
+        for node, service, number, stamp, _since in services
+        if service in BY_KEY
+    ]
 
 
 def active() -> list[Notification]:
@@ -198,13 +198,13 @@ def _order(one: Notification) -> tuple[Any, ...]:
 
 
 def _find(state: State) -> list[Notification]:
-    number, services, alarms = state
+    newest_key, services, alarms = state
     found = _alarms(services, alarms)
-    if number:
-        newest = generations.stored(number)
+    if newest_key:
+        newest = generations.stored(*newest_key)
         found += _restarts(newest, services)
         if newest.default_domain == NOT_SET:
-            found.append(_advice(number))
+            found.append(_advice())
     return found
 
 
@@ -242,7 +242,7 @@ def _since(
     first = min(started[node, service].generation for node, service, _ in open_runs)
     rows = ConfigGeneration.objects.filter(number__gt=first, number__lte=newest).order_by('-number')
     for number, created_at in rows.values_list('number', 'created_at').iterator(chunk_size=100):
-        config = generations.stored(number)
+        config = generations.stored(number, generations.stamp_of(created_at))
         for key, old in list(open_runs.items()):
             if value_at(config, key[2], key[0]) == old:
                 del open_runs[key]
@@ -254,7 +254,7 @@ def _since(
 
 
 def _alarms(services: list[list[Any]], alarms: list[list[Any]]) -> list[Notification]:
-    restarted = {(node, service): since for node, service, _number, since in services}
+    restarted = {(node, service): since for node, service, _number, _stamp, since in services}
     found = []
     for key, name, node, severity, text, raised in alarms:
         rule, service = ALARM_RESTARTS.get(name, ('', ''))
@@ -276,7 +276,7 @@ def _alarms(services: list[list[Any]], alarms: list[list[Any]]) -> list[Notifica
     return found
 
 
-def _advice(number: int) -> Notification:
+def _advice() -> Notification:
     first = (
         ConfigGeneration.objects.filter(document__contains=f'"default_domain":"{NOT_SET}"')
         .order_by('number')
