@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_noop
 
 from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local, unescape_local
 from impadmin.console.bulk import keep_apart, protect, unprotect
@@ -74,14 +74,6 @@ class Refusal:
 
 Row = tuple[str, str, str, str, int, str]
 """Owner's JID, contact's JID, nickname, group, state, contact's domain."""
-
-
-def reason_text(stored: str) -> str:
-    """A stored reason in the active language."""
-    reason, bracket, detail = stored.partition(' (')
-    if not bracket:
-        return gettext(stored)
-    return gettext('%(reason)s (%(detail)s)') % {'reason': gettext(reason), 'detail': gettext(detail.removesuffix(')'))}
 
 
 def subject(fields: Sequence[str] | str) -> str:

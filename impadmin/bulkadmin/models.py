@@ -16,8 +16,12 @@ class BulkFile(models.Model):
     """An uploaded or exported file; its bytes are under var/files/bulk/, named by id."""
 
     name = models.CharField(_('File Name'), max_length=200, unique=True)
-    target = models.CharField(_('Select the Target'), max_length=40, choices=TARGETS)
-    transaction = models.CharField(_('Select Transaction Type'), max_length=40, choices=TRANSACTIONS)
+    target = models.CharField(
+        _('Select the Target'), max_length=40, choices=TARGETS, help_text=_('What the rows of the file are about.')
+    )
+    transaction = models.CharField(
+        _('Select Transaction Type'), max_length=40, choices=TRANSACTIONS, help_text=_('The job that may use the file.')
+    )
     size = models.BigIntegerField(_('Size'), editable=False, default=0)
     sha256 = models.CharField(_('SHA-256'), max_length=64, editable=False, blank=True)
     owner = models.CharField(_('User'), max_length=150, editable=False)

@@ -201,6 +201,13 @@ def stop(job: Job) -> None:
         raise Refused(gettext('The job has already ended.'))
 
 
+def remove(job: Job) -> None:
+    """Delete a job, its rows, and after commit its log file."""
+    where = log_path(job)
+    job.delete()
+    transaction.on_commit(lambda: where.unlink(missing_ok=True))
+
+
 def publish(job: Job) -> None:
     """Tell open pages, after commit."""
     update = JobLive(job=job.pk, state=str(job.state), done=job.done, total=job.total)

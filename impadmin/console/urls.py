@@ -11,6 +11,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from impadmin.console import (
     context,
+    downloads,
     editview,
     historyview,
     listview,
@@ -57,10 +58,12 @@ def patterns(page: BasePage) -> list[URLPattern]:
             part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'always'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
             part('do/<str:command>/', editview.command_view, 'do', 'always'),
+            part('file/<str:name>/', downloads.file_view, 'file'),
             part('<str:pk>/', editview.edit_view, 'edit'),
             part('<str:pk>/copy/', editview.copy_view, 'copy', 'always'),
             part('<str:pk>/delete/', editview.delete_view, 'delete', 'always'),
             part('<str:pk>/history/', historyview.history_view, 'history'),
+            part('<str:pk>/file/<str:name>/', downloads.file_view, 'file-object'),
             part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'always'),
         ]
     history = part('history/', historyview.history_view, 'history')

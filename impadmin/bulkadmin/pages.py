@@ -1,0 +1,202 @@
+"""Bulk Administration: Upload/Download Files, Contact List, Job Scheduler (guide 10791-11201)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import models
+from django.utils.translation import gettext_lazy
+
+from impadmin.bulkadmin import actions, files, views
+from impadmin.bulkadmin.forms import ExportForm, ImportForm, ScheduleForm
+from impadmin.bulkadmin.models import BulkFile
+from impadmin.console import jobs
+from impadmin.console.access import Right
+from impadmin.console.models import Job, JobState
+from impadmin.console.page import Column, Command, Fieldset, Page, ViewPage
+from impadmin.console.registry import register
+
+MARKS = {
+    JobState.HOLD: 'off',
+    JobState.PENDING: 'off',
+    JobState.PROCESSING: 'busy',
+    JobState.COMPLETED: 'ok',
+    JobState.INCOMPLETE: 'warn',
+    JobState.FAILED: 'bad',
+    JobState.CANCELLED: 'off',
+}
+
+
+def _file_field(obj: Any) -> forms.Field:
+    return forms.FileField(
+        label=gettext_lazy('File'),
+        help_text=gettext_lazy('CSV in UTF-8, at most 1 GiB. The name of the file is kept.'),
+        max_length=200,
+        allow_empty_file=True,
+    )
+
+
+def _overwrite_field(obj: Any) -> forms.Field:
+    return forms.BooleanField(
+        label=gettext_lazy('Overwrite file if it exists'),
+        required=False,
+        help_text=gettext_lazy('Without this, a file of the same name is refused.'),
+    )
+
+
+def _sample(n: int) -> dict[str, Any]:
+    row = f'user{n},example.com,contact{n},example.com,Contact {n},General,0\n'
+    upload = SimpleUploadedFile(f'sample-{n}.csv', row.encode(), 'text/csv')
+    return {'file': upload, 'target': 'contact_lists', 'transaction': 'import_contacts'}
+
+
+def _bulk_jobs() -> models.QuerySet[Job]:
+    return Job.objects.filter(kind__in=jobs.kinds('bat'))
+
+
+FILES = Page(
+    name=actions.FILES_PAGE,
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Upload/Download Files',
+    title=gettext_lazy('Upload/Download Files'),
+    right=Right.BULK,
+    related=('contact-list-update', 'job-scheduler'),
+    order=10,
+    model=BulkFile,
+    columns=('name', 'target', 'transaction', 'size', 'uploaded_at', 'owner', 'sha256'),
+    find=('name', 'target', 'transaction', 'owner'),
+    ordering=('-uploaded_at',),
+    fieldsets=(Fieldset(gettext_lazy('Upload the CSV file'), ('file', 'target', 'transaction', 'overwrite')),),
+    extra={'file': _file_field, 'overwrite': _overwrite_field},
+    verbs=('add', 'delete'),
+    create=files.create,
+    delete=files.delete,
+    undeletable=files.in_use,
+    commands=(Command('download', gettext_lazy('Download Selected'), actions.download_selected, scope='selection'),),
+    files={'content': views.file_content, 'zip': views.file_zip},
+    detail='bulkadmin/file.html',
+    search=('name',),
+    sample=_sample,
+    bad={'target': ('nowhere',), 'transaction': ('nothing',)},
+)
+
+UPDATE = ViewPage(
+    name='contact-list-update',
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Contact List > Update',
+    title=gettext_lazy('Update Contact List'),
+    right=Right.BULK,
+    intro=gettext_lazy(
+        'Imports contacts into the contact lists of users. Contacts are added; what is in a list already stays.'
+    ),
+    related=(actions.FILES_PAGE, 'standard-configuration', 'job-scheduler'),
+    order=30,
+    view=views.import_page,
+    api=views.import_api,
+    commands=(Command('submit', gettext_lazy('Submit'), actions.submit_import, scope='page', form=ImportForm),),
+)
+
+EXPORT = ViewPage(
+    name='contact-list-export',
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Contact List > Export Contact List',
+    title=gettext_lazy('Export Contact List'),
+    right=Right.BULK,
+    intro=gettext_lazy('Writes contact lists to a CSV file, one row for each contact and group.'),
+    related=(actions.FILES_PAGE, 'job-scheduler'),
+    order=20,
+    view=views.export_page,
+    api=views.export_api,
+    commands=(Command('submit', gettext_lazy('Submit'), actions.submit_export, scope='page', form=ExportForm),),
+)
+
+JOB_SCHEDULER = Page(
+    name=actions.JOBS_PAGE,
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Job Scheduler',
+    title=gettext_lazy('Job Scheduler'),
+    right=Right.BULK,
+    related=(actions.FILES_PAGE, 'contact-list-update', 'standard-configuration'),
+    order=40,
+    model=Job,
+    queryset=_bulk_jobs,
+    columns=(
+        Column('id', gettext_lazy('Job ID'), order_by='id', kind='number'),
+        Column('scheduled_at', gettext_lazy('Scheduled Time'), order_by='scheduled_at', kind='time'),
+        Column('submitted_at', gettext_lazy('Submit Time'), order_by='submitted_at', kind='time'),
+        'description',
+        Column('transaction', gettext_lazy('Transaction'), value=lambda job: jobs.label(job.kind), order_by='kind'),
+        Column(
+            'state',
+            gettext_lazy('Status'),
+            value=lambda job: (MARKS[job.state], job.get_state_display()),
+            order_by='state',
+            kind='state',
+        ),
+        Column('submitted_by', gettext_lazy('User'), order_by='submitted_by'),
+        Column('message', gettext_lazy('Message'), value=jobs.message_text, default=False),
+        Column('log_file', gettext_lazy('Log File Name'), default=False),
+        Column('output_file', gettext_lazy('Output File Name'), default=False),
+    ),
+    find=('id', 'description', 'state', 'submitted_by', 'submitted_at'),
+    ordering=('-id',),
+    fieldsets=(
+        Fieldset(
+            gettext_lazy('Job'),
+            ('kind', 'description', 'state', 'submitted_by', 'submitted_at', 'scheduled_at', 'started_at', 'ended_at'),
+        ),
+        Fieldset(gettext_lazy('Job Results'), ('total', 'done', 'failed', 'counts', 'log_file', 'output_file')),
+    ),
+    read_only=(
+        'kind',
+        'description',
+        'state',
+        'submitted_by',
+        'submitted_at',
+        'scheduled_at',
+        'started_at',
+        'ended_at',
+        'total',
+        'done',
+        'failed',
+        'counts',
+        'log_file',
+        'output_file',
+    ),
+    verbs=('delete',),
+    delete=actions.delete_job,
+    undeletable=actions.cannot_delete,
+    commands=(
+        Command(
+            'schedule', gettext_lazy('Set Time'), actions.schedule, form=ScheduleForm, when=actions.cannot_schedule
+        ),
+        Command('activate', gettext_lazy('Activate Job'), actions.activate, when=actions.cannot_activate),
+        Command(
+            'stop',
+            gettext_lazy('Stop Job'),
+            actions.stop,
+            confirm=actions.stop_means,
+            when=actions.cannot_stop,
+            danger=True,
+        ),
+    ),
+    files={
+        'csv': views.job_csv,
+        'log': views.job_log,
+        'ignored': views.job_ignored,
+        'progress': views.job_progress,
+    },
+    detail='jobs/detail.html',
+    search=('description',),
+    tabs=(
+        ('open', gettext_lazy('Not ended'), models.Q(state__in=('hold', 'pending', 'processing'))),
+        ('failed', gettext_lazy('With problems'), models.Q(state__in=('incomplete', 'failed'))),
+    ),
+)
+register(FILES, UPDATE, EXPORT, JOB_SCHEDULER)

@@ -1,0 +1,29 @@
+"""Downloads that pages declare (``Page.files``): of one object, or of the page with its selection in ``?pk=``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import render
+
+from impadmin.console.actions import Refused
+from impadmin.console.editview import object_of
+from impadmin.console.page import Page
+
+
+def answer(request: HttpRequest, page: Page, name: str, pk: str | None = None) -> HttpResponseBase:
+    """The file; 404 when the page or the object has none of that name. Raises Refused."""
+    view = page.files.get(name)
+    if view is None:
+        raise Http404
+    found: HttpResponseBase = view(request, None if pk is None else object_of(page, pk))
+    return found
+
+
+def file_view(request: HttpRequest, page: Page, name: str, pk: str | None = None) -> Any:
+    """The same in the console, where a refusal is a page."""
+    try:
+        return answer(request, page, name, pk)
+    except Refused as error:
+        return render(request, 'errors/409.html', {'reason': str(error)}, status=409)
