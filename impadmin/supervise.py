@@ -38,6 +38,7 @@ BACK_OFF_S = (1, 2, 4, 8, 15, 30)
 STEADY_S = 60
 """A process that ran this long starts again without a grown delay."""
 STOP_S = 20
+READY_S = 60
 
 
 def say(text: str) -> None:
@@ -47,13 +48,16 @@ def say(text: str) -> None:
 
 @dataclass
 class Child:
-    """One supervised process. ``stage``: those of a higher stage are stopped first."""
+    """One supervised process. ``stage``: those of a higher stage are stopped first; ``says`` is in its output when it
+    does its work."""
 
     name: str
     command: tuple[str, ...]
     stage: int
     user: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    says: str = ''
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
     keeper: asyncio.Task[None] | None = None
     log: logging.Logger = field(init=False)
@@ -201,6 +205,8 @@ class Supervisor:
                 return
             text = line.decode(errors='replace').rstrip()
             child.log.info(text)
+            if child.says and child.says in text:
+                child.ready.set()
             print(f'{child.name:<10} | {text}', flush=True)  # noqa: T201
 
     async def stop(self) -> None:
@@ -293,26 +299,17 @@ class Supervisor:
         say('Starting console, workers and engine ...')
         for child in application(address, port, listeners['node']):
             await self.start(child)
-        await self._wait_for_listener('console', address, port)
-        await self._wait_for_listener('engine', listeners['address'], listeners['client_port'])
-        await self._wait_for_listener('engine', listeners['address'], listeners['direct_tls_port'])
+        await self._wait_until_ready()
         print(summary(address, port, listeners, setup), flush=True)  # noqa: T201
 
-    async def _wait_for_listener(self, name: str, address: str, port: int) -> None:
-        where = {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(address, address)  # noqa: S104
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(where, port)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    say(f'{name} does not listen on port {port} yet: see {VAR}/log/{name}.log')
-                    return
-                await asyncio.sleep(0.1)
-                del error
-            else:
-                writer.close()
-                return
+    async def _wait_until_ready(self) -> None:
+        waiting = {child.name: child for child in self.children if child.says}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_S):
+                for child in waiting.values():
+                    await child.ready.wait()
+        for name in (name for name, child in waiting.items() if not child.ready.is_set()):
+            say(f'{name} is not ready after {READY_S} s: see {VAR}/log/{name}.log')
 
 
 def _signal_group_leader(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
@@ -342,7 +339,7 @@ async def _reach_redis(url: str) -> None:
 def listener_options() -> list[str]:
     """Options of ``manage.py imp_listeners`` for what the environment asks to change."""
     names = {
-        'IMP_NODE': '--node',
+        'IMP_NODE_NAME': '--node',
         'IMP_CLIENT_PORT': '--client-port',
         'IMP_DIRECT_TLS_PORT': '--direct-tls-port',
         'IMP_XMPP_ADDRESS': '--address',
@@ -353,15 +350,17 @@ def listener_options() -> list[str]:
 def application(address: str, port: int, node: str) -> list[Child]:
     """Our own processes, in the order in which they start."""
     python = sys.executable
-    celery = (python, '-m', 'celery', '-A', 'impadmin')
+    # Celery's advice against root is no news to somebody who runs the whole product as root on his machine.
+    celery = (python, '-W', "ignore:You're running the worker", '-m', 'celery', '-A', 'impadmin', '--quiet')
     worker = (*celery, 'worker', '--loglevel', 'INFO', '--without-gossip', '--without-mingle')
     console = (python, '-m', 'uvicorn', 'impadmin.asgi:application', '--host', address, '--port', str(port))
+    names = [f'{queue}-{os.getpid()}@%h' for queue in ('bulk', 'worker')]
     return [
-        Child('console', (*console, '--no-access-log', '--timeout-graceful-shutdown', '5'), 1),
-        Child('bulk', (*worker, '-Q', 'bat', '--concurrency', '1', '-n', f'bulk-{os.getpid()}@%h'), 1),
-        Child('worker', (*worker, '-Q', 'default', '--concurrency', '2', '-n', f'worker-{os.getpid()}@%h'), 1),
+        Child('console', (*console, '--no-access-log', '--timeout-graceful-shutdown', '5'), 1, says='Uvicorn running'),
+        Child('bulk', (*worker, '-Q', 'bat', '--concurrency', '1', '-n', names[0]), 1, says=' ready.'),
+        Child('worker', (*worker, '-Q', 'default', '--concurrency', '2', '-n', names[1]), 1, says=' ready.'),
         Child('beat', (*celery, 'beat', '--loglevel', 'WARNING', '--pidfile='), 1),
-        Child('engine', (python, 'manage.py', 'engine', '--node', node), 2),
+        Child('engine', (python, 'manage.py', 'engine', '--node', node), 2, says='listening on'),
     ]
 
 
@@ -369,13 +368,18 @@ def summary(address: str, port: int, listeners: dict[str, Any], setup: str) -> s
     """The table printed when everything runs."""
     host = {'0.0.0.0': socket.gethostname(), '::': socket.gethostname()}.get(address, address)  # noqa: S104
     url = f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
+    domain = listeners['domain']
+    if domain == 'DOMAIN.NOT.SET':
+        domain = 'not set yet: Presence > Settings > Advanced Configuration'
+    log_in = [line.strip() for line in setup.splitlines() if line.strip()]
+    log_in = log_in or ['with your administrator account (forgotten: manage.py createadmin NAME --reset)']
     rows = [
         ('Console', f'{url}/'),
         ('REST documentation', f'{url}/api/docs/'),
         ('XMPP', f'{listeners["address"]} port {listeners["client_port"]} (STARTTLS), '
                  f'{listeners["direct_tls_port"]} (direct TLS)'),
-        ('IM domain', listeners['domain']),
-        *(('', line.strip()) for line in setup.splitlines() if line.strip()),
+        ('IM domain', domain),
+        *(('' if place else 'Log in', line) for place, line in enumerate(log_in)),
         ('Stop', 'Ctrl-C'),
     ]  # fmt: skip
     width = max(len(name) for name, _ in rows)

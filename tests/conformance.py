@@ -45,8 +45,8 @@ def report(proofs: Mapping[str, Collection[str]]) -> str:
     lines = [
         '# What is proven',
         '',
-        'Written by `make conformance` and by every full test run; do not edit. A row counts as proven when a test names',
-        'it with `@proves` and passes. The rows are in [rows.csv](rows.csv).',
+        'Written by `make conformance` and by every full test run; do not edit. A row counts as proven when a test',
+        'names it with `@proves` and passes. The rows are in [rows.csv](rows.csv).',
         '',
         '| chapter | rows | proven | % |',
         '| --- | ---: | ---: | ---: |',
