@@ -185,6 +185,9 @@
       $('preview').querySelector('[data-close-panel]')?.focus();
     }
   });
+  addEventListener('htmx:afterRequest', (event) => {
+    if (event.detail.successful && event.detail.elt.matches?.('[data-popup]')) event.detail.elt.closest('.popup').remove();
+  });
   // A part that cannot be loaded becomes the whole page: its message is written for people.
   addEventListener('htmx:responseError', (event) => {
     const note = document.createElement('div');

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, gettext, gettext_lazy
 
@@ -142,6 +143,18 @@ class Shell:
     def causes(self) -> list[Cause]:
         """Active Notifications by cause."""
         return causes(self.active)
+
+    @functools.cached_property
+    def unseen(self) -> list[Cause]:
+        """Causes the pop-up shows: what needs a restart or raised an alarm and was not dismissed in this session."""
+        if not self.active:
+            return []
+        return causes([one for one in notifications.unseen(self.request) if one.kind != 'advice'])[:3]
+
+    @functools.cached_property
+    def address(self) -> str:
+        """Where the browser is: of the page itself, also when only a part is asked for again."""
+        return '/' if self.request.path == reverse('alerts') else self.request.get_full_path()
 
     @functools.cached_property
     def counts(self) -> list[tuple[str, str, int]]:

@@ -117,7 +117,7 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
             return render(request, 'console/preview.html', {'preview': shown, 'form': form, 'stale': stale})
         return _draw(request, page, form, obj, source, preview=shown, previewed=True, stale=stale)
     if form.errors or stale:
-        return _draw(request, page, form, obj, source, stale=stale, status=409 if stale else 422)
+        return _draw(request, page, form, obj, source, stale=stale)
     _say_saved(request, page, result, adding, bool(form.changed_data) or adding)
     if isinstance(page, SettingsPage):
         return HttpResponseRedirect(page_url(page))
@@ -154,7 +154,6 @@ def _draw(
     preview: Preview | None = None,
     previewed: bool = False,
     stale: str = '',
-    status: int = 200,
 ) -> HttpResponse:
     may = writes(request, page)
     if isinstance(page, SettingsPage):
@@ -196,7 +195,7 @@ def _draw(
         'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
         'shows_history': obj is not None,
     }
-    return render(request, 'console/edit.html', context, status=status)
+    return render(request, 'console/edit.html', context)
 
 
 # ---- what the messages say
@@ -325,7 +324,7 @@ def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, car
         'nouns': page.model._meta.verbose_name_plural,
     }
     template = 'console/delete_dialog.html' if request.htmx else 'console/delete.html'  # type: ignore[attr-defined]
-    return render(request, template, context, status=409 if problem and confirmed else 200)
+    return render(request, template, context)
 
 
 # ---- commands
@@ -387,7 +386,7 @@ def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | N
         'ticked': request.POST.getlist('pk') if carried else [],
     }
     template = 'console/command_dialog.html' if request.htmx else 'console/command.html'  # type: ignore[attr-defined]
-    return render(request, template, context, status=422 if run else 200)
+    return render(request, template, context)
 
 
 def _command_objects(

@@ -10,11 +10,11 @@ from django import forms
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models
 from django.forms.models import fields_for_model
-from django.utils.formats import date_format, localize
+from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import audit
+from impadmin.console import audit, tables
 from impadmin.console.page import Fieldset, Page, SettingsPage, Text
 
 MANY = 100
@@ -198,7 +198,7 @@ def display_value(found: models.Field[Any, Any] | None, value: Any) -> str:
     if isinstance(found, models.DateTimeField) and hasattr(value, 'tzinfo'):
         return date_format(localtime(value), 'Y-m-d H:i:s')
     if isinstance(value, int | float):
-        return str(localize(value, use_l10n=True))
+        return tables.number(value)
     if isinstance(value, list | tuple):
         return ', '.join(str(part) for part in value) or '–'
     return str(value) or '–'

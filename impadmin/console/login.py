@@ -89,7 +89,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
     if not isinstance(user, Administrator):
         _audit(Actor(username, '', address, 'browser'), 'sign-in-failed', username)
         context['problem'] = gettext('The user name or the password is wrong.')
-        return render(request, 'console/login.html', context, status=401)
+        return render(request, 'console/login.html', context)
     LoginFailure.objects.filter(username=username.lower(), address=address).delete()
     login(request, user)
     _audit(actor_of(request), 'sign-in', user.username)

@@ -155,7 +155,7 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     if target is None:
         return render(request, 'console/parameters.html', context)
     values = parameter_values.in_force(target.service, target.node)
-    status, stale, preview = 200, False, None
+    stale, preview = False, None
     previewed = 'preview' in request.POST
     resetting = 'default' in request.POST
     if request.method == 'POST':
@@ -177,8 +177,6 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
                 preview = result if isinstance(result, Preview) else None
         if previewed and request.htmx:  # type: ignore[attr-defined]
             return render(request, 'console/preview.html', {'preview': preview, 'form': form, 'stale': ''})
-        if not resetting and not previewed:
-            status = 409 if stale else 422
     else:
         form = make(target, values)
     context |= {
@@ -191,7 +189,7 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
         'preview': preview,
         'previewed': previewed,
     }
-    return render(request, 'console/parameters.html', context, status=status)
+    return render(request, 'console/parameters.html', context)
 
 
 def _with_defaults(target: Target, data: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -45,15 +44,7 @@ def mark(name: str, classes: str = '') -> SafeString:
 @register.simple_tag
 def state(name: str, word: Any, classes: str = '') -> SafeString:
     """A state: mark and word, e.g. ``{% state 'ok' 'Running' %}``."""
-    return format_html(
-        '<span class="st st-{} {}"><svg class="i" aria-hidden="true" focusable="false"><use href="{}#s-{}"/></svg>'
-        '<span>{}</span></span>',
-        name,
-        classes,
-        static('icons.svg'),
-        name,
-        word,
-    )
+    return tables.state_html(name, word, classes)
 
 
 @register.simple_tag
@@ -81,7 +72,7 @@ def age(value: datetime | None) -> str:
 @register.filter
 def num(value: Any) -> str:
     """A number with the separators of the language."""
-    return str(localize(value, use_l10n=True))
+    return tables.number(value)
 
 
 @register.filter
