@@ -101,7 +101,8 @@ def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse
         'may_write': access.may_write(getattr(request.user, 'role', ''), page.right),
         'no_address': EndUser.objects.filter(im_address=None).count(),
     }
-    return render(request, 'presence/advanced_configuration.html', context, status=status)
+    part = 'change_status' if request.GET.get('status') and context['status'] else 'advanced_configuration'
+    return render(request, f'presence/{part}.html', context, status=status)
 
 
 def advanced_api(request: HttpRequest) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
@@ -137,6 +137,8 @@ def _control_center(request: HttpRequest, page: ViewPage, kind: str) -> HttpResp
         if not writes:
             raise PermissionDenied(_('Your role may see the services but not start or stop them.'))
         return _act(request, page)
+    if wanted := request.GET.get('cell'):
+        return _cell(request, wanted)
     context = {
         'page': page,
         'kind': kind,
@@ -146,8 +148,17 @@ def _control_center(request: HttpRequest, page: ViewPage, kind: str) -> HttpResp
         'network_url': page_url('control-center-network'),
         **matrix(kind),
     }
-    part = 'serviceability/matrix.html' if request.headers.get('HX-Request') else 'serviceability/control_center.html'
-    return render(request, part, context)
+    return render(request, 'serviceability/control_center.html', context)
+
+
+def _cell(request: HttpRequest, wanted: str) -> HttpResponse:
+    """The state of one service on one node, asked for again when it changed."""
+    for group in matrix()['groups']:
+        for row in group['rows']:
+            for cell in row['cells']:
+                if cell is not None and cell['value'] == wanted:
+                    return render(request, 'serviceability/cell.html', {'cell': cell})
+    raise Http404
 
 
 def verb_labels() -> dict[str, str]:

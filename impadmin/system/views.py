@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from engine.contract.services import BY_KEY
 from impadmin.console import access, context, notifications
@@ -34,6 +35,7 @@ def _topology() -> dict[str, Any]:
                 'key': key,
                 'name': BY_KEY[key].name,
                 'state': str(state),
+                'word': _(str(state)),
                 'mark': MARKS[state],
                 'detail': row.detail if row else '',
             }

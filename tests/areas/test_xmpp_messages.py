@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.areas.xmpp_fixtures import address, command, configure, ensure, parameter, sign_in, user
 from tests.fixtures import data
-from tests.fixtures.processes import Engine
+from tests.fixtures.processes import Engine, wait_until
 from tests.proves import proves
 from tests.xmppclient import XmppClient, body, condition, error_text
 
@@ -129,11 +129,14 @@ def test_offline_messages_survive_kill_and_come_once(engine: Engine, sign_in: Si
     bob.expect_none('message')
     bob.available(priority=0)
     other.available(priority=0)
-    bob.sync()
-    messages = []
-    for number in range(3):
-        for client in (bob, other):
-            messages += [m for m in client.stanzas if body(m) == f'offline {number} 你好']
+
+    def delivered() -> list[Any]:
+        received = [stanza for client in (bob, other) for stanza in client.stanzas]
+        return [stanza for stanza in received if body(stanza).startswith('offline')]
+
+    wait_until(lambda: len(delivered()) >= 3, 'three offline messages')
+    bob.expect_none('presence', type='error')
+    messages = delivered()
     assert [body(m) for m in messages] == [f'offline {n} 你好' for n in range(3)]
     for message in messages:
         delay = message.find(DELAY)
