@@ -10,6 +10,9 @@ _http = get_asgi_application()  # loads the apps, which the imports below need
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
+from impadmin.console.bulk import limit_body  # noqa: E402
 from impadmin.console.routing import websocket_urlpatterns  # noqa: E402
 
-application = ProtocolTypeRouter({'http': _http, 'websocket': AuthMiddlewareStack(URLRouter(websocket_urlpatterns))})
+application = ProtocolTypeRouter(
+    {'http': limit_body(_http), 'websocket': AuthMiddlewareStack(URLRouter(websocket_urlpatterns))}
+)

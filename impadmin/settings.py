@@ -147,6 +147,11 @@ WHITENOISE_USE_FINDERS = True
 MEDIA_ROOT = VAR_DIR / 'files'
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
+FILE_UPLOAD_HANDLERS = [
+    'impadmin.console.bulk.LimitedUploadHandler',
+    'django.core.files.uploadhandler.MemoryFileUploadHandler',
+    'django.core.files.uploadhandler.TemporaryFileUploadHandler',
+]
 
 CELERY_BROKER_URL = REDIS_URL.replace('unix://', 'redis+socket://').replace('?db=', '?virtual_host=')
 CELERY_TASK_IGNORE_RESULT = True

@@ -11,6 +11,7 @@ exactly one away. So ``unprotect(protect(x)) == x`` for every text, and files of
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _FIELD = re.compile(r'[ \t]*(?:"((?:[^"]|"")*+)"[ \t]*|([^",\r\n][^,\r\n]*|))(,|
 _SPECIAL = ('"', '\r', '\t', '\v', '\f', ', ', ' ,', '\n ', ' \n', '\n\n')
 _OPEN = re.compile(r'[ \t]*"(?:[^"]|"")*+\Z')
 
+TOO_LARGE = 'The file is larger than 1 GiB. Split it and upload the parts.'
 NOT_CLOSED = gettext_noop('A quotation mark is not closed')
 STRAY_CR = gettext_noop('A carriage return stands inside the row')
 BAD_QUOTES = gettext_noop('The quotation marks are not balanced')
@@ -72,6 +74,38 @@ class LimitedUploadHandler(FileUploadHandler):
     def file_complete(self, file_size: int) -> Any:
         """A marker in place of a file that is too large; None leaves the file to the next handler."""
         return TooLarge(self.file_name or 'file', b'') if self.over else None
+
+
+def limit_body(app: Any) -> Any:
+    """ASGI middleware: a request body beyond the upload limit is read and thrown away, never stored, then refused.
+
+    Reading it to the end lets a browser show the answer; it would report a broken connection otherwise.
+    """
+
+    async def limited(scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope['headers'])
+        announced = headers.get(b'content-length', b'0')
+        if not announced.isdigit() or int(announced) <= UPLOAD_LIMIT + BLOCK:
+            await app(scope, receive, send)
+            return
+        if headers.get(b'expect', b'').lower() != b'100-continue':
+            while (await receive()).get('more_body'):
+                pass
+        body = TOO_LARGE.encode()
+        kind = b'text/plain; charset=utf-8'
+        if scope['path'].startswith('/api/'):
+            body, kind = json.dumps({'detail': TOO_LARGE}).encode(), b'application/json'
+        length = str(len(body)).encode()
+        await send(
+            {
+                'type': 'http.response.start',
+                'status': 413,
+                'headers': [(b'content-type', kind), (b'content-length', length), (b'connection', b'close')],
+            }
+        )
+        await send({'type': 'http.response.body', 'body': body})
+
+    return limited
 
 
 @dataclass(frozen=True, slots=True)
