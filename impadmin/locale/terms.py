@@ -1,6 +1,7 @@
 """Strings of declarations, for the extractor only; written by manage.py imp_messages."""
 
 # ruff: noqa: E501
+# fmt: off
 
 from django.utils.translation import gettext_noop as _
 
@@ -13,9 +14,7 @@ TERMS = (
     _('API Tokens'),
     _('Active-Standby'),
     _('Advanced Configuration'),
-    _(
-        'After this many wrong passwords in a row for one user from one address, further attempts are refused for a while.'
-    ),
+    _('After this many wrong passwords in a row for one user from one address, further attempts are refused for a while.'),
     _('After this time without traffic, messages go to all clients of the user again.'),
     _('Allow SASL PLAIN under TLS'),
     _('Application User'),
@@ -43,6 +42,7 @@ TERMS = (
     _('Control Center - Network Services'),
     _('Database and Admin Services'),
     _('Delay after failed sign-ins'),
+    _('Diagnostics'),
     _('Domains'),
     _('End User'),
     _('Enterprise Parameters'),
@@ -53,6 +53,7 @@ TERMS = (
     _('Further connections from the same address are closed at once.'),
     _('General'),
     _('High'),
+    _('History'),
     _('Hour of the day, local time, at which the list of IM address domains is rebuilt from the users.'),
     _('Hour of the nightly domain audit'),
     _('How long further attempts are refused.'),

@@ -56,7 +56,7 @@ def _data_strings() -> Iterator[str]:
 def terms_module() -> str:
     """The text of ``impadmin/locale/terms.py``."""
     lines = ['"""Strings of declarations, for the extractor only; written by manage.py imp_messages."""', '']
-    lines += ['# ruff: noqa: E501', '']
+    lines += ['# ruff: noqa: E501', '# fmt: off', '']
     lines += ['from django.utils.translation import gettext_noop as _', '', 'TERMS = (']
     lines += [f'    _({text!r}),' for text in data_strings()]
     return '\n'.join([*lines, ')', ''])
