@@ -73,15 +73,18 @@ def settings_view(request: HttpRequest, page: SettingsPage) -> HttpResponse:
     return _form_view(request, page, settings_row(page), None)
 
 
+KEPT = 'kept'
+"""Reason of pages without Edit: the form is closed, and there is nothing to explain."""
+
+
 def closed_reason(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> str:
     """Why the form cannot be saved, or ''."""
+    if isinstance(page, Page) and obj is not None and 'edit' not in page.verbs:
+        return KEPT
     if not writes(request, page):
         return gettext('Your role may see these values but not change them.')
-    if isinstance(page, Page):
-        if obj is not None and 'edit' not in page.verbs:
-            return gettext('This page only shows what the system keeps. There is nothing to edit.')
-        if obj is not None and page.locked and (reason := page.locked(obj)):
-            return str(reason)
+    if isinstance(page, Page) and obj is not None and page.locked and (reason := page.locked(obj)):
+        return str(reason)
     return ''
 
 
@@ -97,7 +100,7 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
         form = forms.make(page, obj, source=source)
         return _draw(request, page, form, obj, source, closed=closed)
     if closed:
-        raise PermissionDenied(closed)
+        raise PermissionDenied('' if closed == KEPT else closed)
     form = forms.make(page, obj, request.POST, request.FILES, source)
     preview = 'preview' in request.POST
     stale = ''
@@ -178,6 +181,7 @@ def _draw(
         'is_settings': not is_page,
         'adding': obj is None,
         'closed': closed,
+        'note': '' if closed == KEPT else closed,
         'problems': forms.problems(form) if form.is_bound else [],
         'changed': [name for name in form.changed_data if name in form.fields] if form.is_bound else [],
         'preview': preview,
@@ -193,7 +197,7 @@ def _draw(
         'undeletable': undeletable,
         'panel': page.panel if obj is not None else '',
         'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
-        'shows_history': obj is not None,
+        'shows_history': obj is not None and (not is_page or bool(page.verbs)),
     }
     return render(request, 'console/edit.html', context)
 

@@ -40,6 +40,16 @@ def action_text(entry: AuditEntry) -> str:
     return str(ACTIONS.get(entry.action, entry.action))
 
 
+def channel_text(entry: AuditEntry) -> str:
+    """Through what it was done, in words."""
+    return str(CHANNELS.get(entry.channel, entry.channel))
+
+
+def place(entry: AuditEntry) -> str:
+    """The menu path of the page, in the active language."""
+    return ' > '.join(gettext(part) for part in entry.page.split(' > ')) if entry.page else ''
+
+
 def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
     """(field label, before, after) of one entry."""
     model: Any = None
@@ -81,7 +91,7 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'object': obj,
         'title': page.title if obj is None else str(obj),
         'is_settings': not isinstance(page, Page),
-        'entries': [(entry, action_text(entry), CHANNELS.get(entry.channel, entry.channel)) for entry in shown],
+        'entries': [(entry, action_text(entry), channel_text(entry)) for entry in shown],
         'pager': pager,
         'chosen': chosen,
         **(entry_context(chosen) if chosen is not None else {}),
@@ -94,7 +104,8 @@ def entry_context(entry: AuditEntry) -> dict[str, Any]:
     return {
         'entry': entry,
         'action': action_text(entry),
-        'channel': CHANNELS.get(entry.channel, entry.channel),
+        'channel': channel_text(entry),
+        'place': place(entry),
         'changes': changes(entry),
         'who': entry.actor or gettext('System'),
     }

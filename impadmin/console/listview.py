@@ -245,6 +245,7 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'lines': lines,
         'columns': [(c.name, c.label, c.name in state.chosen, n == 0) for n, c in enumerate(all_columns)],
         'many': len(shown) > 6,
+        'dense': len(shown) > 8,
         'wide': len(shown) > 10,
         'sizes': [(n, n == state.rows) for n in SIZES],
         'heights': [(slug, label, slug == state.height) for slug, label in HEIGHTS],

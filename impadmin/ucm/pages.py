@@ -74,6 +74,7 @@ END_USERS = Page(
         Column('department', gettext_lazy('Department'), order_by='department', default=False),
     ),
     find=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'directory_uri', 'mail', 'department'),
+    search=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'mail'),
     fieldsets=(
         Fieldset(
             gettext_lazy('User Information'),

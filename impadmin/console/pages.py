@@ -1,0 +1,47 @@
+"""Diagnostics > History: every change of every page, and every sign-in."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+from django.utils.translation import gettext_lazy
+
+from impadmin.console import historyview
+from impadmin.console.access import Right
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import Column, Page
+from impadmin.console.registry import register
+
+HISTORY = Page(
+    name='history',
+    console='admin',
+    area='diagnostics',
+    menu='Diagnostics > History',
+    title=gettext_lazy('History'),
+    right=Right.MONITOR,
+    intro=gettext_lazy('Who changed what, when and from where, with the values before and after.'),
+    order=900,
+    model=AuditEntry,
+    columns=(
+        Column(
+            'label',
+            gettext_lazy('Object'),
+            value=lambda e: e.object_label or e.page or e.action,
+            order_by='object_label',
+        ),
+        Column('action', gettext_lazy('Action'), value=historyview.action_text, order_by='action'),
+        Column('page', gettext_lazy('Page'), value=historyview.place, order_by='page'),
+        'actor',
+        Column('channel', gettext_lazy('Through'), value=historyview.channel_text, order_by='channel'),
+        'source',
+        Column('at', gettext_lazy('Time'), order_by='at', kind='time'),
+    ),
+    find=('at', 'actor', 'object_label', 'page', 'action', 'source', 'channel'),
+    tabs=(
+        ('changes', gettext_lazy('Changes'), ~Q(action__startswith='sign-')),
+        ('sign-ins', gettext_lazy('Sign-ins'), Q(action__startswith='sign-')),
+    ),
+    ordering=('-at',),
+    verbs=(),
+    detail='console/audit_detail.html',
+)
+register(HISTORY)
