@@ -123,12 +123,12 @@ def logged_in(**changes: Any) -> Peer:
     return peer
 
 
-def bound(header: bytes = OPEN, **changes: Any) -> Peer:
+def bound(header: bytes = OPEN, bind: bytes = BIND, **changes: Any) -> Peer:
     """A peer with a session: juliet@example.com/desk."""
     peer = secure(**changes)
     peer.say(auth('PLAIN', b'\0juliet\0secret'))
     peer.say(header)
-    peer.say(BIND)
+    peer.say(bind)
     assert peer.stream.jid == 'juliet@example.com/desk', peer.events
     peer.out = b''
     return peer
