@@ -1,0 +1,97 @@
+"""What the tests of Bulk Administration share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+FILES = '/admin/bulkadmin/upload-download-files/'
+UPDATE = '/admin/bulkadmin/contact-list-update/'
+EXPORT = '/admin/bulkadmin/contact-list-export/'
+JOBS = '/admin/bulkadmin/job-scheduler/'
+
+
+def provisioning(state: str = 'Running') -> None:
+    """The Cisco Bulk Provisioning Service of the publisher is in ``state``, as its node would report it."""
+    from django.utils import timezone
+
+    from impadmin.system.models import Node, ServiceStatus
+
+    ServiceStatus.objects.update_or_create(
+        node=Node.objects.get(publisher=True), service='bulk_provisioning',
+        defaults={'state': state, 'since': timezone.now()},
+    )  # fmt: skip
+
+
+def csv(rows: Iterable[str]) -> bytes:
+    """Rows as a file."""
+    return ''.join(row + '\n' for row in rows).encode()
+
+
+def upload(client: Any, name: str, data: bytes, overwrite: bool = False, transaction: str = 'import_contacts') -> Any:
+    """Upload/Download Files > Add New > Save."""
+    values = {
+        'file': SimpleUploadedFile(name, data, 'text/csv'), 'target': 'contact_lists', 'transaction': transaction,
+    }  # fmt: skip
+    if overwrite:
+        values['overwrite'] = 'on'
+    return client.post(FILES + 'add/', values)
+
+
+def submit(client: Any, name: str, run: str = 'now', description: str = '') -> Any:
+    """Contact List > Update > Submit; the job, or the answer when it was refused."""
+    from impadmin.console.models import Job
+
+    answer = client.post(
+        UPDATE + 'do/submit/', {'confirmed': '1', 'file': name, 'run': run, 'description': description}
+    )
+    return Job.objects.order_by('-pk').first() if answer.status_code == 302 else answer
+
+
+def run_import(client: Any, data: bytes, name: str = 'moves.csv') -> Any:
+    """Upload, submit and run a file; the ended job."""
+    from impadmin.console import jobs
+
+    answer = upload(client, name, data, overwrite=True)
+    assert answer.status_code == 302, answer.content.decode()
+    job = submit(client, name)
+    jobs.work('bat')
+    job.refresh_from_db()
+    return job
+
+
+def log_of(client: Any, job: Any) -> str:
+    """The log as Job Scheduler > Log File Name shows it."""
+    answer = client.get(f'{JOBS}{job.pk}/file/log/')
+    assert answer.status_code == 200
+    return b''.join(answer.streaming_content).decode()
+
+
+def contacts(user: Any) -> dict[str, Any]:
+    """The contacts of a user by address."""
+    from impadmin.ucm.models import RosterItem
+
+    return {item.jid: item for item in RosterItem.objects.filter(user=user, is_contact=True)}
+
+
+def counts_are_exact() -> None:
+    """contact_count and watcher_count of every user say what the lists hold."""
+    from django.db.models import Count, F, Q
+
+    from impadmin.ucm.models import EndUser
+
+    wrong = EndUser.objects.annotate(
+        c=Count('roster', filter=Q(roster__is_contact=True)), w=Count('roster', filter=Q(roster__subscription__in=(2, 3)))
+    ).exclude(contact_count=F('c'), watcher_count=F('w'))  # fmt: skip
+    assert not list(wrong.values_list('user_id', 'contact_count', 'c', 'watcher_count', 'w'))
+
+
+def settings(**values: Any) -> None:
+    """Presence settings, in force (no service runs that keeps older ones)."""
+    from impadmin.presence.models import PresenceSettings
+    from tests.fixtures.data import publish_configuration
+
+    PresenceSettings.objects.filter(pk=1).update(**values)
+    publish_configuration()
