@@ -1,10 +1,402 @@
-"""REST from the page declarations."""
+"""REST from the page declarations: the same objects, rules, rights and writers as the pages.
 
-from rest_framework.pagination import LimitOffsetPagination
+Every view is built once at start for one page; ``urlpatterns`` has them all. Reads need the right to read the page,
+everything else the right to write it. Writes go through ``actions``. ``?dry_run=true`` shows what a write would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.http import Http404
+from django.urls import URLPattern, path
+from django.utils.translation import gettext
+from rest_framework import serializers, status
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from engine.contract.services import BY_KEY, SERVICES
+from impadmin.console import actions, api_schema, audit, forms, listview, parameter_values, registry, tables
+from impadmin.console.access import Requirement, rest, signed_in
+from impadmin.console.actions import Preview, actor_of
+from impadmin.console.api_fields import PageSerializer, StrictJSONParser, serializer_of
+from impadmin.console.api_filters import PageFilter, Pagination, flag
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, ViewPage
+
+__all__ = ['urlpatterns']
+
+MOST_SELECTED = 10_000
+"""Most objects of one bulk delete or selection command."""
 
 
-class Pagination(LimitOffsetPagination):
-    """limit and offset, at most 1,000 a page."""
+class PageView(GenericAPIView[Any]):
+    """Base of every REST view: the page decides who may."""
 
-    default_limit = 50
-    max_limit = 1000
+    page: BasePage
+    parser_classes = [StrictJSONParser]
+    filter_backends: Sequence[Any] = ()
+    queryset: Any = None
+
+    def requirement(self) -> Requirement:
+        """See ``access.ApiPermission``."""
+        return Requirement('right', self.page.right)
+
+    def body(self, request: Request) -> Mapping[str, Any]:
+        """The JSON object sent; {} for an empty body."""
+        data = request.data
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError({'non_field_errors': [gettext('Send an object with named values.')]})
+        return data
+
+
+class ModelView(PageView):
+    """Base of the views of a Page."""
+
+    page: Page
+
+    def get_queryset(self) -> Any:
+        """The page's objects with what the columns show."""
+        related = {column.related for column in tables.columns(self.page) if column.related}
+        related |= {
+            name
+            for name in forms.shown_names(self.page)
+            if isinstance(forms.model_field(self.page.model, name), models.ForeignKey)
+        }
+        queryset = listview.base_queryset(self.page)
+        return queryset.select_related(*sorted(related)) if related else queryset
+
+    def object(self) -> Any:
+        """The object of the URL; 404 when there is none or the key has no valid form."""
+        return self.again(self.kwargs['pk'])
+
+    def again(self, pk: Any) -> Any:
+        """One object as the page shows it."""
+        try:
+            return self.get_queryset().get(pk=self.page.model._meta.pk.to_python(pk))
+        except (self.page.model.DoesNotExist, ValidationError, ValueError, OverflowError) as error:
+            raise Http404(gettext('There is no such object. It may have been deleted.')) from error
+
+    def shown(self, obj: Any) -> dict[str, Any]:
+        """One object as JSON."""
+        return dict(self.get_serializer(obj).data)
+
+
+class CollectionView(ModelView):
+    """``/api/v1/NAME/``"""
+
+    filter_backends = (PageFilter,)
+    pagination_class = Pagination
+
+    def get(self, request: Request) -> Response:
+        """List."""
+        queryset = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(queryset, many=True).data)
+
+    def post(self, request: Request) -> Response:
+        """Add."""
+        serializer = self.get_serializer(data=self.body(request))
+        serializer.is_valid(raise_exception=True)
+        dry_run = flag(request, 'dry_run')
+        obj = actions.do_create(actor_of(request), self.page, serializer.validated_data, dry_run=dry_run)
+        if isinstance(obj, Preview):
+            return preview(obj)
+        url = request.build_absolute_uri(f'/api/v1/{self.page.name}/{obj.pk}/')
+        data = {**self.shown(self.again(obj.pk)), **getattr(obj, 'shown_once', {})}
+        return Response(data, status.HTTP_201_CREATED, headers={'Location': url})
+
+
+class ObjectView(ModelView):
+    """``/api/v1/NAME/PK/``"""
+
+    def get(self, request: Request, pk: str) -> Response:
+        """Read; the ETag goes into If-Match of a later write."""
+        obj = self.object()
+        return Response(self.shown(obj), headers={'ETag': f'"{audit.digest(obj)}"'})
+
+    def put(self, request: Request, pk: str) -> Response:
+        """Replace."""
+        return self._save(request, partial=False)
+
+    def patch(self, request: Request, pk: str) -> Response:
+        """Change some fields."""
+        return self._save(request, partial=True)
+
+    def _save(self, request: Request, partial: bool) -> Response:
+        obj = self.object()
+        serializer = self.get_serializer(obj, data=self.body(request), partial=partial)
+        serializer.is_valid(raise_exception=True)
+        saved = actions.do_update(
+            actor_of(request),
+            self.page,
+            obj,
+            serializer.validated_data,
+            expected=if_match(request),
+            dry_run=flag(request, 'dry_run'),
+        )
+        if isinstance(saved, Preview):
+            return preview(saved)
+        fresh = self.again(saved.pk)
+        return Response(self.shown(fresh), headers={'ETag': f'"{audit.digest(fresh)}"'})
+
+    def delete(self, request: Request, pk: str) -> Response:
+        """Delete."""
+        done = actions.do_delete(
+            actor_of(request),
+            self.page,
+            [self.object()],
+            expected=if_match(request),
+            dry_run=flag(request, 'dry_run'),
+        )
+        return preview(done) if isinstance(done, Preview) else Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class HistoryView(ModelView):
+    """``/api/v1/NAME/PK/history/``"""
+
+    pagination_class = Pagination
+
+    def get(self, request: Request, pk: str) -> Response:
+        """Audit entries of one object, newest first; deleted objects have theirs too."""
+        entries = AuditEntry.objects.filter(object_type=self.page.model._meta.label, object_id=str(pk)[:100])
+        found = self.paginate_queryset(entries.order_by('-at', '-pk'))
+        return self.get_paginated_response([audit.as_json(entry) for entry in found or ()])
+
+
+class DeleteSelectedView(ModelView):
+    """``/api/v1/NAME/delete-selected/``"""
+
+    def post(self, request: Request) -> Response:
+        """Delete several: all or none."""
+        data = self.body(request)
+        refuse_unknown(data, {'ids'})
+        objects = selected(self.get_queryset(), self.page, data.get('ids'))
+        done = actions.do_delete(actor_of(request), self.page, objects, dry_run=flag(request, 'dry_run'))
+        return preview(done) if isinstance(done, Preview) else Response({'deleted': done})
+
+
+class CommandView(ModelView):
+    """``/api/v1/NAME/[PK/]COMMAND/``"""
+
+    parser_classes = [StrictJSONParser, MultiPartParser]
+    page: Any
+    command: Command
+
+    def post(self, request: Request, pk: str | None = None) -> Response:
+        """Run the command."""
+        data = self.body(request)
+        fields = set(self.command.form.base_fields) if self.command.form is not None else set()
+        refuse_unknown(data, fields | ({'ids'} if self.command.scope == 'selection' else set()))
+        objects: list[Any] = []
+        if self.command.scope == 'object':
+            objects = [self.object()]
+        elif self.command.scope == 'selection':
+            ids = data.getlist('ids') if hasattr(data, 'getlist') else data.get('ids')
+            objects = selected(self.get_queryset(), self.page, ids)
+        values: Mapping[str, Any] = {}
+        if self.command.form is not None:
+            form = self.command.form(data, request.FILES)
+            if not form.is_valid():
+                raise ValidationError(dict(form.errors.as_data()))
+            values = form.cleaned_data
+        result = actions.do_command(actor_of(request), self.page, self.command, objects, values)
+        return Response({'message': str(result.message), 'url': result.url, 'data': audit.plain(dict(result.data))})
+
+
+class SettingsView(PageView):
+    """``/api/v1/NAME/`` of a settings page."""
+
+    page: SettingsPage
+
+    def get(self, request: Request) -> Response:
+        """Read; the ETag goes into If-Match of a later write."""
+        return self._answer(self.page.model._default_manager.get_or_create(pk=1)[0])
+
+    def put(self, request: Request) -> Response:
+        """Replace."""
+        return self._save(request, partial=False)
+
+    def patch(self, request: Request) -> Response:
+        """Change some fields."""
+        return self._save(request, partial=True)
+
+    def _save(self, request: Request, partial: bool) -> Response:
+        row = self.page.model._default_manager.get_or_create(pk=1)[0]
+        serializer = self.get_serializer(row, data=self.body(request), partial=partial)
+        serializer.is_valid(raise_exception=True)
+        saved = actions.do_update_settings(
+            actor_of(request),
+            self.page,
+            serializer.validated_data,
+            expected=if_match(request),
+            dry_run=flag(request, 'dry_run'),
+        )
+        return preview(saved) if isinstance(saved, Preview) else self._answer(saved)
+
+    def _answer(self, row: Any) -> Response:
+        return Response(self.get_serializer(row).data, headers={'ETag': f'"{audit.digest(row)}"'})
+
+
+class ParameterListView(PageView):
+    """``/api/v1/service-parameters/``"""
+
+    def get(self, request: Request) -> Response:
+        """Every server with its services and the declarations of their parameters."""
+        return Response(
+            {
+                'servers': list(
+                    apps.get_model('system', 'Node').objects.order_by('name').values_list('name', flat=True)
+                ),
+                'services': [
+                    {
+                        'service': service.key,
+                        'name': service.name,
+                        'parameters': [api_schema.parameter_json(param) for param in service.params],
+                    }
+                    for service in SERVICES
+                    if service.params
+                ],
+            }
+        )
+
+
+class ParameterView(PageView):
+    """``/api/v1/service-parameters/SERVER/SERVICE/`` and ``/api/v1/enterprise-parameters/``: name -> value."""
+
+    def get(self, request: Request, server: str = '', service: str = '') -> Response:
+        """The values in force."""
+        return Response(parameter_values.in_force(service, self._node(server, service)))
+
+    def patch(self, request: Request, server: str = '', service: str = '') -> Response:
+        """Change some; null goes back to the default."""
+        node = self._node(server, service)
+        saved = actions.do_set_parameters(
+            actor_of(request), service, node, self.body(request), dry_run=flag(request, 'dry_run')
+        )
+        return preview(saved) if isinstance(saved, Preview) else Response(saved)
+
+    def _node(self, server: str, service: str) -> Any:
+        if not server:
+            return None
+        if service not in BY_KEY or not BY_KEY[service].params:
+            raise Http404(gettext('There is no service %(name)s with parameters.') % {'name': service})
+        node = apps.get_model('system', 'Node').objects.filter(name=server).first()
+        if node is None:
+            raise Http404(gettext('There is no server %(name)s.') % {'name': server})
+        return node
+
+
+class DataView(PageView):
+    """``/api/v1/NAME/`` of a page with its own view."""
+
+    page: ViewPage
+
+    def get(self, request: Request) -> Response:
+        """What the page shows, as data."""
+        assert self.page.api is not None
+        return Response(self.page.api(request))
+
+
+def preview(found: Preview) -> Response:
+    """The answer of a dry run."""
+    return Response(
+        {
+            'dry_run': True,
+            'changes': [{'field': name, 'before': old, 'after': new} for name, old, new in found.changes],
+            'restarts': [{'service': service, 'nodes': list(nodes)} for service, nodes in found.restarts],
+            'impact': [{'text': text, 'count': count} for text, count in found.impact],
+        }
+    )
+
+
+def if_match(request: Request) -> str:
+    """The fingerprint the client has seen, or ''."""
+    value = request.headers.get('If-Match', '').strip()
+    return '' if value == '*' else value.removeprefix('W/').strip('"')
+
+
+def refuse_unknown(data: Mapping[str, Any], known: set[str]) -> None:
+    """400 that names what nobody knows."""
+    if errors := {name: [gettext('There is no such field.')] for name in data if name not in known}:
+        raise serializers.ValidationError(errors)
+
+
+def selected(queryset: Any, page: Page, ids: Any) -> list[Any]:
+    """The objects whose primary keys were sent; every one must exist."""
+    if not isinstance(ids, list) or not ids or len(ids) > MOST_SELECTED:
+        raise serializers.ValidationError(
+            {'ids': [gettext('Send a list of 1 to %(most)d primary keys.') % {'most': MOST_SELECTED}]}
+        )
+    keys = []
+    for given in ids:
+        try:
+            if isinstance(given, bool) or not isinstance(given, int | str):
+                raise ValueError
+            keys.append(page.model._meta.pk.get_prep_value(page.model._meta.pk.to_python(given)))
+            page.model._meta.pk.run_validators(keys[-1])
+        except (ValidationError, ValueError, TypeError) as error:
+            text = gettext('%(value)s is no primary key.') % {'value': str(given)[:100]}
+            raise serializers.ValidationError({'ids': [text]}) from error
+    found = {obj.pk: obj for obj in queryset.filter(pk__in=set(keys))}
+    if missing := [str(key) for key in keys if key not in found]:
+        text = gettext('These do not exist: %(keys)s.') % {'keys': ', '.join(missing[:20])}
+        raise serializers.ValidationError({'ids': [text]})
+    return list(found.values())
+
+
+def view(base: type[PageView], page: BasePage, methods: Sequence[str], **attributes: Any) -> Any:
+    """The view of one URL: ``base`` with its page, its serializer, its methods and its part of the schema."""
+    if isinstance(page, Page | SettingsPage):
+        attributes.setdefault('serializer_class', _serializers.setdefault(page.name, serializer_of(page)))
+    title = ''.join(part.capitalize() for part in page.name.split('-'))
+    made = type(
+        f'{title}{base.__name__}',
+        (base,),
+        {'page': page, 'http_method_names': [*(m.lower() for m in methods), 'head', 'options'], **attributes},
+    )
+    api_schema.describe(made, base.__name__, page, methods)
+    return rest(made.as_view())  # type: ignore[attr-defined]
+
+
+_serializers: dict[str, type[PageSerializer]] = {}
+
+
+def routes(page: BasePage) -> list[URLPattern]:
+    """The REST routes of one page."""
+    root = f'api/v1/{page.name}/'
+    found: list[URLPattern] = []
+    if isinstance(page, Page):
+        found.append(path(root, view(CollectionView, page, ['GET', 'POST'] if 'add' in page.verbs else ['GET'])))
+        if 'delete' in page.verbs:
+            found.append(path(f'{root}delete-selected/', view(DeleteSelectedView, page, ['POST'])))
+    elif isinstance(page, SettingsPage):
+        found.append(path(root, view(SettingsView, page, ['GET', 'PUT', 'PATCH'])))
+    elif isinstance(page, ParameterPage) and page.services:
+        found.append(path(root, view(ParameterListView, page, ['GET'])))
+        found.append(path(f'{root}<str:server>/<str:service>/', view(ParameterView, page, ['GET', 'PATCH'])))
+    elif isinstance(page, ParameterPage):
+        found.append(path(root, view(ParameterView, page, ['GET', 'PATCH'])))
+    elif isinstance(page, ViewPage) and page.api is not None:
+        found.append(path(root, view(DataView, page, ['GET'])))
+    commands: Sequence[Command] = getattr(page, 'commands', ())
+    for command in commands:
+        part = f'<str:pk>/{command.name}/' if command.scope == 'object' else f'{command.name}/'
+        found.append(path(root + part, view(CommandView, page, ['POST'], command=command)))
+    if isinstance(page, Page):
+        methods = ['GET', *(['PUT', 'PATCH'] if 'edit' in page.verbs else []), *(['DELETE'] * ('delete' in page.verbs))]
+        found.append(path(f'{root}<str:pk>/history/', view(HistoryView, page, ['GET'])))
+        found.append(path(f'{root}<str:pk>/', view(ObjectView, page, methods)))
+    return found
+
+
+urlpatterns: list[URLPattern] = [
+    path('api/v1/schema/', rest(api_schema.SchemaView.as_view()), name='api-schema'),
+    path('api/docs/', signed_in(api_schema.docs_view), name='api-docs'),
+    *(route for page in registry.pages() for route in routes(page)),
+]

@@ -84,6 +84,21 @@ def record(
     )
 
 
+def as_json(entry: AuditEntry) -> dict[str, Any]:
+    """One entry for REST."""
+    return {
+        'at': entry.at.isoformat(),
+        'actor': entry.actor,
+        'source': entry.source,
+        'channel': entry.channel,
+        'action': entry.action,
+        'page': entry.page,
+        'object': entry.object_label,
+        'before': entry.before,
+        'after': entry.after,
+    }
+
+
 def differences(
     model: type[models.Model] | None,
     before: Mapping[str, Any] | None,

@@ -1,0 +1,321 @@
+"""OpenAPI: what drf-spectacular cannot know of generated views, and the browsable page made from the schema."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import get_language
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.views import SpectacularAPIView
+
+from engine.contract.params import Param
+from engine.contract.services import ENTERPRISE_PARAMS
+from impadmin.console.access import ApiPermission, Requirement
+from impadmin.console.api_fields import form_schema
+from impadmin.console.page import BasePage, ParameterPage
+
+ERRORS = {
+    'type': 'object',
+    'properties': {
+        'errors': {'type': 'object', 'additionalProperties': {'type': 'array', 'items': {'type': 'string'}}},
+        'detail': {'type': 'string'},
+        'request_id': {'type': 'string'},
+    },
+}
+_RESULT = {
+    'type': 'object',
+    'properties': {
+        'message': {'type': 'string'},
+        'url': {'type': 'string'},
+        'data': {'type': 'object', 'additionalProperties': {}},
+    },
+}
+_IDS = {'type': 'array', 'items': {'oneOf': [{'type': 'integer'}, {'type': 'string'}]}, 'minItems': 1}
+_OBJECT = {'type': 'object', 'additionalProperties': {}}
+_VERBS = {
+    ('CollectionView', 'GET'): ('list', 'Find and list'),
+    ('CollectionView', 'POST'): ('create', 'Add'),
+    ('ObjectView', 'GET'): ('retrieve', 'Read'),
+    ('ObjectView', 'PUT'): ('update', 'Replace'),
+    ('ObjectView', 'PATCH'): ('partial_update', 'Change some fields'),
+    ('ObjectView', 'DELETE'): ('destroy', 'Delete'),
+    ('HistoryView', 'GET'): ('history', 'History: who changed what, before and after'),
+    ('DeleteSelectedView', 'POST'): ('delete_selected', 'Delete several, all or none'),
+    ('SettingsView', 'GET'): ('retrieve', 'Read'),
+    ('SettingsView', 'PUT'): ('update', 'Replace'),
+    ('SettingsView', 'PATCH'): ('partial_update', 'Change some fields'),
+    ('ParameterListView', 'GET'): ('list', 'Servers, services and the declarations of their parameters'),
+    ('ParameterView', 'GET'): ('values', 'Values in force by name'),
+    ('ParameterView', 'PATCH'): ('set', 'Change some values; null goes back to the default'),
+    ('DataView', 'GET'): ('read', 'What the page shows, as data'),
+}
+_MESSAGES = {400: 'Wrong values, by field', 403: 'Not allowed', 404: 'Not found', 409: 'Refused in the present state'}
+
+
+class PageSchema(AutoSchema):
+    """Operations of the generated views. ``kind``: name of the base view; ``page``: the declaration."""
+
+    kind = ''
+    page: BasePage
+
+    def get_operation_id(self) -> str:
+        """Unique: page, verb or command."""
+        return f'{self.page.name.replace("-", "_")}_{self._verb()[0]}'
+
+    def get_tags(self) -> list[str]:
+        """One tag a page."""
+        return [self.page.name]
+
+    def get_summary(self) -> str:
+        """One line."""
+        return self._verb()[1]
+
+    def get_description(self) -> str:
+        """Where it is in the console, and what a command asks."""
+        return f'{self.page.menu}'
+
+    def _verb(self) -> tuple[str, str]:
+        command = getattr(self.view, 'command', None)
+        if command is not None:
+            return f'do_{command.name.replace("-", "_")}', str(command.label)
+        return _VERBS[self.kind, self.method]
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return self.kind in ('CollectionView', 'HistoryView') and self.method == 'GET'
+
+    def get_override_parameters(self) -> list[Any]:
+        """Nothing beyond what ``_extra_parameters`` adds."""
+        return []
+
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        found = [p for p in super()._get_parameters() if not (self.kind != 'CollectionView' and p['in'] == 'query')]
+        if self.method != 'GET' and self.kind != 'CommandView':
+            text = 'true: show what would change, save nothing'
+            found.append(_parameter('dry_run', 'query', text, {'type': 'boolean'}))
+        if (self.kind == 'ObjectView' or self.kind == 'SettingsView') and self.method not in ('GET', 'POST'):
+            found.append(_parameter('If-Match', 'header', 'ETag of what you read: refuses to overwrite a newer change'))
+        if self.kind == 'HistoryView':
+            found += [_parameter(name, 'query', '', {'type': 'integer'}) for name in ('limit', 'offset')]
+        return found
+
+    def _get_request_body(self, direction: str = 'request') -> Any:
+        if self.method not in ('POST', 'PUT', 'PATCH'):
+            return None
+        shape = self._body()
+        if shape is None:
+            return super()._get_request_body(direction)
+        content = {'application/json': {'schema': shape}}
+        if self.kind == 'CommandView' and any(
+            inner.get('format') == 'binary' for inner in shape.get('properties', {}).values()
+        ):
+            content = {'multipart/form-data': {'schema': shape}}
+        return {'content': content}
+
+    def _body(self) -> dict[str, Any] | None:
+        if self.kind == 'DeleteSelectedView':
+            return {'type': 'object', 'properties': {'ids': _IDS}, 'required': ['ids']}
+        if self.kind == 'ParameterView':
+            return self._parameters_shape()
+        if self.kind != 'CommandView':
+            return None
+        command = self.view.command
+        properties: dict[str, Any] = {'ids': _IDS} if command.scope == 'selection' else {}
+        required = list(properties)
+        for name, found in (command.form.base_fields if command.form is not None else {}).items():
+            properties[name] = form_schema(found)
+            required += [name] if found.required else []
+        shape: dict[str, Any] = {'type': 'object', 'properties': properties}
+        return {**shape, 'required': required} if required else shape
+
+    def _parameters_shape(self) -> dict[str, Any]:
+        if isinstance(self.page, ParameterPage) and self.page.services:
+            return _OBJECT
+        return {'type': 'object', 'properties': {p.name: param_schema(p) for p in ENTERPRISE_PARAMS}}
+
+    def _get_response_bodies(self, direction: str = 'response') -> dict[str, Any]:
+        found = self._good() or super()._get_response_bodies(direction)
+        for code in (400, 403, 404, 409) if self.method != 'GET' else (400, 403, 404):
+            found[str(code)] = {
+                'description': _MESSAGES[code],
+                'content': {'application/json': {'schema': ERRORS}},
+            }
+        return found
+
+    def _good(self) -> dict[str, Any] | None:
+        """The good answer where the serializer does not say it; None otherwise."""
+        if self.method == 'DELETE':
+            return {'204': {'description': 'Deleted'}}
+        shape = {
+            'CommandView': _RESULT,
+            'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
+            'ParameterListView': _OBJECT,
+            'ParameterView': self._parameters_shape(),
+            'DataView': _OBJECT,
+            'HistoryView': _OBJECT,
+        }.get(self.kind)
+        if shape is None:
+            return None
+        return {'200': {'description': '', 'content': {'application/json': {'schema': shape}}}}
+
+
+def _parameter(name: str, place: str, text: str, shape: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {'name': name, 'in': place, 'description': text, 'schema': shape or {'type': 'string'}}
+
+
+def describe(view: type[Any], kind: str, page: BasePage, methods: Sequence[str]) -> None:
+    """Give a generated view its part of the schema."""
+    view.schema = type('Schema', (PageSchema,), {'kind': kind, 'page': page})()
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Bearer tokens in the schema."""
+
+    target_class = 'impadmin.console.tokens.TokenAuthentication'
+    name = 'token'
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """HTTP bearer."""
+        return {'type': 'http', 'scheme': 'bearer'}
+
+
+def param_schema(param: Param) -> dict[str, Any]:
+    """JSON schema of one parameter."""
+    shape: dict[str, Any] = {'type': {bool: 'boolean', int: 'integer', str: 'string'}[param.type]}
+    shape |= {'default': param.default, 'description': param.help or param.label, 'nullable': True}
+    if param.low is not None:
+        shape['minimum'] = param.low
+    if param.high is not None:
+        shape['maximum'] = param.high
+    if param.choices:
+        shape['enum'] = [key for key, _ in param.choices]
+    return shape
+
+
+def parameter_json(param: Param) -> dict[str, Any]:
+    """The declaration of one parameter for a program."""
+    return {
+        'name': param.name,
+        'label': param.label,
+        'help': param.help,
+        'type': param.type.__name__,
+        'default': param.default,
+        'low': param.low,
+        'high': param.high,
+        'choices': [{'value': key, 'label': text} for key, text in param.choices],
+        'unit': param.unit,
+        'scope': param.scope,
+        'section': param.section,
+        'restart': list(param.restart),
+    }
+
+
+class SchemaView(SpectacularAPIView):
+    """``/api/v1/schema/``: OpenAPI 3, YAML or with ``?format=json`` JSON, for every signed-in user and token."""
+
+    permission_classes = [ApiPermission]
+    schema = None
+
+    def requirement(self) -> Requirement:
+        """Every role."""
+        return Requirement('signed_in', writes='never')
+
+
+@functools.lru_cache(maxsize=4)
+def _document(language: str) -> dict[str, Any]:
+    document: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return document
+
+
+def docs_view(request: HttpRequest) -> HttpResponse:
+    """The schema as a page, rendered here."""
+    document = _document(get_language() or 'en')
+    return render(request, 'api_docs.html', {'groups': groups(document), 'info': document['info']})
+
+
+def groups(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The operations by page."""
+    from impadmin.console import registry
+
+    found: dict[str, dict[str, Any]] = {}
+    for url, item in document['paths'].items():
+        for method, operation in item.items():
+            if method not in ('get', 'post', 'put', 'patch', 'delete'):
+                continue
+            tag = operation['tags'][0]
+            try:
+                page: BasePage | None = registry.page(tag)
+            except KeyError:
+                page = None
+            title = page.title if page is not None else tag
+            group = found.setdefault(tag, {'tag': tag, 'title': title, 'page': page, 'operations': []})
+            group['operations'].append(
+                {
+                    'id': operation['operationId'],
+                    'method': method.upper(),
+                    'url': url,
+                    'summary': operation.get('summary', ''),
+                    'parameters': [_flat(p['name'], p['schema'], p) for p in operation.get('parameters', [])],
+                    'fields': _fields(document, _shape(operation.get('requestBody'))),
+                    'answers': [
+                        {
+                            'status': code,
+                            'text': answer.get('description', ''),
+                            'fields': _fields(document, _shape(answer)) if code[0] == '2' else [],
+                        }
+                        for code, answer in operation['responses'].items()
+                    ],
+                }
+            )
+    return list(found.values())
+
+
+def _shape(part: dict[str, Any] | None) -> dict[str, Any]:
+    for content in (part or {}).get('content', {}).values():
+        shape: dict[str, Any] = content.get('schema', {})
+        return shape
+    return {}
+
+
+def _resolved(document: dict[str, Any], shape: dict[str, Any]) -> dict[str, Any]:
+    while True:
+        if '$ref' in shape:
+            shape = document['components']['schemas'][shape['$ref'].rsplit('/', 1)[1]]
+        elif len(shape.get('allOf', ())) == 1:
+            shape = {**shape['allOf'][0], **{k: v for k, v in shape.items() if k != 'allOf'}}
+        else:
+            return shape
+
+
+def _fields(document: dict[str, Any], shape: dict[str, Any]) -> list[dict[str, Any]]:
+    shape = _resolved(document, shape)
+    results = shape.get('properties', {}).get('results')
+    if results is not None and 'items' in results:
+        shape = _resolved(document, results['items'])
+    required = set(shape.get('required', ()))
+    return [
+        _flat(name, _resolved(document, inner), {'required': name in required, **inner})
+        for name, inner in shape.get('properties', {}).items()
+    ]
+
+
+def _flat(name: str, shape: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
+    kind = shape.get('type') or ' | '.join(sorted({part.get('type', '') for part in shape.get('oneOf', ()) if part}))
+    limits = [f'{word} {shape[key]}' for key, word in (('minimum', '≥'), ('maximum', '≤')) if key in shape]
+    if 'maxLength' in shape:
+        limits.append(f'≤ {shape["maxLength"]}')
+    return {
+        'name': name,
+        'place': holder.get('in', ''),
+        'type': kind + (f' ({shape["format"]})' if 'format' in shape else ''),
+        'limits': ', '.join(limits),
+        'values': [str(value) for value in shape.get('enum', ()) if value not in (None, '')],
+        'required': bool(holder.get('required')),
+        'read_only': bool(shape.get('readOnly')),
+        'text': holder.get('description') or shape.get('description') or shape.get('title', ''),
+    }
