@@ -113,10 +113,10 @@ class Control:
                     self._look.set()  # something may have been said meanwhile
                     while True:
                         message = await channel.get_message(ignore_subscribe_messages=True, timeout=30.0)
-                        if message is not None:
-                            self._take(message['data'])
-                        else:
+                        if message is None:
                             await channel.ping()
+                        elif message['type'] == 'message':
+                            self._take(message['data'])
             except RedisDown as error:
                 if not down:
                     log.warning(

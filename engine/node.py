@@ -108,7 +108,7 @@ class Node:
             return
         self._alarms.append(('close', name, '', ''))
         if notice:
-            self._alarms.append(('note', notice, 'Informational', text))
+            self._alarms.append(('note', notice, 'Low', text))
         self._record_now.set()
 
     def spawn(
@@ -198,11 +198,15 @@ class Node:
             async with asyncio.timeout(5):
                 if self.id:
                     await self.record()
-        except (*Unavailable, TimeoutError) as error:
+        except Exception as error:
             log.warning('the last states could not be written', error=describe(error))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Libraries below turn a cancellation that meets a time-out into the time-out: say it until it is heard.
+        for _ in range(50):
+            if not self._tasks:
+                break
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.wait(list(self._tasks), timeout=0.1)
         await self._send_live()
         await self._metrics.stop()
         if self._lock is not None:
@@ -216,12 +220,15 @@ class Node:
         async with self._recording:
             while self._alarms:
                 verb, name, severity, text = self._alarms[0]
-                if verb == 'open':
-                    await status.open_alarm(self.store, self.id, name, severity, text)
-                elif verb == 'close':
-                    await status.close_alarm(self.store, self.id, name)
-                else:
-                    await status.note_alarm(self.store, self.id, name, severity, text)
+                try:
+                    if verb == 'open':
+                        await status.open_alarm(self.store, self.id, name, severity, text)
+                    elif verb == 'close':
+                        await status.close_alarm(self.store, self.id, name)
+                    else:
+                        await status.note_alarm(self.store, self.id, name, severity, text)
+                except psycopg.DataError:
+                    log.exception('this alarm cannot be stored', name=name)  # and must not keep back the others
                 self._alarms.popleft()
                 self.publish(NotificationsLive())
             if dirty := dict(self._dirty):
@@ -340,6 +347,8 @@ class Node:
                         'the database cannot be reached; states are kept and written later', error=describe(error)
                     )
                 unreachable = True
+            except Exception:
+                log.exception('states cannot be written')
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._record_now.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -66,9 +65,7 @@ def describe(error: BaseException) -> str:
     """An exception as one plain sentence for the status page."""
     if isinstance(error, TimeoutError) and not str(error):
         return 'It did not answer in time.'
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and not str(error).startswith('port '):
-        return 'The address is in use.'
-    text = str(error) or type(error).__name__
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return text.splitlines()[0][:400]
 
 
