@@ -1,0 +1,76 @@
+"""What a browser would send for the forms of a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.db import models
+
+from impadmin.console import forms, registry
+from impadmin.console.page import Page, SettingsPage
+
+
+def lists() -> list[Page]:
+    """Every page with objects."""
+    return [page for page in registry.pages() if isinstance(page, Page)]
+
+
+def settings_pages() -> list[SettingsPage]:
+    """Every settings page."""
+    return [page for page in registry.pages() if isinstance(page, SettingsPage)]
+
+
+def encode(page: Page | SettingsPage, values: dict[str, Any]) -> dict[str, Any]:
+    """Form data for ``values``: a box that is off is not sent, a reference is its key or name."""
+    data: dict[str, Any] = {}
+    for name, value in values.items():
+        found = forms.model_field(page.model, name)
+        nullable_number = found is not None and found.null and isinstance(found, models.IntegerField)
+        if value is True:
+            data[name] = 'on'
+        elif value is False:
+            continue
+        elif value is None and nullable_number:
+            data[f'{name}-nolimit'] = '1'
+        elif value is None:
+            data[name] = ''
+        elif isinstance(value, models.Model):
+            data[name] = value.pk
+        elif isinstance(value, UploadedFile | list | tuple):
+            data[name] = value
+        else:
+            data[name] = str(value)
+    return data
+
+
+def present(page: Page | SettingsPage, obj: models.Model) -> dict[str, Any]:
+    """The values a form of ``obj`` is drawn with."""
+    found = {}
+    for name in forms.editable_names(page):
+        field = forms.model_field(page.model, name)
+        assert field is not None
+        found[name] = field.value_from_object(obj)
+    return found
+
+
+def sample(page: Page, n: int) -> dict[str, Any]:
+    """The page's own valid values."""
+    assert page.sample is not None
+    return page.sample(n)
+
+
+def create(client: Any, page: Page, n: int) -> Any:
+    """Add the sample ``n`` through the form; returns the object."""
+    before = set(page.model._default_manager.values_list('pk', flat=True))
+    answer = client.post(registry.page_url(page, 'add'), encode(page, sample(page, n)))
+    assert answer.status_code == 302, problems(answer)
+    found = page.model._default_manager.exclude(pk__in=before)
+    assert found.count() == 1
+    return found.get()
+
+
+def problems(answer: Any) -> Any:
+    """What the form complains about, for the message of a failed assertion."""
+    form = (answer.context or {}).get('form') if answer.context is not None else None
+    return (answer.status_code, form.errors if form is not None else answer.content.decode()[:2000])

@@ -1,0 +1,220 @@
+"""Generated from the registry: every page and every part of it for every role; add, edit, copy, delete, history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from impadmin.console import forms, registry
+from impadmin.console.access import RIGHTS, may_read, may_write
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage
+from tests.pages import payload
+
+PAGES = registry.pages()
+LISTS = payload.lists()
+ADDABLE = [page for page in LISTS if 'add' in page.verbs]
+SETTINGS = payload.settings_pages()
+
+
+def named(page: BasePage) -> str:
+    """Test id."""
+    return page.name
+
+
+@pytest.mark.parametrize('role', [*RIGHTS, ''])
+@pytest.mark.parametrize('page', PAGES, ids=named)
+def test_opens_for_those_who_may_read(page: BasePage, role: str, admin_client: Any) -> None:
+    client = admin_client(role)
+    answer = client.get(registry.page_url(page))
+    if not role:
+        assert answer.status_code == 302
+        assert answer['Location'].startswith('/login/')
+    elif may_read(role, page.right):
+        assert answer.status_code == 200, payload.problems(answer)
+        text = answer.content.decode()
+        assert f'<h1>{page.title}' in text or str(page.title) in text
+        assert ' style="' not in text
+        assert 'lang="en"' in text
+    else:
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize('role', RIGHTS)
+@pytest.mark.parametrize('page', PAGES, ids=named)
+def test_writing_parts_are_refused_without_the_right(page: BasePage, role: str, admin_client: Any) -> None:
+    if may_write(role, page.right):
+        pytest.skip('may write')
+    client = admin_client(role)
+    before = AuditEntry.objects.count()
+    for part in ('do/anything', 'add', 'delete-selected', '1/delete', '1/copy', '1/do/anything'):
+        if isinstance(page, Page) or (part == 'do/anything' and not isinstance(page, ParameterPage)):
+            for answer in (
+                client.get(registry.page_url(page) + part + '/'),
+                client.post(registry.page_url(page) + part + '/'),
+            ):
+                assert answer.status_code == 403, (part, answer.status_code)
+    assert client.post(registry.page_url(page), {}).status_code in (403, 405)
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize('page', ADDABLE, ids=named)
+def test_add_edit_history_delete(page: Page, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    obj = payload.create(client, page, 1)
+    url = registry.page_url(page, 'edit', obj.pk)
+    created = AuditEntry.objects.get(object_type=page.model._meta.label, object_id=str(obj.pk), action='create')
+    assert created.actor == 'test-administrator'
+    assert created.channel == 'browser'
+    assert created.after
+    assert str(obj) in client.get(registry.page_url(page)).content.decode()
+    shown = client.get(url)
+    assert shown.status_code == 200
+    if 'edit' in page.verbs:
+        change_one_field(client, page, obj, url)
+    history = client.get(registry.page_url(page, 'history', obj.pk))
+    assert history.status_code == 200
+    assert 'test-administrator' in history.content.decode()
+    if 'delete' in page.verbs:
+        asked = client.get(registry.page_url(page, 'delete', obj.pk))
+        assert asked.status_code == 200
+        assert page.model._default_manager.filter(pk=obj.pk).exists(), 'asking deletes nothing'
+        answer = client.post(registry.page_url(page, 'delete', obj.pk), {'confirmed': '1'})
+        assert answer.status_code == 302, payload.problems(answer)
+        assert not page.model._default_manager.filter(pk=obj.pk).exists()
+        assert AuditEntry.objects.filter(object_type=page.model._meta.label, action='delete').count() == 1
+        assert client.get(url).status_code == 404
+
+
+def change_one_field(client: Any, page: Page, obj: Any, url: str) -> None:
+    """Save the values of another sample over ``obj``, with the version the form was drawn with."""
+    other = payload.sample(page, 2)
+    version = client.get(url).context['form'].version
+    values = {**payload.present(page, obj), **other}
+    data = {**payload.encode(page, values), 'version': version}
+    before = AuditEntry.objects.count()
+    preview = client.post(url, {**data, 'preview': '1'})
+    assert preview.status_code == 200
+    assert AuditEntry.objects.count() == before, 'a preview saves nothing'
+    answer = client.post(url, data)
+    assert answer.status_code == 302, payload.problems(answer)
+    entry = AuditEntry.objects.filter(object_id=str(obj.pk), action='update').latest('at')
+    assert entry.before != entry.after
+    stale = client.post(url, {**payload.encode(page, payload.present(page, obj)), 'version': version})
+    assert stale.status_code == 200
+    assert 'changed this in the meantime' in stale.content.decode()
+
+
+@pytest.mark.parametrize(
+    ('page', 'name'),
+    [(page, name) for page in ADDABLE for name in page.bad],
+    ids=lambda value: getattr(value, 'name', value),
+)
+def test_bad_values_are_refused_at_their_field(page: Page, name: str, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    before = page.model._default_manager.count()
+    for value in page.bad[name]:
+        repeated = {f'{name}_again': value} if f'{name}_again' in page.extra else {}
+        data = payload.encode(page, {**payload.sample(page, 1), name: value, **repeated})
+        answer = client.post(registry.page_url(page, 'add'), data)
+        assert answer.status_code == 200, (name, value)
+        assert name in answer.context['form'].errors, (name, value, answer.context['form'].errors)
+        text = answer.content.decode()
+        assert 'aria-invalid="true"' in text or f'id="f-{name}-err"' in text
+        assert f'href="#f-{name}"' in text, 'the summary links to the field'
+    assert page.model._default_manager.count() == before
+
+
+@pytest.mark.parametrize('page', [p for p in ADDABLE if 'copy' in p.verbs], ids=named)
+def test_copy(page: Page, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    obj = payload.create(client, page, 1)
+    answer = client.get(registry.page_url(page, 'copy', obj.pk))
+    assert answer.status_code == 200
+    initial = answer.context['form'].initial
+    for name, value in payload.present(page, obj).items():
+        if name not in page.copy_clear:
+            assert initial[name] == value
+        else:
+            assert not initial.get(name)
+    count = page.model._default_manager.count()
+    data = payload.encode(page, payload.sample(page, 2))
+    assert client.post(registry.page_url(page, 'copy', obj.pk), data).status_code == 302
+    assert page.model._default_manager.count() == count + 1
+
+
+@pytest.mark.parametrize('page', [p for p in ADDABLE if 'delete' in p.verbs], ids=named)
+def test_delete_selected(page: Page, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    keep = payload.create(client, page, 1)
+    gone = [payload.create(client, page, n) for n in (2, 3)]
+    url = registry.page_url(page, 'delete-selected')
+    asked = client.post(url, {'pk': [obj.pk for obj in gone]})
+    assert asked.status_code == 200
+    for obj in gone:
+        assert str(obj) in asked.content.decode()
+    answer = client.post(url, {'pk': [obj.pk for obj in gone], 'confirmed': '1', 'expected': '2'})
+    assert answer.status_code == 302, payload.problems(answer)
+    left = set(page.model._default_manager.values_list('pk', flat=True))
+    assert keep.pk in left
+    assert not left & {obj.pk for obj in gone}
+    nothing = client.post(url, {'confirmed': '1'})
+    assert nothing.status_code == 302
+    assert set(page.model._default_manager.values_list('pk', flat=True)) == left
+
+
+@pytest.mark.parametrize('page', SETTINGS, ids=named)
+def test_settings_are_saved_and_recorded(page: SettingsPage, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    url = registry.page_url(page)
+    row = page.model._default_manager.get(pk=1)
+    for name in forms.editable_names(page):
+        field = forms.model_field(page.model, name)
+        assert field is not None
+        value = field.value_from_object(row)
+        if isinstance(value, bool):
+            new: Any = not value
+        elif isinstance(value, int):
+            new = value + 1
+        else:
+            continue
+        version = client.get(url).context['form'].version
+        data = payload.encode(page, {**payload.present(page, row), name: new})
+        answer = client.post(url, {**data, 'version': version})
+        assert answer.status_code == 302, payload.problems(answer)
+        row.refresh_from_db()
+        assert field.value_from_object(row) == new
+        entry = AuditEntry.objects.latest('pk')
+        assert (entry.before[name], entry.after[name]) == (value, new)
+        assert 'saved' in client.get(url).content.decode()
+    assert 'test-administrator' in client.get(registry.page_url(page, 'history')).content.decode()
+
+
+@pytest.mark.parametrize('page', SETTINGS, ids=named)
+def test_settings_refuse_bad_values(page: SettingsPage, admin_client: Any) -> None:
+    client = admin_client('administrator')
+    url = registry.page_url(page)
+    row = page.model._default_manager.get(pk=1)
+    before = payload.present(page, row)
+    for name, bad in page.bad.items():
+        for value in bad:
+            data = {**payload.encode(page, before), name: str(value)}
+            answer = client.post(url, {**data, 'version': client.get(url).context['form'].version})
+            assert answer.status_code == 200
+            assert name in answer.context['form'].errors, (name, value)
+            assert f'value="{value}"' in answer.content.decode(), 'the typed value is kept'
+    row.refresh_from_db()
+    assert payload.present(page, row) == before
+
+
+@pytest.mark.parametrize('role', RIGHTS)
+def test_menu_shows_only_what_the_role_may_open(role: str, admin_client: Any) -> None:
+    client = admin_client(role)
+    for page in PAGES:
+        if not may_read(role, page.right):
+            continue
+        text = client.get(registry.page_url(page)).content.decode()
+        for other in registry.by_console(page.console):
+            link = f'<li><a href="{registry.page_url(other)}"'
+            assert (link in text) == may_read(role, other.right), (page.name, other.name)
