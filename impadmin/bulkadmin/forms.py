@@ -55,7 +55,7 @@ class ImportForm(JobForm):
     field_order = ('file', 'description', 'run')
     file = forms.ModelChoiceField(
         BulkFile.objects.none(), to_field_name='name', label=gettext_lazy('File Name'),
-        help_text=gettext_lazy("Files uploaded as Import Users' Contacts - Custom File, and exported contact lists."),
+        help_text=gettext_lazy("Files uploaded as Import Users' Contacts - Custom File."),
         error_messages={'invalid_choice': gettext_lazy('There is no file of this name that this job can use.')},
     )  # fmt: skip
 
