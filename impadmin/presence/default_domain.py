@@ -217,7 +217,11 @@ def _bring(job: RunningJob, service: str, verb: str, nodes: list[Node], pending:
         queued = [commands.queue(job.record.submitted_by, node, service, verb) for node in nodes]
     deadline = time.monotonic() + SERVICE_TIMEOUT_S
     while left := pending():
-        failed = ServiceCommand.objects.filter(pk__in=[c.pk for c in queued]).exclude(error='').first()
+        failed = (
+            ServiceCommand.objects.filter(pk__in=[c.pk for c in queued], finished_at__isnull=False)
+            .exclude(error='')
+            .first()
+        )
         if failed is not None:
             raise JobFailed(
                 gettext_noop('%(service)s on %(node)s: %(error)s Retry goes on here.'),

@@ -219,7 +219,7 @@ def control_center_api(request: HttpRequest) -> dict[str, Any]:
             'service': command.service,
             'verb': command.verb,
             'outcome': commands.outcome(command),
-            'error': command.error,
+            'error': command.error if command.finished_at else '',
             'requested_by': command.requested_by,
             'requested_at': command.requested_at,
             'finished_at': command.finished_at,

@@ -51,7 +51,7 @@ def fill(make_user):
         ('userA', 'userb@example.com', 'buddyB', [], 0),
         ('userA', 'c@partner.example', 'Smith, "J"', ['Team', 'Friends'], 3),
         ('bjones@usa', 'a\\40b@partner.example', ' blanks ', ['General'], 0),
-        ('bjones@usa', 'f1@partner.example', '=HYPERLINK("http://x")', ['+1', "-Team\nline"], 0),
+        ('bjones@usa', 'f1@partner.example', '=HYPERLINK("http://x")', ['+1', '-Team\nline'], 0),
         ('bjones@usa', 'f2@partner.example', "'=x", ["'plain", '@here', '＝full'], 0),
         ('bjones@usa', '+4912@partner.example', 'テスト', ['General'], 2147483647),
         ('away', 'c@partner.example', '', ['General'], 0),

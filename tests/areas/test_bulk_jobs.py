@@ -67,9 +67,10 @@ def test_run_later_waits_for_schedule_and_activation(client, make_user):
     time.sleep(2.1)
     assert jobs.work('bat') == 1
     assert fresh(job).state == 'completed'
-    assert 'Only a job on hold' in client.post(
-        f'{bulk.JOBS}{job.pk}/do/activate/', {'confirmed': '1'}, follow=True
-    ).content.decode()
+    assert (
+        'Only a job on hold'
+        in client.post(f'{bulk.JOBS}{job.pk}/do/activate/', {'confirmed': '1'}, follow=True).content.decode()
+    )
 
 
 def test_jobs_wait_for_the_provisioning_service(client, make_user):

@@ -37,9 +37,7 @@ def befriend(one, two, group='Team', subscription=3):
     from impadmin.ucm.models import RosterItem
 
     back = {3: 3, 1: 2, 2: 1, 0: 0}[subscription]
-    RosterItem.objects.create(
-        user=one, jid=two.im_address, name=two.user_id, groups=[group], subscription=subscription
-    )
+    RosterItem.objects.create(user=one, jid=two.im_address, name=two.user_id, groups=[group], subscription=subscription)
     RosterItem.objects.create(user=two, jid=one.im_address, name=one.user_id, groups=[group], subscription=back)
 
 

@@ -177,7 +177,9 @@ def test_audit_of_many_users_is_set_based(api, db, django_assert_max_num_queries
 
     EndUser.objects.bulk_create(
         (
-            EndUser(user_id=f'u{n}', last_name='U', im_address=f'u{n}@example.com', directory_uri=f'u{n}@d{n % 40}.example')
+            EndUser(
+                user_id=f'u{n}', last_name='U', im_address=f'u{n}@example.com', directory_uri=f'u{n}@d{n % 40}.example'
+            )
             for n in range(20_000)
         ),
         batch_size=5000,

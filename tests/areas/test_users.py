@@ -170,7 +170,13 @@ def test_deleting_a_user_ends_the_subscriptions_of_others(api, make_user):
     rekey.recount([ann.pk, bob.pk, cid.pk])
     assert api('operator').delete(f'{API}{bob.pk}/').status_code == 204
     item = RosterItem.objects.get()
-    assert (item.user_id, item.jid, item.subscription, item.ask, item.name) == (ann.pk, 'bob@example.com', 0, False, 'Bob')
+    assert (item.user_id, item.jid, item.subscription, item.ask, item.name) == (
+        ann.pk,
+        'bob@example.com',
+        0,
+        False,
+        'Bob',
+    )
     ann, cid = EndUser.objects.get(pk=ann.pk), EndUser.objects.get(pk=cid.pk)
     assert (ann.contact_count, ann.watcher_count) == (1, 0)
     assert (cid.contact_count, cid.watcher_count) == (0, 0)
@@ -197,7 +203,9 @@ def test_who_is_at_the_contact_limit(admin_client, api, make_user):
     assert 'The contact list has 5 contacts, the limit is 5.' in page
     assert '同事' in page
     assert 'The contact list has' not in browser.get(f'{USERS}{free.pk}/').content.decode()
-    assert '1 user is at the contact list limit' in browser.get('/admin/presence/standard-configuration/').content.decode()
+    assert (
+        '1 user is at the contact list limit' in browser.get('/admin/presence/standard-configuration/').content.decode()
+    )
 
 
 def test_status_says_what_keeps_a_user_out(admin_client, make_user):
@@ -313,7 +321,9 @@ def test_assign_presence_users_by_page(admin_client, db):
     assert '3 users assigned.' in done
     assert 'another cluster is the home cluster' in done
     assert counts() == [0, 3]
-    browser.post(f'{ASSIGN}do/assign/', {'pk': [u.pk for u in users], 'confirmed': '1', 'how': 'automatic'}, follow=True)
+    browser.post(
+        f'{ASSIGN}do/assign/', {'pk': [u.pk for u in users], 'confirmed': '1', 'how': 'automatic'}, follow=True
+    )
     assert counts() == [3, 3]
     browser.post(f'{ASSIGN}do/assign/', {'pk': [u.pk for u in users], 'confirmed': '1', 'how': 'none'}, follow=True)
     assert counts() == [0, 0]

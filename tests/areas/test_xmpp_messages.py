@@ -97,7 +97,7 @@ def test_addresses_priorities_and_types(sign_in: SignIn) -> None:
     alice.expect_none('message', type='error')
 
 
-def test_reply_lock_times_out(engine: Engine, sign_in: SignIn) -> None:
+def test_reply_lock_times_out(sign_in: SignIn) -> None:
     parameter('xcp_router', 'reply_lock_timeout_s', 10)
     alice, one, two = sign_in('alice'), sign_in('bob', 'r1'), sign_in('bob', 'r2')
     one.say(alice.jid, 'hello')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.areas.xmpp_fixtures import address, command, configure, counts_are_exact, ensure, sign_in, user
+from tests.areas.xmpp_fixtures import address, command, configure, counts_are_exact, ensure, in_force, sign_in, user
 from tests.proves import proves
 from tests.xmppclient import XmppClient, condition
 
@@ -156,7 +156,7 @@ def test_every_state_and_stanza_of_the_subscription_table(sign_in: SignIn, make_
     ensure(make_user, 'alice', *(f'c{number}' for number in range(len(cases))))
     me = user('alice')
     watchers = 0
-    for number, (kind, state) in enumerate(cases):
+    for number, (_kind, state) in enumerate(cases):
         other = user(f'c{number}')
         subscription, ask, pending_in = STATES[state]
         # an unknown sender: the contact does not have alice in the list, so that subscribe asks
@@ -317,7 +317,7 @@ def test_temporary_subscriptions(sign_in: SignIn) -> None:
     carol.available(show='away')
     alice.expect_none('presence', show='away', from_=carol.jid)
     configure(presence={'adhoc_subscriptions': False})
-    alice.sync()
+    in_force()
     bob.presence('probe', to=CAROL)
     assert condition(bob.expect('presence', type='error', from_=CAROL)) == 'forbidden'
 

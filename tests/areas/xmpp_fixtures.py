@@ -13,19 +13,22 @@ from tests.xmppclient import XmppClient
 
 
 @pytest.fixture
-def sign_in(engine: Engine, make_user: Callable[..., Any]) -> Iterator[Callable[..., XmppClient]]:
+def sign_in(request: pytest.FixtureRequest, make_user: Callable[..., Any]) -> Iterator[Callable[..., XmppClient]]:
     """``sign_in('alice', 'r1', priority=5)``: a connected client that has its contact list and is available.
 
-    The user is made at the first sign-in. ``roster=False`` and ``available=False`` leave those steps out.
+    The engine starts at the first sign-in, so settings made before are in force. The user is made
+    when missing. ``roster=False`` and ``available=False`` leave those steps out.
     """
     clients: list[XmppClient] = []
 
     def connect(
         user_id: str, resource: str = '', priority: int | None = None, roster: bool = True, available: bool = True,
-        **options: Any,
+        domain: str = '', **options: Any,
     ) -> XmppClient:  # fmt: skip
-        ensure(make_user, user_id)
-        jid = address(user_id) + (f'/{resource}' if resource else '')
+        engine: Engine = request.getfixturevalue('engine')
+        if not domain:
+            ensure(make_user, user_id)
+        jid = (f'{user_id}@{domain}' if domain else address(user_id)) + (f'/{resource}' if resource else '')
         options = {'host': engine.host, 'port': engine.port} | options
         client = XmppClient(jid, data.PASSWORD, **options).connect()
         clients.append(client)
@@ -65,6 +68,15 @@ def configure(presence: dict[str, Any] | None = None, messaging: dict[str, Any] 
     if messaging:
         MessagingSettings.objects.filter(pk=1).update(**messaging)
     data.publish_configuration()
+
+
+def in_force() -> None:
+    """Wait until the node reports the newest configuration generation."""
+    from impadmin.console.models import ConfigGeneration
+    from impadmin.system.models import Node
+
+    newest = ConfigGeneration.objects.latest('number').number
+    wait_until(lambda: Node.objects.get(name=data.NODE).generation >= newest, f'generation {newest} on the node')
 
 
 def parameter(service: str, name: str, value: Any) -> None:
