@@ -62,7 +62,7 @@ CLUSTER_TOPOLOGY = Page(
     ordering=('-publisher', 'name'),
     configures=True,
     sample=lambda n: {
-        'name': f'imp-{n}.example.com',
+        'name': f'imp-sample-{n}',
         'address': f'192.0.2.{n % 250 + 1}',
         'description': 'Second floor',
     },
