@@ -37,6 +37,14 @@ VAR = Path(os.environ.get('IMP_VAR') or ROOT / 'var').resolve()
 BACK_OFF_S = (1, 2, 4, 8, 15, 30)
 STEADY_S = 60
 """A process that ran this long starts again without a grown delay."""
+LISTENERS = {
+    'IMP_NODE_NAME': '--node',
+    'IMP_CLIENT_PORT': '--client-port',
+    'IMP_DIRECT_TLS_PORT': '--direct-tls-port',
+    'IMP_BIND': '--address',
+}
+APPLIED = {'IMP_CLIENT_PORT', 'IMP_DIRECT_TLS_PORT', 'IMP_BIND', 'IMP_ADMIN_PASSWORD'}
+"""Settings that are stored before the processes start: these do not get them, so that the console has the last word."""
 STOP_S = 20
 READY_S = 60
 
@@ -153,6 +161,7 @@ class Supervisor:
         child.process = await asyncio.create_subprocess_exec(
             *child.command, cwd='/' if child.user else ROOT, user=child.user, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, limit=1 << 20,
+            env={name: value for name, value in os.environ.items() if name not in APPLIED},
         )  # fmt: skip
         self._write_record()
 
@@ -290,12 +299,12 @@ class Supervisor:
         say('Bringing the database up to date ...')
         await self.manage('migrate', '--noinput', '--verbosity', '1')
         setup = await self.manage('imp_setup')
-        listeners = json.loads(await self.manage('imp_listeners', *listener_options()))
-        check_port(listeners['address'], listeners['client_port'], 'IMP_CLIENT_PORT')
-        check_port(listeners['address'], listeners['direct_tls_port'], 'IMP_DIRECT_TLS_PORT')
         if demo:
             say('Adding the demonstration organisation ...')
             setup += await self.manage('imp_demo')
+        listeners = json.loads(await self.manage('imp_listeners', *listener_options()))
+        check_port(listeners['address'], listeners['client_port'], 'IMP_CLIENT_PORT')
+        check_port(listeners['address'], listeners['direct_tls_port'], 'IMP_DIRECT_TLS_PORT')
         say('Starting console, workers and engine ...')
         for child in application(address, port, listeners['node']):
             await self.start(child)
@@ -338,13 +347,7 @@ async def _reach_redis(url: str) -> None:
 
 def listener_options() -> list[str]:
     """Options of ``manage.py imp_listeners`` for what the environment asks to change."""
-    names = {
-        'IMP_NODE_NAME': '--node',
-        'IMP_CLIENT_PORT': '--client-port',
-        'IMP_DIRECT_TLS_PORT': '--direct-tls-port',
-        'IMP_XMPP_ADDRESS': '--address',
-    }
-    return [part for name, option in names.items() if os.environ.get(name) for part in (option, os.environ[name])]
+    return [part for name, option in LISTENERS.items() if os.environ.get(name) for part in (option, os.environ[name])]
 
 
 def application(address: str, port: int, node: str) -> list[Child]:
