@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import logging
 import ssl
 import threading
 from collections.abc import Callable
@@ -36,6 +37,7 @@ ROSTER = '{jabber:iq:roster}'
 STREAM_ERRORS = '{urn:ietf:params:xml:ns:xmpp-streams}'
 STANZA_ERRORS = '{urn:ietf:params:xml:ns:xmpp-stanzas}'
 _numbers = itertools.count(1)
+logging.getLogger('slixmpp').setLevel(logging.ERROR)
 
 
 class SignInFailed(Exception):
@@ -123,10 +125,10 @@ class AsyncClient:
         try:
             await asyncio.wait_for(outcome, timeout)
         except SignInFailed:
-            self.xmpp.abort()
+            await self.abort()
             raise
         except TimeoutError:
-            self.xmpp.abort()
+            await self.abort()
             raise SignInFailed(self.error or 'timeout') from None
         self.jid = str(self.xmpp.boundjid)
 
@@ -136,10 +138,19 @@ class AsyncClient:
             self.xmpp.disconnect(wait=2)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), 5)
+        await self._end()
+
+    async def _end(self) -> None:
+        """slixmpp leaves the task that sends behind."""
+        task = self.xmpp._run_out_filters
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
 
     async def abort(self) -> None:
         """Cut the connection without a word."""
         self.xmpp.abort()
+        await self._end()
 
     async def closed(self, timeout: float = 10) -> str | None:
         """Wait until the server has ended the stream; the condition of its stream error, None for an orderly end."""
