@@ -80,4 +80,5 @@ def encode(message: Event | Live) -> bytes:
 
 def decode_event(data: bytes) -> Event:
     """Read one message of ``EVENTS``."""
-    return msgspec.json.decode(data, type=Event)
+    event: Event = msgspec.json.decode(data, type=Event)
+    return event

@@ -1,0 +1,95 @@
+"""A client made of a socket: says exactly the given bytes, for tests of what a real client library would never send."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import ssl
+import time
+
+STREAM = (
+    b"<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client'"
+    b" xmlns:stream='http://etherx.jabber.org/streams'>"
+)
+
+
+class RawClient:
+    """One connection. ``read_until`` and ``read_all`` return what came, as bytes; everything is kept in ``seen``."""
+
+    def __init__(self, port: int, tls: bool = False) -> None:
+        self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 5)
+        self.socket.settimeout(10)
+        self.seen = b''
+        if tls:
+            self.wrap()
+
+    def wrap(self) -> None:
+        """TLS from here on."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket, server_hostname='example.com')
+
+    def send(self, data: bytes) -> RawClient:
+        """Send; errors of a connection the server has closed are no concern here."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(data)
+        return self
+
+    def read_until(self, needle: bytes, timeout_s: float = 10) -> bytes:
+        """Read until ``needle`` has come; fails when it does not."""
+        deadline = time.monotonic() + timeout_s
+        start = len(self.seen)
+        while needle not in self.seen[start:]:
+            assert time.monotonic() < deadline, f'{needle!r} not in {self.seen[start:]!r}'
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                continue
+            assert data, f'closed before {needle!r}: {self.seen[start:]!r}'
+            self.seen += data
+        return self.seen[start:]
+
+    def read_all(self, timeout_s: float = 10) -> bytes:
+        """Read until the server closes; fails when it does not in time."""
+        start = len(self.seen)
+        self.socket.settimeout(timeout_s)
+        while True:
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                raise AssertionError(f'not closed after {self.seen[start:]!r}') from None
+            except (ConnectionResetError, ssl.SSLError):
+                return self.seen[start:]
+            if not data:
+                return self.seen[start:]
+            self.seen += data
+
+    def starttls(self) -> RawClient:
+        """Open a stream, negotiate TLS, open the stream again up to its features."""
+        self.send(STREAM).read_until(b'</stream:features>')
+        self.send(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").read_until(b'<proceed')
+        self.wrap()
+        self.send(STREAM).read_until(b'</stream:features>')
+        return self
+
+    def plain(self, user: str, password: str) -> bytes:
+        """Try SASL PLAIN; the answer."""
+        token = base64.b64encode(f'\0{user}\0{password}'.encode())
+        self.send(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%b</auth>" % token)
+        return self.read_until(b'>')
+
+    def login(self, user: str, password: str, resource: str = 'raw') -> RawClient:
+        """Sign in (TLS is up already) and bind."""
+        assert b'<success' in self.plain(user, password)
+        self.send(STREAM).read_until(b'</stream:features>')
+        self.send(
+            b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>%b</resource></bind></iq>"
+            % resource.encode()
+        ).read_until(b'</iq>')
+        return self
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self.socket.close()
