@@ -88,6 +88,7 @@ class AsyncClient:
         self.error_text = ''
         self.features: Element | None = None
         """Stream features seen last (after sign-in)."""
+        self._outcome: asyncio.Future[None] | None = None
         self._changed = asyncio.Condition()
         self._closed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +97,7 @@ class AsyncClient:
 
     async def connect(self, timeout: float = 15) -> None:
         """Sign in and bind. Raises SignInFailed."""
-        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        outcome = self._outcome = asyncio.get_running_loop().create_future()
 
         def fail(reason: str) -> Callable[[Any], None]:
             def failed(event: Any) -> None:
@@ -272,6 +273,8 @@ class AsyncClient:
                 if child.tag.endswith('}text'):
                     self.error_text = child.text or ''
         elif xml.tag in (f'{CLIENT}message', f'{CLIENT}presence', f'{CLIENT}iq'):
+            if self._outcome is not None and not self._outcome.done() and (refused := condition(xml)):
+                self._outcome.set_exception(SignInFailed(refused))
             self._learn(xml)
             self.stanzas.append(xml)
         task = asyncio.ensure_future(self._notify())

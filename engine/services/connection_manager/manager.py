@@ -20,6 +20,7 @@ from engine import tls
 from engine.contract.config import Config
 from engine.contract.restarts import parameter_value
 from engine.contract.services import AUTHENTICATION, CONNECTION_MANAGER, XCP_ROUTER
+from engine.features import caps
 from engine.services.base import Service
 from engine.services.connection_manager.connection import Connection
 from engine.xmpp.c2s import Limits, StreamSettings
@@ -180,6 +181,7 @@ class ConnectionManager(Service):
             secret=self._secret,
             random=os.urandom,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
+            features=caps.stream_feature(),
             limits=Limits(
                 before_auth_bytes=self.param('preauth_bytes'),
                 before_auth_elements=self.param('preauth_elements'),
