@@ -35,8 +35,8 @@ class Rules:
 def running_config() -> Config:
     """The newest configuration, with the values the publisher's services keep until they restart.
 
-    Cisco XCP Router and Cisco Presence Engine keep the same presence settings (RST-R13). The one that runs decides,
-    the router first; when neither runs, the newest values hold, as they will when the service starts.
+    Cisco Presence Engine and Cisco XCP Router keep the same presence settings (RST-R13). The engine's count, since it
+    writes contact lists; the router's when the engine does not run; the newest when neither does.
     """
     newest = generations.newest() or generations.compiled()
     running = {
@@ -45,7 +45,7 @@ def running_config() -> Config:
             node__publisher=True, service__in=(XCP_ROUTER, PRESENCE_ENGINE), state=State.RUNNING, generation__gt=0
         )
     }
-    for service in (XCP_ROUTER, PRESENCE_ENGINE):
+    for service in (PRESENCE_ENGINE, XCP_ROUTER):
         if service in running:
             return effective(newest, generations.stored(running[service]), service)
     return newest

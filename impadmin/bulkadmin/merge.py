@@ -138,8 +138,8 @@ def _subscribe(
     if back is not None and back.subscription & FROM:
         item.subscription |= TO
         return
-    full = rules.max_contacts is not None and contact.contacts + contact.new_contacts >= rules.max_contacts
-    if back is None and full:
+    knows = back is not None and back.is_contact
+    if not knows and rules.max_contacts is not None and contact.contacts + contact.new_contacts >= rules.max_contacts:
         return
     if rules.max_watchers is not None and contact.watchers + contact.new_watchers >= rules.max_watchers:
         return
@@ -148,11 +148,11 @@ def _subscribe(
         new.append((contact.id, owner_jid))
     back.changed = True
     contact.touched = True
-    if rules.auto_approve or back.is_contact or back.approved:
+    if knows or rules.auto_approve or back.approved:
         item.subscription |= TO
         item.ask = False
         back.subscription |= FROM
-        back.pending_in, back.request = False, None
+        back.pending_in, back.approved, back.request = False, False, None
         contact.new_watchers += 1
     else:
         item.ask = True
@@ -223,8 +223,8 @@ def _write(new: list[Item], changed: list[Item]) -> None:
                     copy.write(block)
             cursor.execute(
                 'UPDATE roster_item r SET name = s.name, groups = s.groups, subscription = s.subscription,'
-                ' ask = s.ask, pending_in = s.pending_in, is_contact = s.is_contact, state = s.state,'
-                ' request = s.request FROM import_staging s WHERE r.user_id = s.user_id AND r.jid = s.jid'
+                ' ask = s.ask, pending_in = s.pending_in, approved = s.approved, is_contact = s.is_contact,'
+                ' state = s.state, request = s.request FROM import_staging s WHERE r.user_id = s.user_id AND r.jid = s.jid'
             )
 
 

@@ -268,7 +268,7 @@ class RunningJob:
     @property
     def parameters(self) -> dict[str, Any]:
         """What was submitted."""
-        return self.record.parameters
+        return dict(self.record.parameters)
 
     @property
     def position(self) -> int:
@@ -278,7 +278,7 @@ class RunningJob:
     @property
     def counts(self) -> dict[str, Any]:
         """Named results as of the last checkpoint."""
-        return self.record.counts
+        return dict(self.record.counts)
 
     def row(self, line: int, subject: str, verdict: str, reason: str) -> None:
         """The verdict on one input row; stored with the next checkpoint."""

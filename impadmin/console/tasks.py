@@ -13,13 +13,13 @@ from impadmin.console import jobs
 TICK_S = 10.0
 
 
-@shared_task(name='imp.jobs.work', ignore_result=True)
+@shared_task(name='imp.jobs.work', ignore_result=True)  # type: ignore[untyped-decorator]
 def work(queue: str) -> None:
     """Run what is due in ``queue``."""
     jobs.work(queue)
 
 
-@shared_task(name='imp.jobs.tick', ignore_result=True)
+@shared_task(name='imp.jobs.tick', ignore_result=True)  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Wake workers for jobs that are due: scheduled ones, ones whose message was lost or whose worker died."""
     for queue in jobs.QUEUES:
@@ -27,7 +27,7 @@ def tick() -> None:
             work.apply_async([queue], queue=queue, expires=TICK_S * 3)
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def look_at_once(sender: Any, **_: Any) -> None:
     """A worker that starts looks for work left behind, without waiting for beat."""
     for queue in jobs.QUEUES:

@@ -114,11 +114,7 @@ def test_every_verdict_with_its_line(client, make_user):
     log = bulk.log_of(client, job)
     tail = log.partition('-- Ignored contacts --\n')[2].splitlines()
     assert [int(re.match(r'line (\d+): ', line)[1]) for line in tail] == sorted(expected)
-    assert any(
-        line.endswith(': usera@example.com' + ' : Cannot add self as a contact')
-        or line.endswith('userA@example.com -> USERa@Example.COM : Cannot add self as a contact')
-        for line in tail
-    )
+    assert 'userA@example.com -> USERa@Example.COM : Cannot add self as a contact' in log
     names = {jid: item.name for jid, item in bulk.contacts(user).items()}
     assert names['six@example.org'] == 'Six Columns'
     assert names['q@example.org'] == 'Smith, "J"'

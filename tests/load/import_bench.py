@@ -102,8 +102,8 @@ def raw_copy(users: int, contacts: int, bare: bool) -> float:
         cursor.execute('SELECT id FROM end_user ORDER BY id')
         ids = [row[0] for row in cursor.fetchall()]
         lines = [
-            f'{ids[user]}\tc{(user * 7 + number) % 50_000}@partner.example\tNick {number}\t{{"Group {number % 5}"}}\t0\t'
-            f't\tf\tf\tt\t0\t\\N\n'
+            f'{ids[user]}\tc{(user * 7 + number) % 50_000}@partner.example\tNick {number}\t{{"Group {number % 5}"}}\t'
+            f'0\tt\tf\tf\tt\t0\t\\N\n'
             for user in range(users)
             for number in range(1, contacts + 1)
         ]
