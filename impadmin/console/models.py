@@ -118,7 +118,7 @@ class AuditEntry(models.Model):
         verbose_name_plural = _('History')
 
     def __str__(self) -> str:
-        return f'{self.action} {self.object_label}'
+        return self.object_label or self.action
 
 
 class Preference(models.Model):

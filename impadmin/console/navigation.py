@@ -54,6 +54,19 @@ ICONS = {
 }
 
 
+MENUS = (
+    'System',
+    'Presence',
+    'Messaging',
+    'Application',
+    'User Management',
+    'Bulk Administration',
+    'Tools',
+    'Diagnostics',
+)
+"""The product's order of menus; others follow in order of first appearance."""
+
+
 @dataclass(slots=True)
 class Leaf:
     """One entry of a menu that opens a page."""
@@ -74,8 +87,9 @@ class Section:
 
 @dataclass(slots=True)
 class Menu:
-    """One menu of the console."""
+    """One menu of the console; ``key`` is its English name."""
 
+    key: str
     label: str
     icon: str
     sections: list[Section] = field(default_factory=list)
@@ -109,15 +123,16 @@ def consoles(role: str) -> list[tuple[Console, str]]:
 def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu]:
     """The menus of one console for one role; the menu of ``current`` is open.
 
-    Menus, captions and leaves keep the order of first appearance, leaves of one caption are sorted by ``order``.
+    Menus stand in the product's order; captions and leaves in order of first appearance, sorted by ``order``.
     """
+    places = {key: n for n, key in enumerate(MENUS)}
     result: dict[str, Menu] = {}
     sections: dict[tuple[str, str], Section] = {}
     for page in sorted(visible(role, registry.by_console(console)), key=lambda page: page.order):
         head, *middle, leaf = menu_parts(page) if ' > ' in page.menu else (page.menu, page.menu)
         menu = result.get(head)
         if menu is None:
-            menu = result[head] = Menu(gettext(head), ICONS.get(head, 'report'))
+            menu = result[head] = Menu(head, gettext(head), ICONS.get(head, 'report'))
         caption = ' > '.join(middle)
         section = sections.get((head, caption))
         if section is None:
@@ -126,5 +141,4 @@ def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu
         is_current = current is not None and page.name == current.name
         section.leaves.append(Leaf(page, gettext(leaf), registry.page_url(page), is_current))
         menu.open = menu.open or is_current
-    order = {menu_parts(page)[0]: n for n, page in reversed(list(enumerate(registry.by_console(console))))}
-    return [result[head] for head in sorted(result, key=lambda head: order[head])]
+    return sorted(result.values(), key=lambda menu: places.get(menu.key, len(MENUS)))
