@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -121,7 +121,7 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
         return _draw(request, page, form, obj, source, preview=shown, previewed=True, stale=stale)
     if form.errors or stale:
         return _draw(request, page, form, obj, source, stale=stale)
-    _say_saved(request, page, result, adding, bool(form.changed_data) or adding)
+    _say_saved(request, page, result, adding, form.changed_data)
     if isinstance(page, SettingsPage):
         return HttpResponseRedirect(page_url(page))
     return HttpResponseRedirect(page_url(page, 'edit', result.pk))
@@ -205,13 +205,19 @@ def _draw(
 # ---- what the messages say
 
 
-def pending_services(page: BasePage) -> list[str]:
-    """Names of the services that must restart for what this page saved, in the order of the notifications."""
-    names: list[str] = []
+def pending_services(page: BasePage, names: Collection[str] | None = None) -> list[str]:
+    """Names of the services that must restart for what this page saved, in the order of the notifications.
+
+    ``names``: only for these fields or parameters (the last part of a configuration path); None: for any.
+    """
+    found: list[str] = []
     for one in notifications.active():
-        if one.kind == 'restart' and one.page == page.menu and (name := service_name(one.service)) not in names:
-            names.append(name)
-    return names
+        if one.kind != 'restart' or one.page != page.menu:
+            continue
+        touched = names is None or any(path.rpartition('.')[2] in names for path, _, _ in one.paths)
+        if touched and (name := service_name(one.service)) not in found:
+            found.append(name)
+    return found
 
 
 def service_name(key: str) -> str:
@@ -221,18 +227,23 @@ def service_name(key: str) -> str:
     return BY_KEY[key].name if key in BY_KEY else key
 
 
-def _say_saved(request: HttpRequest, page: Page | SettingsPage, obj: Any, adding: bool, changed: bool) -> None:
-    if not changed:
+def _say_saved(
+    request: HttpRequest, page: Page | SettingsPage, obj: Any, adding: bool, changed: Collection[str]
+) -> None:
+    if not changed and not adding:
         messages.info(request, gettext('Nothing was changed.'))
         return
     name = str(page.title) if isinstance(page, SettingsPage) else str(obj)
     text = gettext('%(name)s was added.') if adding else gettext('%(name)s was saved.')
-    say_done(request, page, text % {'name': name})
+    say_done(request, page, text % {'name': name}, changed if isinstance(page, SettingsPage) else None)
 
 
-def say_done(request: HttpRequest, page: BasePage, text: str) -> None:
-    """A message, with the services to restart and a link to the Control Center when a restart is needed."""
-    services = pending_services(page)
+def say_done(request: HttpRequest, page: BasePage, text: str, names: Collection[str] | None = None) -> None:
+    """A message, with the services to restart and a link to the Control Center when a restart is needed.
+
+    ``names``: the fields that were saved, see ``pending_services``.
+    """
+    services = pending_services(page, names)
     if not services:
         messages.success(request, text)
         return

@@ -231,4 +231,4 @@ def _say(request: HttpRequest, page: ParameterPage, form: django_forms.Form, tar
         messages.info(request, gettext('Nothing was changed.'))
         return
     name = service_name(target.service) if target.service else str(page.title)
-    say_done(request, page, gettext('The parameters of %(name)s were saved.') % {'name': name})
+    say_done(request, page, gettext('The parameters of %(name)s were saved.') % {'name': name}, form.changed_data)
