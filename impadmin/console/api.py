@@ -12,6 +12,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.forms import FileField
 from django.http import Http404
 from django.urls import URLPattern, path
 from django.utils.translation import gettext
@@ -53,7 +54,7 @@ class PageView(GenericAPIView[Any]):
         data = request.data
         if not isinstance(data, Mapping):
             raise serializers.ValidationError({'non_field_errors': [gettext('Send an object with named values.')]})
-        return data
+        return data.dict() if hasattr(data, 'dict') else data
 
 
 class ModelView(PageView):
@@ -190,7 +191,7 @@ class CommandView(ModelView):
 
     def post(self, request: Request, pk: str | None = None) -> Response:
         """Run the command."""
-        data = self.body(request)
+        data = request.data if hasattr(request.data, 'getlist') else self.body(request)
         fields = set(self.command.form.base_fields) if self.command.form is not None else set()
         refuse_unknown(data, fields | ({'ids'} if self.command.scope == 'selection' else set()))
         objects: list[Any] = []
@@ -303,6 +304,17 @@ class DataView(PageView):
         return Response(self.page.api(request))
 
 
+class FileView(ModelView):
+    """``/api/v1/NAME/[PK/]file/FILE/``"""
+
+    page: Any
+    file: str
+
+    def get(self, request: Request, pk: str | None = None) -> Any:
+        """The bytes of a file the page declares."""
+        return self.page.files[self.file](request, None if pk is None else self.object())
+
+
 def preview(found: Preview) -> Response:
     """The answer of a dry run."""
     return Response(
@@ -354,6 +366,8 @@ def view(base: type[PageView], page: BasePage, methods: Sequence[str], **attribu
     """The view of one URL: ``base`` with its page, its serializer, its methods and its part of the schema."""
     if isinstance(page, Page | SettingsPage):
         attributes.setdefault('serializer_class', _serializers.setdefault(page.name, serializer_of(page)))
+    if isinstance(page, Page) and takes_files(page):
+        attributes.setdefault('parser_classes', [StrictJSONParser, MultiPartParser])
     title = ''.join(part.capitalize() for part in page.name.split('-'))
     made = type(
         f'{title}{base.__name__}',
@@ -362,6 +376,11 @@ def view(base: type[PageView], page: BasePage, methods: Sequence[str], **attribu
     )
     api_schema.describe(made, base.__name__, page, methods)
     return rest(made.as_view())  # type: ignore[attr-defined]
+
+
+def takes_files(page: Page) -> bool:
+    """Whether adding or changing an object sends a file."""
+    return any(isinstance(factory(None), FileField) for factory in page.extra.values())
 
 
 _serializers: dict[str, type[PageSerializer]] = {}
@@ -389,6 +408,9 @@ def routes(page: BasePage) -> list[URLPattern]:
         part = f'<str:pk>/{command.name}/' if command.scope == 'object' else f'{command.name}/'
         found.append(path(root + part, view(CommandView, page, ['POST'], command=command)))
     if isinstance(page, Page):
+        for name in page.files:
+            found.append(path(f'{root}file/{name}/', view(FileView, page, ['GET'], file=name)))
+            found.append(path(f'{root}<str:pk>/file/{name}/', view(FileView, page, ['GET'], file=name)))
         methods = ['GET', *(['PUT', 'PATCH'] if 'edit' in page.verbs else []), *(['DELETE'] * ('delete' in page.verbs))]
         found.append(path(f'{root}<str:pk>/history/', view(HistoryView, page, ['GET'])))
         found.append(path(f'{root}<str:pk>/', view(ObjectView, page, methods)))

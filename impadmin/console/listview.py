@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
@@ -281,7 +281,7 @@ def lookup_view(request: HttpRequest, page: Page, name: str) -> HttpResponse:
 
     wanted = model_field(page.model, name)
     if wanted is None or wanted.remote_field is None or name not in editable_names(page):
-        raise PermissionDenied
+        raise Http404
     model = wanted.remote_field.model
     natural = natural_field(model)
     text = request.GET.get('q', '').replace('\0', '')[:100]
