@@ -22,8 +22,6 @@ PUBLIC = {'/login/', '/preferences/', '/healthz'}
 """The only addresses that answer without signing in."""
 CONVERTER = re.compile(r'<(?:\w+:)?(\w+)>')
 VALUES = {
-    'pk': '999999', 'command': 'no-such-command', 'name': 'no-such-field', 'server': 'imp1', 'service': 'xcp_router',
-}  # fmt: skip
     'pk': '999999',
     'command': 'no-such-command',
     'name': 'no-such-field',
