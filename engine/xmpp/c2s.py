@@ -86,7 +86,8 @@ class ClientStream:
         self._lang = ''
 
     def tls_established(self, bindings: Mapping[str, bytes]) -> None:
-        """TLS is up. ``bindings``: channel binding type ('tls-server-end-point', 'tls-exporter') -> data, those known."""
+        """TLS is up. ``bindings``: channel binding type ('tls-server-end-point', 'tls-exporter') -> data, those
+        known."""
         if self._negotiation is not None:
             self._negotiation.tls_established(bindings)
 
@@ -136,7 +137,8 @@ class ClientStream:
             self._go_on()
 
     def auth_refused(self, condition: str = 'temporary-auth-failure', text: str = '') -> None:
-        """Other answer to NeedCredentials and NeedPasswordCheck: throttled, or account-disabled, credentials-expired."""
+        """Other answer to NeedCredentials and NeedPasswordCheck: throttled, or account-disabled,
+        credentials-expired."""
         if self._negotiation is not None:
             try:
                 self._negotiation.auth_refused(condition, text)

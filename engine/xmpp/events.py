@@ -24,7 +24,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every stream of one listener shares. Replace ``ClientStream.settings`` of new streams on a new generation."""
+    """What every stream of one listener shares. Replace ``ClientStream.settings`` of new streams on a new
+    generation."""
 
     domains: frozenset[str]
     """Hosted domains, prepared (lower case)."""
@@ -33,7 +34,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     random: Callable[[int], bytes]
     """Source of random bytes (os.urandom in production)."""
     tls_required: bool = True
-    """False only when the administrator switched secure mode off: then SASL is offered without TLS too (never PLAIN)."""
+    """False only when the administrator switched secure mode off: then SASL is offered without TLS too (never
+    PLAIN)."""
     tls_available: bool = True
     """False when the listener has no certificate: STARTTLS is not offered."""
     limits: Limits = Limits()
@@ -44,8 +46,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     features: bytes = b''
     """More stream features after login, complete elements (entity capabilities, stream management)."""
     nonzas: frozenset[str] = frozenset()
-    """'namespace name' of top-level elements other than stanzas that on_stanza takes after bind (e.g. 'urn:xmpp:sm:3 r');
-    their Stanza has this whole string as name and no from stamped. All others end the stream."""
+    """'namespace name' of top-level elements other than stanzas that on_stanza takes after bind (e.g. 'urn:xmpp:sm:3
+    r'); their Stanza has this whole string as name and no from stamped. All others end the stream."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -59,7 +61,8 @@ class StartTLS(msgspec.Struct, frozen=True):
 
 
 class NeedCredentials(msgspec.Struct, frozen=True):
-    """SCRAM: answer with ``credentials(verifiers)`` or ``credentials(None)`` for an unknown user, or ``auth_refused``."""
+    """SCRAM: answer with ``credentials(verifiers)`` or ``credentials(None)`` for an unknown user, or
+    ``auth_refused``."""
 
     mechanism: str
     localpart: str
@@ -78,7 +81,8 @@ class NeedPasswordCheck(msgspec.Struct, frozen=True):
 
 
 class AuthFailed(msgspec.Struct, frozen=True):
-    """A login failed (already told to the client): for throttling, counters and the log. ``condition`` as in RFC 6120 6.5."""
+    """A login failed (already told to the client): for throttling, counters and the log. ``condition`` as in RFC 6120
+    6.5."""
 
     mechanism: str
     localpart: str

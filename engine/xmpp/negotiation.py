@@ -6,6 +6,7 @@ Lives only until the session exists. It raises StreamError; ClientStream turns t
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -28,6 +29,9 @@ from engine.xmpp.stanza import ERROR_TYPES, LANG, escape, parse
 
 _BINDING_ORDER: Final = ('tls-exporter', 'tls-server-end-point')
 _BIND_ATTEMPTS: Final = 5
+_WAITING_BYTES: Final = 65_536
+_HEADER_BYTES: Final = 4096
+_LANGUAGE: Final = re.compile('[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,6}')
 
 
 class StreamEnd(Exception):
@@ -39,9 +43,9 @@ class Negotiation:
     looked at again: '', 'credentials', 'password', 'tls' or 'bind'."""
 
     __slots__ = (
-        '_attempts', '_bind_id', '_bindings', '_bytes', '_elements', '_emit', '_end', '_failures', '_later', '_local', '_mechanism',
-        '_parser', '_random', '_scram', '_secure', '_settings', 'bare', 'domain', 'greeted', 'lang', 'over', 'waiting',
-        'wrap',
+        '_attempts', '_bind_id', '_bindings', '_bytes', '_elements', '_emit', '_end', '_failures', '_later',
+        '_local', '_mechanism', '_parser', '_random', '_scram', '_secure', '_settings', 'bare', 'domain', 'greeted',
+        'lang', 'over', 'waiting', 'wrap',
     )  # fmt: skip
 
     def __init__(self, settings: StreamSettings, emit: Callable[[Event], None]) -> None:
@@ -79,7 +83,7 @@ class Negotiation:
             raise StreamError('policy-violation', 'Nothing may be sent between <proceed/> and the TLS handshake.')
         if self.waiting:
             self._later += data
-            if len(self._later) > limits.stanza_bytes:
+            if len(self._later) > _WAITING_BYTES:
                 raise StreamError('policy-violation', 'Too much was sent before the answer.')
             return
         self._feed(data)
@@ -168,7 +172,11 @@ class Negotiation:
         if not (major.isdecimal() and minor.isdecimal() and int(major[:9]) >= 1):
             raise StreamError('unsupported-version', 'Version 1.0 is needed.')
         sender = self._header_sender(header.attrs.get('from', ''))
-        self.lang = header.attrs.get(LANG, '')
+        # Both are kept for the whole session and touched at every stanza.
+        if header.wrap is not None and len(header.wrap) > _HEADER_BYTES:
+            raise StreamError('policy-violation', f'The stream header may have at most {_HEADER_BYTES} bytes.')
+        lang = header.attrs.get(LANG, '')
+        self.lang = lang if _LANGUAGE.fullmatch(lang) else ''
         self.wrap = header.wrap
         self._emit(Send(self.greeting(sender) + self._features()))
 

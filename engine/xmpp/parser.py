@@ -1,8 +1,8 @@
 """Two ways to cut stanzas out of a stream, with the same result, and the errors both report.
 
 ``SliceChecker`` (one per process) judges a slice of which the caller knows that it can only be one stanza.
-``StreamParser`` (one per session, only while needed) follows the depth of any legal stream. Both are expat with the same
-refusals; the reasons and the measurements are in docs/decisions/0002-raw-first-stanza-path.md.
+``StreamParser`` (one per session, only while needed) follows the depth of any legal stream. Both are expat with the
+same refusals; the reasons and the measurements are in docs/decisions/0004-raw-first-stanza-path.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _STANDARD: Final = {'': ns.CLIENT, 'stream': ns.STREAMS}
 _RENEW_BYTES: Final = 4 * 1024 * 1024
 """expat keeps every name it has seen, so the shared parser is replaced after so many bytes."""
 _RESCAN_BYTES: Final = 8 * 1024 * 1024
-"""expat scans an unfinished tag again at every feed; so much of that in one stanza is an attack (legal ones: a few KiB)."""
+"""expat scans an unfinished tag again at every feed; so much of that in one stanza is an attack (legal ones: a few
+KiB)."""
 _DEPTH: Final = 200
 _SPACE: Final = b' \t\r\n'
 _TAG: Final = re.compile(rb'<[^"\'>]*(?:(?:"[^"]*"|\'[^\']*\')[^"\'>]*)*>')
@@ -88,8 +89,8 @@ _CONDITIONS: Final = {
 
 
 class SliceChecker:
-    """One expat parser that stands inside a standard stream for ever. ``check`` answers for a slice that the caller has cut
-    so that it is one complete stanza or ill-formed; after True ``name`` and ``attrs`` are those of its tag."""
+    """One expat parser that stands inside a standard stream for ever. ``check`` answers for a slice that the caller
+    has cut so that it is one complete stanza or ill-formed; after True ``name`` and ``attrs`` are those of its tag."""
 
     __slots__ = ('_left', '_on_start', '_parse', '_parser', 'attrs', 'name')
 
@@ -132,8 +133,9 @@ class SliceChecker:
 
 
 class StreamParser:
-    """Follows one stream by depth. ``feed`` puts what became complete into ``items``; a violation is put into ``error``,
-    after the items that came before it. Held-back bytes are bounded by ``limit``. Call ``close`` when done with it."""
+    """Follows one stream by depth. ``feed`` puts what became complete into ``items``; a violation is put into
+    ``error``, after the items that came before it. Held-back bytes are bounded by ``limit``. Call ``close`` when done
+    with it."""
 
     __slots__ = (
         '_base', '_buffer', '_cut', '_declared', '_depth', '_parser', '_pending', '_rescanned',
@@ -141,7 +143,8 @@ class StreamParser:
     )  # fmt: skip
 
     def __init__(self, limit: int, opened: bytes | None = None) -> None:
-        """``opened``: the start tag of a stream that is open already (STREAM_OPEN or Header.wrap), None to wait for one."""
+        """``opened``: the start tag of a stream that is open already (STREAM_OPEN or Header.wrap), None to wait for
+        one."""
         self.limit = limit
         self.items: deque[Header | Child | End] = deque()
         self.error: StreamError | None = None
@@ -292,8 +295,8 @@ def _no_text(text: str) -> None:
 
 
 def standalone(raw: bytes, wrap: bytes | None) -> bytes:
-    """``raw``, sent inside the start tag ``wrap``, written anew so that it means the same inside a standard stream and its
-    own tag has no prefix. Prefixes inside text are lost. Raises StreamError when it is nested too deeply."""
+    """``raw``, sent inside the start tag ``wrap``, written anew so that it means the same inside a standard stream
+    and its own tag has no prefix. Prefixes inside text are lost. Raises StreamError when it is nested too deeply."""
     opened = wrap or STREAM_OPEN
     named = _NAME.match(opened)
     assert named is not None

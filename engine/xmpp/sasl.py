@@ -1,7 +1,7 @@
 """Server side of SASL SCRAM (RFC 5802, RFC 7677, channel binding RFC 5929 and RFC 9266) and PLAIN (RFC 4616).
 
-Pure steps: the client's message in, the server's message or ``Failure`` out. Passwords are never kept; SCRAM runs on the
-stored verifiers, so no step is slow.
+Pure steps: the client's message in, the server's message or ``Failure`` out. Passwords are never kept; SCRAM runs on
+the stored verifiers, so no step is slow.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def decode(text: str | None) -> bytes:
 
 
 def localpart(name: str) -> str:
-    """The prepared localpart of a user name given as localpart or as plain user ID (XEP-0106). '' when it can be neither:
-    such a user does not exist, and is treated like any other unknown one."""
+    """The prepared localpart of a user name given as localpart or as plain user ID (XEP-0106). '' when it can be
+    neither: such a user does not exist, and is treated like any other unknown one."""
     for form in (name, jid.escape_local(name)):
         try:
             return jid.prepare_local(form)

@@ -48,13 +48,14 @@ _WRAP_CLOSE: Final = b'</stream:stream>'
 _NAME: Final = re.compile(rb'<[^ \t\r\n/>]+')
 _ATTRIBUTE: Final = re.compile(rb'[ \t\r\n]+([^ \t\r\n=>/]+)[ \t\r\n]*=[ \t\r\n]*("[^"]*"|\'[^\']*\')')
 _TAG: Final = re.compile(rb'<(?:[^"\'>]|"[^"]*"|\'[^\']*\')*>')
-_MARKUP: Final = re.compile('[&<>"\']')
-_REPLACEMENTS: Final = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;'}
+_MARKUP: Final = re.compile('[&<>"\'\r]')
+_REPLACEMENTS: Final = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;', '\r': '&#13;'}
 _FORBIDDEN: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 
 class Stanza:
-    """One stanza. ``attrs`` are those of its own tag, entities resolved; after stamping ``from`` is the sender's full JID."""
+    """One stanza. ``attrs`` are those of its own tag, entities resolved; after stamping ``from`` is the sender's full
+    JID."""
 
     __slots__ = ('_tree', 'attrs', 'name', 'raw')
 
@@ -160,9 +161,9 @@ def iq_result(stanza: Stanza, payload: bytes = b'') -> bytes:
 def error(stanza: Stanza, condition: str, type: str = '', text: str = '', extra: bytes = b'') -> bytes:
     """The error answer to any stanza: addresses swapped, same id.
 
-    ``condition`` is one of ERROR_TYPES; ``type`` defaults to the one RFC 6120 associates with it; ``text`` is for people
-    (English); ``extra`` is a complete application-specific condition element. Never answer an error with an error:
-    that is the caller's to check.
+    ``condition`` is one of ERROR_TYPES; ``type`` defaults to the one RFC 6120 associates with it; ``text`` is for
+    people (English); ``extra`` is a complete application-specific condition element. Never answer an error with an
+    error: that is the caller's to check.
     """
     kind = type or ERROR_TYPES[condition]
     words = f"<text xmlns='{ns.STANZA_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ''
@@ -185,8 +186,8 @@ def _answer(stanza: Stanza, kind: str, payload: bytes) -> bytes:
 
 
 def with_attributes(raw: bytes, changes: dict[str, str | None]) -> bytes:
-    """``raw`` with attributes of its own tag set (str) or removed (None). Keys are plain names such as to, from, type, id.
-    The tag's other attributes stay as they are; set ones come first."""
+    """``raw`` with attributes of its own tag set (str) or removed (None). Keys are plain names such as to, from,
+    type, id. The tag's other attributes stay as they are; set ones come first."""
     end = _NAME.match(raw)
     if end is None:
         raise ValueError('not a stanza')
@@ -207,7 +208,8 @@ def with_to(raw: bytes, to: str) -> bytes:
 
 
 def split_to(raw: bytes) -> tuple[bytes, bytes]:
-    """(head, tail) for a fan-out: ``head + escape(to).encode() + tail`` is ``raw`` addressed to ``to``. Cut once, write many."""
+    """(head, tail) for a fan-out: ``head + escape(to).encode() + tail`` is ``raw`` addressed to ``to``. Cut once,
+    write many."""
     name = _NAME.match(raw)
     if name is None:
         raise ValueError('not a stanza')
