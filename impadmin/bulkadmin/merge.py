@@ -224,7 +224,8 @@ def _write(new: list[Item], changed: list[Item]) -> None:
             cursor.execute(
                 'UPDATE roster_item r SET name = s.name, groups = s.groups, subscription = s.subscription,'
                 ' ask = s.ask, pending_in = s.pending_in, approved = s.approved, is_contact = s.is_contact,'
-                ' state = s.state, request = s.request FROM import_staging s WHERE r.user_id = s.user_id AND r.jid = s.jid'
+                ' state = s.state, request = s.request FROM import_staging s'
+                ' WHERE r.user_id = s.user_id AND r.jid = s.jid'
             )
 
 

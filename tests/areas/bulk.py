@@ -83,7 +83,8 @@ def counts_are_exact() -> None:
     from impadmin.ucm.models import EndUser
 
     wrong = EndUser.objects.annotate(
-        c=Count('roster', filter=Q(roster__is_contact=True)), w=Count('roster', filter=Q(roster__subscription__in=(2, 3)))
+        c=Count('roster', filter=Q(roster__is_contact=True)),
+        w=Count('roster', filter=Q(roster__subscription__in=(2, 3))),
     ).exclude(contact_count=F('c'), watcher_count=F('w'))  # fmt: skip
     assert not list(wrong.values_list('user_id', 'contact_count', 'c', 'watcher_count', 'w'))
 
