@@ -9,7 +9,8 @@ from typing import NamedTuple
 from engine.store.pool import Connection
 from engine.store.writer import Write
 
-PAGE = 200
+PAGE = 50
+"""Messages read at a time; the next page follows when the client has taken this one."""
 
 
 class Stored(NamedTuple):

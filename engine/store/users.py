@@ -64,7 +64,7 @@ async def states(store: Store, ids: Iterable[int]) -> dict[int, tuple[int, str]]
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def find(store: Store, bare: str) -> int | None:
-    """Id of the live user with this IM address, or None."""
-    row = await store.fetch_one(f'SELECT id FROM end_user WHERE im_address = %s AND {_ELIGIBLE}', bare)  # noqa: S608
-    return row[0] if row else None
+async def find(store: Store, bare: str) -> tuple[int, bool] | None:
+    """(id, eligible) of the user with this IM address, or None."""
+    row = await store.fetch_one(f'SELECT id, {_ELIGIBLE} FROM end_user WHERE im_address = %s', bare)  # noqa: S608
+    return (row[0], row[1]) if row else None

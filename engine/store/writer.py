@@ -2,7 +2,7 @@
 
 A write is told the outcome by ``done(error)``: None means committed, on disk. Nothing waits for it on the stanza path.
 A batch that fails is tried again write by write, so one bad write never takes its neighbours with it; while the
-database cannot be reached the batch waits for ``RETRY_S`` and then fails, and every sender hears of it.
+database cannot be reached the batch is tried again after ``RETRY_S``, then fails, and every sender hears of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 LIMIT = 20_000
 """Writes that may wait; further ones are refused at once."""
-RETRY_S = (0.5, 2.0, 5.0)
+RETRY_S = (0.5, 2.0)
+"""Pauses before further attempts while the database cannot be reached (each waits pool.WAIT_S for it)."""
 
 
 class Write(Protocol):

@@ -213,3 +213,15 @@ def test_two_domains(make_user: Callable[..., Any], sign_in: SignIn) -> None:
     berta.say(ALICE, 'across domains')
     alice.expect('message', body='across domains')
     assert _info(alice, 'second.example').find(f'{INFO}identity') is not None
+
+
+@proves('XMP-18')
+def test_escaped_user_ids_sign_in(make_user: Callable[..., Any], sign_in: SignIn) -> None:
+    """XEP-0106: a user ID with characters that a JID cannot hold is the escaped localpart."""
+    assert make_user('d@artagnan').im_address == 'd\\40artagnan@example.com'
+    escaped = sign_in('d\\40artagnan', domain=data.DOMAIN)
+    alice = sign_in('alice')
+    alice.say('D\\40Artagnan@example.com', 'en garde')
+    assert escaped.expect('message', body='en garde')
+    escaped.say(ALICE, 'touché')
+    assert alice.expect('message', body='touché').get('from', '').startswith('d\\40artagnan@example.com/')

@@ -249,3 +249,35 @@ def test_broadcast_to_many(sign_in: SignIn, make_user: Callable[..., Any]) -> No
     assert OfflineMessage.objects.count() == 10
     late = sign_in(names[45])
     assert late.expect('message', body='to all').find(DELAY) is not None
+
+
+@proves('IM-06')
+def test_one_message_with_many_addresses(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
+    """XEP-0033: copies with the list, blind copies hidden from the others, each refusal on its own."""
+    ensure(make_user, 'dave')
+    alice, bob, carol = sign_in('alice'), sign_in('bob'), sign_in('carol')
+
+    def send(addresses: str) -> None:
+        alice.raw(
+            f"<message to='{data.DOMAIN}' type='chat' id='many'>"
+            f"<addresses xmlns='http://jabber.org/protocol/address'>{addresses}</addresses>"
+            '<body>to many</body></message>'
+        )
+
+    send(
+        f"<address type='to' jid='{address('bob')}' desc='B &amp; co'/><address type='bcc' jid='{address('carol')}'/>"
+        f"<address type='cc' jid='{address('dave')}'/><address type='cc' jid='{address('nobody')}'/>"
+    )
+    list_of = '{http://jabber.org/protocol/address}address'
+    seen = [entry.attrib for entry in bob.expect('message', body='to many').iter(list_of)]
+    assert seen[0] == {'type': 'to', 'jid': address('bob'), 'desc': 'B & co', 'delivered': 'true'}
+    assert [entry['jid'] for entry in seen] == [address('bob'), address('dave'), address('nobody')]
+    assert len(list(carol.expect('message', body='to many').iter(list_of))) == 4
+    refused = alice.expect('message', type='error')
+    assert (condition(refused), refused.get('from')) == ('service-unavailable', address('nobody'))
+    assert sign_in('dave').expect('message', body='to many').find(DELAY) is not None
+    send(''.join(f"<address type='to' jid='u{number}@{data.DOMAIN}'/>" for number in range(201)))
+    assert condition(alice.expect('message', type='error')) == 'not-acceptable'
+    send("<address type='to' jid='@'/>")
+    assert condition(alice.expect('message', type='error')) == 'jid-malformed'
+    bob.expect_none('message')

@@ -31,6 +31,10 @@ log = structlog.get_logger(__name__)
 LOAD_RETRY_S = (0.5, 2.0, 5.0)
 
 
+class Stopped(Exception):
+    """The service stopped before the operation began."""
+
+
 class PresenceEngine(Service):
     """Contact lists, subscriptions and availability of the users of one node.
 
@@ -156,10 +160,11 @@ class PresenceEngine(Service):
                 try:
                     if person.items is None:
                         await self._load(person)
-                    if self.running:
-                        await operation()
+                    if not self.running:
+                        raise Stopped
+                    await operation()
                 except Exception as error:
-                    if not isinstance(error, Unavailable):
+                    if not isinstance(error, (*Unavailable, Stopped)):
                         log.exception('contact list operation failed', jid=person.bare)
                     if failed is not None:
                         failed(RuntimeError('The contact list cannot be read or written now. Try again later.'))

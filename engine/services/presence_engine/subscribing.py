@@ -21,20 +21,22 @@ REQUEST_BYTES = 4096
 """A stored subscription request larger than this is stored without its content."""
 
 
-async def _find(engine: PresenceEngine, bare: str) -> int | None:
+async def _find(engine: PresenceEngine, bare: str, live: bool) -> int | None:
+    """Id of a local user. ``live``: only one who may be reached; a disabled one still has a list to take out of."""
     account = engine.router.accounts.get(bare)
     if account is not None:
         return account.user.id
     if bare.rpartition('@')[2] not in engine.router.domains:
         return None
-    return await users.find(engine.node.store, bare)
+    found = await users.find(engine.node.store, bare)
+    return found[0] if found and (found[1] or not live) else None
 
 
 async def request(
     engine: PresenceEngine, person: Person, session: Session, stanza: Stanza, kind: Kind, to: str
 ) -> None:
     """A subscribe, subscribed, unsubscribe or unsubscribed of a client to the local address ``to``."""
-    other = await _find(engine, to)
+    other = await _find(engine, to, live=kind == 'subscribe')
     ids = [person.user_id] if other is None else [person.user_id, other]
     data = visibility.subscription_stanza(stanza, person.bare, to)
     stored = data if len(data) <= REQUEST_BYTES else _plain(kind, person.bare, to)
@@ -126,7 +128,7 @@ async def set_item(
 
 async def remove_item(engine: PresenceEngine, person: Person, session: Session, stanza: Stanza, jid: str) -> None:
     """Delete an entry and end the subscriptions in both directions (RFC 6121 2.5)."""
-    other = await _find(engine, jid)
+    other = await _find(engine, jid, live=False)
     ids = [person.user_id] if other is None else [person.user_id, other]
     async with engine.owners(*ids):
         async with engine.node.store.transaction() as connection:
