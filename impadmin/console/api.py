@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from engine.contract.services import BY_KEY, SERVICES
-from impadmin.console import actions, api_schema, audit, forms, listview, parameter_values, registry, tables
+from impadmin.console import actions, api_schema, audit, downloads, forms, listview, parameter_values, registry, tables
 from impadmin.console.access import Requirement, rest, signed_in
 from impadmin.console.actions import Preview, actor_of
 from impadmin.console.api_fields import PageSerializer, StrictJSONParser, serializer_of
@@ -408,9 +408,9 @@ def routes(page: BasePage) -> list[URLPattern]:
         part = f'<str:pk>/{command.name}/' if command.scope == 'object' else f'{command.name}/'
         found.append(path(root + part, view(CommandView, page, ['POST'], command=command)))
     if isinstance(page, Page):
-        for name in page.files:
-            found.append(path(f'{root}file/{name}/', view(FileView, page, ['GET'], file=name)))
-            found.append(path(f'{root}<str:pk>/file/{name}/', view(FileView, page, ['GET'], file=name)))
+        for name, download in page.files.items():
+            part = f'file/{name}/' if downloads.of_page(download) else f'<str:pk>/file/{name}/'
+            found.append(path(root + part, view(FileView, page, ['GET'], file=name)))
         methods = ['GET', *(['PUT', 'PATCH'] if 'edit' in page.verbs else []), *(['DELETE'] * ('delete' in page.verbs))]
         found.append(path(f'{root}<str:pk>/history/', view(HistoryView, page, ['GET'])))
         found.append(path(f'{root}<str:pk>/', view(ObjectView, page, methods)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -12,10 +14,15 @@ from impadmin.console.editview import object_of
 from impadmin.console.page import Page
 
 
+def of_page(view: Callable[..., Any]) -> bool:
+    """Whether a download is the page's, not one object's: its second parameter is annotated ``None``."""
+    return list(inspect.signature(view).parameters.values())[1].annotation in ('None', None)
+
+
 def answer(request: HttpRequest, page: Page, name: str, pk: str | None = None) -> HttpResponseBase:
     """The file; 404 when the page or the object has none of that name. Raises Refused."""
     view = page.files.get(name)
-    if view is None:
+    if view is None or of_page(view) != (pk is None):
         raise Http404
     found: HttpResponseBase = view(request, None if pk is None else object_of(page, pk))
     return found
