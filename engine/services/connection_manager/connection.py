@@ -158,7 +158,9 @@ class Connection(asyncio.Protocol):
         self._stream = ClientStream(self.manager.settings, self._on_event, self.manager.loop.time())
         self._arm()
         if self.direct:
-            self._begin_tls()
+            self._early = []
+            # Not at once: the transport begins to read after this call, whatever is asked of it here.
+            self.manager.loop.call_soon(self._begin_tls)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, after TLS."""
@@ -317,21 +319,37 @@ class Connection(asyncio.Protocol):
 
     def _begin_tls(self) -> None:
         self.flush()
-        self._early = []
-        self._transport.pause_reading()
-        self.manager.task(self._handshake())
+        if self._early is None:
+            self._early = []
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+            self.manager.task(self._handshake())
+
+    def _give_first_bytes(self) -> None:
+        """The first bytes of direct TLS may have been read before TLS was there to take them."""
+        first, self._early = self._early, []
+        below = self._raw.get_protocol()
+        for data in first or ():
+            below.get_buffer(len(data))[: len(data)] = data
+            below.buffer_updated(len(data))
 
     async def _handshake(self) -> None:
-        manager = self.manager
+        manager, loop = self.manager, self.manager.loop
+        upgrade = loop.start_tls(
+            self._raw,
+            self,
+            manager.tls,
+            server_side=True,
+            ssl_handshake_timeout=manager.settings.limits.before_auth_s,
+            ssl_shutdown_timeout=LINGER_S,
+        )
         try:
-            transport = await manager.loop.start_tls(
-                self._raw,
-                self,
-                manager.tls,
-                server_side=True,
-                ssl_handshake_timeout=manager.settings.limits.before_auth_s,
-                ssl_shutdown_timeout=LINGER_S,
-            )
+            task = loop.create_task(upgrade)
+            if self.direct:
+                # Two turns on: after TLS has taken the transport (first turn) and was told so (second), and before the
+                # next read, which the same second turn allows.
+                loop.call_soon(loop.call_soon, self._give_first_bytes)
+            transport = await task
         except (OSError, TimeoutError, RuntimeError) as error:  # ssl.SSLError is an OSError
             manager.counters.tls_failures += 1
             log.debug('TLS handshake failed', address=self.address, error=describe(error))
