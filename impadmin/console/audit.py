@@ -112,8 +112,8 @@ def differences(
     return [
         (
             (labels or {}).get(name) or label(model, name),
-            display(old.get(name), model, name),
-            display(new.get(name), model, name),
+            display(old[name], model, name) if name in old else '',
+            display(new[name], model, name) if name in new else '',
         )
         for name in names
         if old.get(name) != new.get(name)
@@ -144,7 +144,7 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
     if value is False:
         return gettext('Off')
     if value is None:
-        return ''
+        return gettext('No Limit') if model is not None and name and _is_limit(model, name) else ''
     if isinstance(value, Mapping):
         if set(value) == {'pk', 'label'}:
             return str(value['label'])
@@ -152,6 +152,15 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ', '.join(display(item) for item in value)
     return str(value)
+
+
+def _is_limit(model: type[models.Model], name: str) -> bool:
+    """Whether None in this field means that there is no limit: a whole number that may be left open."""
+    try:
+        field = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return isinstance(field, models.IntegerField) and field.null and not field.choices
 
 
 def plain(value: Any) -> Any:

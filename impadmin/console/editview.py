@@ -197,7 +197,7 @@ def _draw(
         'undeletable': undeletable,
         'panel': page.panel if obj is not None else '',
         'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
-        'shows_history': obj is not None and (not is_page or bool(page.verbs)),
+        'shows_history': obj is not None and (not is_page or bool(verbs)),
     }
     return render(request, 'console/edit.html', context)
 

@@ -1,0 +1,188 @@
+"""The machine of the console in a real Chromium: keyboard, accessibility, narrow screens, no script, live updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from impadmin.console import registry
+from tests.proves import proves
+
+SETTINGS = '/admin/presence/standard-configuration/'
+USERS = '/ucm/ucm/end-users/'
+RULES = {'runOnly': ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}
+
+
+def violations(page: Any) -> list[str]:
+    """What axe finds wrong on the page as it stands."""
+    found = Axe().run(page, options=RULES).response['violations']
+    return [f'{page.url} {v["id"]}: {v["nodes"][0]["html"][:200]}' for v in found]
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_every_page_is_accessible(scheme: str, browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    make_user('haruka', first_name='遥', last_name='阿部')
+    page = browser_page(scheme=scheme)
+    found = []
+    for one in registry.pages():
+        page.goto(registry.page_url(one))
+        found += violations(page)
+    assert not found, '\n'.join(found)
+
+
+def test_every_page_fits_400_pixels(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    make_user('achterberg.wilhelmina', last_name='van den Achterberg-Oosterhuis-Gómez-Trénor', display_name='W' * 128)
+    page = browser_page(width=400)
+    for one in registry.pages():
+        page.goto(registry.page_url(one))
+        assert page.evaluate('document.documentElement.scrollWidth') <= 400, one.name
+    page.goto(USERS)
+    page.click('.menu-btn')
+    page.wait_for_selector('.nav a[aria-current=page]')
+    page.keyboard.press('Escape')
+    page.wait_for_selector('.nav', state='hidden')
+
+
+def test_edit_marks_undo_preview_error_save(browser_page: Callable[..., Any]) -> None:
+    page = browser_page()
+    page.goto(SETTINGS)
+    page.fill('#f-max_contacts', '150')
+    field = page.locator('[data-field=max_contacts]')
+    assert 'is-changed' in field.get_attribute('class')
+    assert 'was 200' in field.inner_text()
+    field.get_by_role('button', name='Undo').click()
+    assert page.input_value('#f-max_contacts') == '200'
+    page.check('#f-max_contacts-nolimit')
+    assert page.is_disabled('#f-max_contacts')
+    page.get_by_role('button', name='Preview impact').click()
+    page.wait_for_selector('#preview ins:has-text("No Limit")')
+    page.fill('#f-adhoc_ttl_s', '20')
+    page.get_by_role('button', name='Save', exact=True).click()
+    page.wait_for_selector('#f-adhoc_ttl_s-err')
+    assert page.evaluate('document.activeElement.id') == 'problems'
+    page.click('#problems a')
+    assert page.input_value('#f-adhoc_ttl_s') == '20', 'the typed value is kept'
+    page.fill('#f-adhoc_ttl_s', '60')
+    page.get_by_role('button', name='Save', exact=True).click()
+    page.wait_for_selector('.note:has-text("Standard Configuration was saved.")')
+    assert page.is_checked('#f-max_contacts-nolimit')
+
+
+def test_two_administrators_edit_the_same_page(browser_page: Callable[..., Any]) -> None:
+    one, two = browser_page(), browser_page('administrator', 'en', 'dark')
+    for page in (one, two):
+        page.goto(SETTINGS)
+    one.fill('#f-max_contacts', '150')
+    one.get_by_role('button', name='Save', exact=True).click()
+    one.wait_for_selector('.note:has-text("was saved")')
+    two.fill('#f-max_watchers', '99')
+    two.get_by_role('button', name='Save', exact=True).click()
+    two.wait_for_selector('.note.warn:has-text("Not saved: test-administrator changed this in the meantime")')
+    assert two.input_value('#f-max_watchers') == '99'
+    assert 'was 150' in two.locator('[data-field=max_contacts]').inner_text()
+    two.get_by_role('button', name='Save', exact=True).click()
+    two.wait_for_selector('.note:has-text("was saved")')
+
+
+def test_find_select_and_delete_by_keyboard(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    for name in ('anna', 'anton', 'bert'):
+        make_user(name)
+    page = browser_page()
+    page.goto(USERS)
+    page.fill('#find input[name=v]', 'an')
+    page.keyboard.press('Enter')
+    page.wait_for_url('**v=an**')
+    assert page.locator('tbody tr').count() == 2
+    page.select_option('#find-f0', 'last_name')
+    page.wait_for_load_state('networkidle')
+    assert page.input_value('#find-f0') == 'last_name'
+    page.focus('tbody .ck >> nth=0')
+    page.keyboard.press('Space')
+    assert page.inner_text('[data-selected]') == '1 selected'
+    page.get_by_role('button', name='Delete Selected').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('dialog[open]:has-text("Delete anna?")')
+    assert page.evaluate('document.activeElement.textContent') == 'Cancel', 'the first focus is on Cancel'
+    assert not violations(page)
+    page.keyboard.press('Escape')
+    page.wait_for_selector('dialog', state='hidden')
+    page.get_by_role('button', name='Delete Selected').click()
+    page.get_by_role('button', name='Delete anna').click()
+    page.wait_for_selector('.note:has-text("anna was deleted.")')
+    assert page.locator('tbody tr').count() == 1
+
+
+def test_search_with_slash(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    make_user('haruka')
+    page = browser_page()
+    page.keyboard.press('/')
+    page.wait_for_selector('#hits a')
+    page.keyboard.type('watchers')
+    page.wait_for_selector('#hits a:has-text("Maximum Watchers (per user)")')
+    assert not violations(page)
+    page.keyboard.press('ArrowDown')
+    page.keyboard.press('Enter')
+    page.wait_for_url('**#f-max_watchers')
+    page.keyboard.press('Control+k')
+    page.keyboard.type('haruka')
+    page.click('#hits a:has-text("haruka")')
+    page.wait_for_selector('h1:has-text("haruka")')
+
+
+def test_everything_works_without_script(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    make_user('anna')
+    page = browser_page(script=False)
+    page.goto(SETTINGS)
+    page.fill('#f-max_contacts', '150')
+    page.get_by_role('button', name='Preview impact').click()
+    assert '150' in page.inner_text('#preview')
+    page.get_by_role('button', name='Save', exact=True).click()
+    assert 'was saved' in page.inner_text('.note')
+    page.goto(USERS)
+    page.get_by_role('button', name='Add condition').click()
+    assert page.locator('.find-line').count() == 2
+    page.check('tbody .ck')
+    page.get_by_role('button', name='Delete Selected').click()
+    page.get_by_role('button', name='Delete anna').click()
+    assert 'anna was deleted.' in page.inner_text('.note')
+    page.click('[popovertarget=user]')
+    page.get_by_role('button', name='Sign out').click()
+    page.wait_for_url('**/login/')
+
+
+def test_theme_and_language_of_the_popover(browser_page: Callable[..., Any]) -> None:
+    page = browser_page()
+    page.click('[popovertarget=theme]')
+    page.get_by_role('button', name='Dark').click()
+    page.wait_for_selector('html[data-theme=dark]')
+    assert page.evaluate('getComputedStyle(document.body).colorScheme') == 'dark'
+    page.click('[popovertarget=theme]')
+    page.get_by_role('button', name='日本語').click()
+    page.wait_for_selector('html[lang=ja]')
+
+
+@proves('RST-01', 'RST-02')
+def test_notifications_appear_live_and_clear(browser_page: Callable[..., Any], engine: Any) -> None:
+    """A save that needs a restart: message, summary at the top right of another open page, pop-up, dismissal."""
+    watching = browser_page()
+    watching.goto(USERS)
+    watching.wait_for_selector('.alerts[data-count="0"]')
+    page = browser_page()
+    page.goto('/admin/messaging/messaging-settings/')
+    page.uncheck('#f-im_enabled')
+    page.get_by_role('button', name='Save', exact=True).click()
+    note = page.wait_for_selector('.note.warn:has-text("takes effect after a restart of: Cisco XCP Router")')
+    assert note.query_selector('a:has-text("Open the Control Center")')
+    watching.wait_for_selector('.alerts[data-count="1"]')
+    watching.wait_for_selector('.popup:has-text("Cisco XCP Router")')
+    watching.click('.alerts')
+    watching.wait_for_selector('#notif:has-text("Enable instant messaging")')
+    watching.keyboard.press('Escape')
+    watching.click('.popup button')
+    watching.wait_for_selector('.popup', state='detached')
+    watching.goto(SETTINGS)
+    assert watching.locator('.popup').count() == 0, 'dismissed for this session'
+    assert watching.locator('.alerts[data-count="1"]').count() == 1, 'but still in the summary'
