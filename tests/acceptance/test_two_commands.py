@@ -87,7 +87,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     yield folder, {name: free_port() for name in ('IMP_CONSOLE_PORT', 'IMP_CLIENT_PORT', 'IMP_DIRECT_TLS_PORT')}
     record = folder / 'var' / 'supervisor.json'
     if record.exists():
-        os.kill(int((folder / 'var' / 'supervisor.lock').read_text()), signal.SIGTERM)
+        pid = int((folder / 'var' / 'supervisor.lock').read_text())
+        os.kill(pid, signal.SIGTERM)
+        while Path(f'/proc/{pid}').exists():
+            time.sleep(0.1)
 
 
 def in_clone(folder: Path, *command: str) -> str:
@@ -130,7 +133,7 @@ def test_run_from_a_fresh_clone(clone: tuple[Path, dict[str, int]]) -> None:
     assert password, output[-3000:]
     assert f'{url}/api/docs/' in output
     assert f'port {ports["IMP_CLIENT_PORT"]} (STARTTLS), {ports["IMP_DIRECT_TLS_PORT"]} (direct TLS)' in output
-    assert 'Log out' in log_in(url, password[1])
+    assert 'Cluster Topology' in log_in(url, password[1])
     token = in_clone(folder, '.venv/bin/python', 'manage.py', 'createtoken', 'admin', 'my script')
     node = rest(url, token, 'GET', '/api/v1/cluster-topology/')['results'][0]
     rest(url, token, 'POST', '/api/v1/end-users/', {**USERS, 'home_node': node['id']})
