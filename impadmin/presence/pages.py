@@ -93,7 +93,7 @@ STANDARD = SettingsPage(
     menu='Presence > Settings > Standard Configuration',
     title=gettext_lazy('Standard Configuration'),
     right=Right.CONFIGURATION,
-    related=('advanced-configuration', 'control-center', 'end-users'),
+    related=('advanced-configuration', 'control-center', 'contact-list-update'),
     model=PresenceSettings,
     fieldsets=(
         Fieldset(gettext_lazy('Availability'), ('availability_sharing', 'auto_approve')),

@@ -73,7 +73,17 @@ END_USERS = Page(
         Column('directory_uri', gettext_lazy('Directory URI'), order_by='directory_uri', default=False),
         Column('department', gettext_lazy('Department'), order_by='department', default=False),
     ),
-    find=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'directory_uri', 'mail', 'department'),
+    find=(
+        'user_id',
+        'last_name',
+        'first_name',
+        'display_name',
+        'im_address',
+        'directory_uri',
+        'mail',
+        'department',
+        'home_node__name',
+    ),
     search=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'mail'),
     fieldsets=(
         Fieldset(
@@ -155,7 +165,7 @@ ASSIGN = Page(
         'im_enabled',
         'department',
     ),
-    find=('user_id', 'last_name', 'first_name', 'department', 'directory_uri'),
+    find=('user_id', 'last_name', 'first_name', 'home_node__name', 'department', 'directory_uri'),
     verbs=(),
     tabs=(
         ('not-assigned', gettext_lazy('Not assigned'), ELIGIBLE & Q(home_node=None)),

@@ -42,6 +42,8 @@ def directory_uri_error(uri: str) -> str:
     local, at, domain = uri.rpartition('@')
     if not at or not local or not domain:
         return _('“%(uri)s” is no Directory URI. Enter user@domain, for example jsmith@example.com.') % {'uri': uri}
+    if domain.isascii() and (error := name_error(domain)):
+        return error
     try:
         prepare_local(escape_local(local))
         hosted = prepare_domain(domain)

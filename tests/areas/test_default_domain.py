@@ -92,7 +92,9 @@ def people(make_user):
         OfflineMessage.objects.create(
             user=users['bob'],
             stored_at=timezone.now(),
-            stanza=f"<message from='{sender}' to='bob@example.com' type='chat'><body>ann@example.com</body></message>".encode(),
+            stanza=(
+                f"<message from='{sender}' to='bob@example.com' type='chat'><body>ann@example.com</body></message>"
+            ).encode(),
         )
     recount()
     return users

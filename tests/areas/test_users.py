@@ -398,7 +398,7 @@ def test_demo_organisation_is_made_once(db):
         'northwind.asia.example',
     }
     assert EndUser.objects.filter(home_node=None).count() == 0
-    entries = dict(((i.user.im_address, i.jid), i.subscription) for i in RosterItem.objects.select_related('user'))
+    entries = {(i.user.im_address, i.jid): i.subscription for i in RosterItem.objects.select_related('user')}
     assert all(entries[jid, owner] == 3 for owner, jid in entries)  # mutual
     for user in EndUser.objects.all():
         assert user.contact_count == user.roster.count() == user.watcher_count
