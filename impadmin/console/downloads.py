@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import render
 
+from impadmin.console import errors
 from impadmin.console.actions import Refused
 from impadmin.console.editview import object_of
 from impadmin.console.page import Page
@@ -33,4 +33,4 @@ def file_view(request: HttpRequest, page: Page, name: str, pk: str | None = None
     try:
         return answer(request, page, name, pk)
     except Refused as error:
-        return render(request, 'errors/409.html', {'reason': str(error)}, status=409)
+        return errors.refused(request, str(error))
