@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
+import hmac
 import socket
 import ssl
 import time
@@ -79,6 +81,28 @@ class RawClient:
         token = base64.b64encode(f'\0{user}\0{password}'.encode())
         self.send(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%b</auth>" % token)
         return self.read_until(b'>')
+
+    def scram(self, mechanism: str, user: str, password: str, binding: bytes = b'') -> bytes:
+        """SCRAM-*-PLUS with tls-server-end-point; ``binding`` replaces the true hash. The last answer."""
+        assert isinstance(self.socket, ssl.SSLSocket)
+        algorithm = 'sha256' if '256' in mechanism else 'sha1'
+        certificate = self.socket.getpeercert(binary_form=True)
+        assert certificate is not None
+        header = b'p=tls-server-end-point,,'
+        bound = base64.b64encode(header + (binding or hashlib.sha256(certificate).digest())).decode()
+        first = f'n={user},r=abcdefgh'
+        start = base64.b64encode(header + first.encode()).decode()
+        sasl = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
+        answer = self.send(f"<auth {sasl} mechanism='{mechanism}'>{start}</auth>".encode()).read_until(b'</challenge>')
+        challenge = base64.b64decode(answer.partition(b'>')[2].partition(b'<')[0]).decode()
+        parts = dict(part.split('=', 1) for part in challenge.split(','))
+        salted = hashlib.pbkdf2_hmac(algorithm, password.encode(), base64.b64decode(parts['s']), int(parts['i']))
+        key = hmac.digest(salted, b'Client Key', algorithm)
+        final = f'c={bound},r={parts["r"]}'
+        signed = hmac.digest(hashlib.new(algorithm, key).digest(), f'{first},{challenge},{final}'.encode(), algorithm)
+        proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signed, strict=True))).decode()
+        done = base64.b64encode(f'{final},p={proof}'.encode()).decode()
+        return self.send(f'<response {sasl}>{done}</response>'.encode()).read_until(b'>')
 
     def login(self, user: str, password: str, resource: str = 'raw') -> RawClient:
         """Sign in (TLS is up already) and bind."""
