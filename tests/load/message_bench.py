@@ -4,7 +4,7 @@
 
 starts an engine of node ``imp1`` on the database of DATABASE_URL (a test database: users bench0... are made in it) and
 prints a table. With ``--peer NAME:PORT:PID`` another running server is measured in the same way; there the accounts
-bench0@DOMAIN ... with password ``bench`` must exist. µs are user + system time of the server's process with its threads.
+bench0@DOMAIN ... with password ``bench`` must exist. µs are user + system time of the server's process, threads too.
 """
 
 from __future__ import annotations
