@@ -7,14 +7,13 @@ same refusals; the reasons and the measurements are in docs/decisions/0005-raw-f
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, XMLParser
 from xml.parsers import expat
 
 from engine.xmpp import ns
-from engine.xmpp.stanza import escape
+from engine.xmpp.stanza import NAME, TAG, escape, quote
 
 STREAM_OPEN: Final = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 """The start tag of a standard stream: what every receiver of a raw stanza stands in."""
@@ -27,8 +26,6 @@ _RESCAN_BYTES: Final = 8 * 1024 * 1024
 KiB)."""
 _DEPTH: Final = 200
 _SPACE: Final = b' \t\r\n'
-_TAG: Final = re.compile(rb'<[^"\'>]*(?:(?:"[^"]*"|\'[^\']*\')[^"\'>]*)*>')
-_NAME: Final = re.compile(rb'<([^ \t\r\n/>]+)')
 
 
 class StreamError(Exception):
@@ -248,7 +245,7 @@ class StreamParser:
             self._start, self._start_name, self._start_attrs = at, name, attrs
             return
         tag = self._tag(at)
-        named = _NAME.match(tag)
+        named = NAME.match(tag)
         standard = self._declared == _STANDARD and named is not None and named.group(1) == b'stream:stream'
         wrap = None if standard else tag
         self._parser.StartNamespaceDeclHandler = None
@@ -279,7 +276,7 @@ class StreamParser:
         self.items.append(Child(self._start_name, self._start_attrs, raw, end))
 
     def _tag(self, at: int) -> bytes:
-        match = _TAG.match(self._buffer, at - self._base)
+        match = TAG.match(self._buffer, at - self._base)
         if match is None:  # cannot be: expat has just accepted a tag here
             raise StreamError('internal-server-error')
         return match.group()
@@ -298,7 +295,7 @@ def standalone(raw: bytes, wrap: bytes | None) -> bytes:
     """``raw``, sent inside the start tag ``wrap``, written anew so that it means the same inside a standard stream
     and its own tag has no prefix. Prefixes inside text are lost. Raises StreamError when it is nested too deeply."""
     opened = wrap or STREAM_OPEN
-    named = _NAME.match(opened)
+    named = NAME.match(opened)
     assert named is not None
     parser = XMLParser()  # noqa: S314 - the stream parser has refused DTDs already
     parser.feed(opened)
@@ -317,16 +314,16 @@ def _write(element: Element, default: str, parts: list[str], depth: int) -> None
     namespace = namespace[1:]
     parts.append(f'<{name}')
     if namespace != default:
-        parts.append(f" xmlns='{_attribute(namespace)}'")
+        parts.append(f" xmlns='{quote(namespace)}'")
     for number, (key, value) in enumerate(element.attrib.items()):
         uri, _, local = key.rpartition('}')
         uri = uri[1:]
         if uri == ns.XML:
             local = f'xml:{local}'
         elif uri:
-            parts.append(f" xmlns:a{number}='{_attribute(uri)}'")
+            parts.append(f" xmlns:a{number}='{quote(uri)}'")
             local = f'a{number}:{local}'
-        parts.append(f" {local}='{_attribute(value)}'")
+        parts.append(f" {local}='{quote(value)}'")
     if not element.text and not len(element):
         parts.append('/>')
         return
@@ -336,7 +333,3 @@ def _write(element: Element, default: str, parts: list[str], depth: int) -> None
         _write(child, namespace, parts, depth + 1)
         parts.append(escape(child.tail or ''))
     parts.append(f'</{name}>')
-
-
-def _attribute(value: str) -> str:
-    return escape(value).replace('\t', '&#9;').replace('\n', '&#10;')

@@ -45,9 +45,11 @@ ERROR_TYPES: Final = {
 
 _WRAP_OPEN: Final = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 _WRAP_CLOSE: Final = b'</stream:stream>'
-_NAME: Final = re.compile(rb'<[^ \t\r\n/>]+')
+NAME: Final = re.compile(rb'<([^ \t\r\n/>]+)')
+"""The beginning of a start tag; its group is the name. For well-formed bytes, as TAG is."""
 _ATTRIBUTE: Final = re.compile(rb'[ \t\r\n]+([^ \t\r\n=>/]+)[ \t\r\n]*=[ \t\r\n]*("[^"]*"|\'[^\']*\')')
-_TAG: Final = re.compile(rb'<(?:[^"\'>]|"[^"]*"|\'[^\']*\')*>')
+TAG: Final = re.compile(rb'<[^"\'>]*(?:(?:"[^"]*"|\'[^\']*\')[^"\'>]*)*>')
+"""A whole tag."""
 _MARKUP: Final = re.compile('[&<>"\'\r]')
 _REPLACEMENTS: Final = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;', '\r': '&#13;'}
 _FORBIDDEN: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -146,10 +148,15 @@ def escape(text: str) -> str:
     return _FORBIDDEN.sub('', text)
 
 
+def quote(text: str) -> str:
+    """``text`` safe in an attribute value, where tabs and line ends must be written as references to survive."""
+    return escape(text).replace('\t', '&#9;').replace('\n', '&#10;')
+
+
 def element(name: str, namespace: str = '', text: str = '', /, **attributes: str | None) -> str:
     """A small element as text; attributes that are None are left out. A trailing underscore in a key is dropped."""
-    parts = ''.join(f" {key.rstrip('_')}='{escape(value)}'" for key, value in attributes.items() if value is not None)
-    declared = f" xmlns='{escape(namespace)}'" if namespace else ''
+    parts = ''.join(f" {key.rstrip('_')}='{quote(value)}'" for key, value in attributes.items() if value is not None)
+    declared = f" xmlns='{quote(namespace)}'" if namespace else ''
     return f'<{name}{declared}{parts}>{escape(text)}</{name}>' if text else f'<{name}{declared}{parts}/>'
 
 
@@ -175,11 +182,11 @@ def _answer(stanza: Stanza, kind: str, payload: bytes) -> bytes:
     attrs = stanza.attrs
     head = f"<{stanza.name} type='{kind}'"
     if (identity := attrs.get('id')) is not None:
-        head += f" id='{escape(identity)}'"
+        head += f" id='{quote(identity)}'"
     if sender := attrs.get('from'):
-        head += f" to='{escape(sender)}'"
+        head += f" to='{quote(sender)}'"
     if addressee := attrs.get('to'):
-        head += f" from='{escape(addressee)}'"
+        head += f" from='{quote(addressee)}'"
     if not payload:
         return head.encode() + b'/>'
     return b'%b>%b</%b>' % (head.encode(), payload, stanza.name.encode())
@@ -188,7 +195,7 @@ def _answer(stanza: Stanza, kind: str, payload: bytes) -> bytes:
 def with_attributes(raw: bytes, changes: dict[str, str | None]) -> bytes:
     """``raw`` with attributes of its own tag set (str) or removed (None). Keys are plain names such as to, from,
     type, id. The tag's other attributes stay as they are; set ones come first."""
-    end = _NAME.match(raw)
+    end = NAME.match(raw)
     if end is None:
         raise ValueError('not a stanza')
     names = {key.encode() for key in changes}
@@ -198,7 +205,7 @@ def with_attributes(raw: bytes, changes: dict[str, str | None]) -> bytes:
         if match.group(1) not in names:
             kept.append(match.group())
         position = match.end()
-    added = ''.join(f" {key}='{escape(value)}'" for key, value in changes.items() if value is not None)
+    added = ''.join(f" {key}='{quote(value)}'" for key, value in changes.items() if value is not None)
     return b'%b%b%b%b' % (raw[:start], added.encode(), b''.join(kept), raw[position:])
 
 
@@ -210,7 +217,7 @@ def with_to(raw: bytes, to: str) -> bytes:
 def split_to(raw: bytes) -> tuple[bytes, bytes]:
     """(head, tail) for a fan-out: ``head + escape(to).encode() + tail`` is ``raw`` addressed to ``to``. Cut once,
     write many."""
-    name = _NAME.match(raw)
+    name = NAME.match(raw)
     if name is None:
         raise ValueError('not a stanza')
     rest = with_attributes(raw, {'to': None})
@@ -220,10 +227,10 @@ def split_to(raw: bytes) -> tuple[bytes, bytes]:
 
 def with_child(raw: bytes, child: bytes) -> bytes:
     """``raw`` with ``child`` (complete elements) added as the last children."""
-    if raw.endswith(b'/>') and (tag := _TAG.match(raw)) and tag.end() == len(raw):
-        name = _NAME.match(raw)
+    if raw.endswith(b'/>') and (tag := TAG.match(raw)) and tag.end() == len(raw):
+        name = NAME.match(raw)
         assert name is not None
-        return b'%b>%b</%b>' % (raw[:-2], child, name.group()[1:])
+        return b'%b>%b</%b>' % (raw[:-2], child, name.group(1))
     end = raw.rindex(b'</')
     return raw[:end] + child + raw[end:]
 

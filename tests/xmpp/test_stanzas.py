@@ -280,6 +280,8 @@ def test_answers() -> None:
     assert asked.child('urn:xmpp:ping', 'pong') is None
     assert asked.has(b'urn:xmpp:ping')
     assert xml.iq_result(asked) == b"<iq type='result' id='&lt;1&gt;' to='o&apos;n@example.com/a' from='example.com'/>"
+    strange = xml.parse(b"<iq type='get' id='a&#10;&#9;&amp;b'/>")
+    assert xml.parse(xml.iq_result(strange)).id == strange.id == 'a\n\t&b'
     assert xml.iq_result(asked, b'<q/>').endswith(b'><q/></iq>')
     assert xml.error(asked, 'item-not-found', text='No <such> thing.') == (
         b"<iq type='error' id='&lt;1&gt;' to='o&apos;n@example.com/a' from='example.com'><error type='cancel'>"
