@@ -173,3 +173,51 @@ def test_contact_lists_written_from_outside(sign_in: SignIn, make_user: Callable
     generations.announce(ContactListsChanged(ids=[ids['alice'], ids['bob']]))
     alice.no_contact(address('bob'))
     alice.expect('presence', from_=bob.jid, type='unavailable')
+
+
+@proves('XMP-02')
+def test_many_changes_at_once_leave_no_contradiction(sign_in: SignIn) -> None:
+    """Five people send 300 random changes without waiting. Then every half agrees with its other half, counters are
+    exact, and what pushes told each client is what a fresh sign-in gets."""
+    import random
+
+    from impadmin.ucm.models import EndUser, RosterItem
+
+    chance = random.Random(7)
+    configure(presence={'auto_approve': False, 'max_contacts': 3, 'max_watchers': 3})
+    names = [f'p{number}' for number in range(5)]
+    clients = {name: sign_in(name) for name in names}
+    second = {name: sign_in(name) for name in names}
+    kinds = ('subscribe', 'subscribe', 'subscribed', 'subscribed', 'unsubscribe', 'unsubscribed', 'add', 'remove')
+    for number in range(300):
+        name, other = chance.sample(names, 2)
+        kind, jid = chance.choice(kinds), address(other)
+        if kind in ('add', 'remove'):
+            gone = " subscription='remove'" if kind == 'remove' else f" name='n{number}'"
+            item = f"<item jid='{jid}'{gone}/>"
+            clients[name].raw(f"<iq type='set' id='r{number}'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+        else:
+            clients[name].presence(kind, to=jid)
+    for name, client in clients.items():
+        client.iq('set', f"<query xmlns='jabber:iq:roster'><item jid='{address(name)}-x'/></query>", timeout=30)
+        client.remove_contact(f'{address(name)}-x')
+    for client in [*clients.values(), *second.values()]:
+        client.sync()
+    counts_are_exact()
+    items = {
+        (row.user.im_address, row.jid): row
+        for row in RosterItem.objects.filter(user__in=EndUser.objects.filter(user_id__in=names)).select_related('user')
+    }
+    for (owner, jid), row in items.items():
+        theirs = items.get((jid, owner))
+        assert bool(row.subscription & 1) == bool(theirs and theirs.subscription & 2), (owner, jid)
+        assert bool(row.subscription & 2) == bool(theirs and theirs.subscription & 1), (owner, jid)
+        assert row.ask == bool(theirs and theirs.pending_in), (owner, jid)
+    for name in names:
+        row = user(name)
+        assert row.contact_count <= 3
+        assert row.watcher_count <= 3
+        fresh = sign_in(name).contacts
+        assert clients[name].contacts == fresh
+        assert second[name].contacts == fresh
+        assert any(fresh.values()) or row.contact_count == 0

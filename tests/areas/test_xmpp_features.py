@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from tests.areas.xmpp_fixtures import address, ensure, parameter, sign_in, user
+from tests.areas.xmpp_fixtures import address, ensure, in_force, parameter, sign_in, user
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
@@ -225,3 +225,40 @@ def test_escaped_user_ids_sign_in(make_user: Callable[..., Any], sign_in: SignIn
     assert escaped.expect('message', body='en garde')
     escaped.say(ALICE, 'touché')
     assert alice.expect('message', body='touché').get('from', '').startswith('d\\40artagnan@example.com/')
+
+
+def test_users_of_another_node_are_sent_there(sign_in: SignIn) -> None:
+    """A moved user is told the new node, when signed in and at the next sign-in."""
+    from impadmin.system.models import Node
+
+    alice = sign_in('alice')
+    other = Node.objects.create(name='imp2', address='127.0.0.9')
+    data.publish_configuration()
+    in_force()
+    row = user('alice')
+    row.home_node = other
+    row.save()
+    data.tell_users_changed(row.pk)
+    assert alice.closed() == 'see-other-host'
+    assert alice.error_text == '127.0.0.9'
+    with pytest.raises(SignInFailed, match='see-other-host'):
+        sign_in('alice')
+
+
+def test_wrong_presence_gets_an_error(sign_in: SignIn) -> None:
+    alice = sign_in('alice')
+    for stanza, expected in (
+        ('<presence><priority>128</priority></presence>', 'bad-request'),
+        ('<presence><priority>high</priority></presence>', 'bad-request'),
+        ("<presence type='invisible' to='bob@example.com'/>", 'bad-request'),
+        ("<presence type='subscribe'/>", 'bad-request'),
+        ("<presence type='subscribe' to='@'/>", 'jid-malformed'),
+        ("<presence type='subscribe' to='bob@elsewhere.example'/>", 'remote-server-not-found'),
+        ("<presence type='subscribe' to='example.com'/>", 'service-unavailable'),
+    ):
+        alice.raw(stanza)
+        assert condition(alice.expect('presence', type='error')) == expected, stanza
+    assert alice.roster() == {}
+    bob = sign_in('bob', priority=-128)
+    bob.available(priority=127)
+    assert bob.expect('presence', priority='127')

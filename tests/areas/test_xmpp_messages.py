@@ -281,3 +281,40 @@ def test_one_message_with_many_addresses(sign_in: SignIn, make_user: Callable[..
     send("<address type='to' jid='@'/>")
     assert condition(alice.expect('message', type='error')) == 'jid-malformed'
     bob.expect_none('message')
+
+
+def test_while_the_database_is_away(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
+    """Talk between online users goes on; a message that cannot be stored comes back; nothing is lost silently."""
+    import psycopg
+    from django.db import connection
+
+    ensure(make_user, 'carol')
+    alice, bob = sign_in('alice'), sign_in('bob')
+    name = connection.settings_dict['NAME']
+    parameters = connection.get_connection_params() | {'dbname': 'postgres'}
+    admin = psycopg.connect(
+        **{key: parameters[key] for key in ('dbname', 'user', 'host', 'port') if parameters.get(key)}, autocommit=True
+    )
+    with admin:
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+        try:
+            admin.execute(
+                'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+                " WHERE datname = %s AND application_name LIKE 'imp-engine%%'",
+                [name],
+            )
+            number = alice.say(address('carol'), 'cannot be stored')
+            alice.say(bob.bare, 'hello anyway')
+            bob.expect('message', body='hello anyway', timeout=2)
+            assert condition(bob.iq('get', "<vCard xmlns='vcard-temp'/>", timeout=30)) == 'internal-server-error'
+            refused = alice.expect('message', type='error', id=number, timeout=60)
+            assert condition(refused) == 'internal-server-error'
+            assert 'again later' in error_text(refused)
+        finally:
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+    alice.say(address('carol'), 'can be stored')
+    alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=data.DOMAIN, timeout=60)
+    alice.expect_none('message', type='error')
+    carol = sign_in('carol')
+    carol.expect('message', body='can be stored')
+    carol.expect_none('message', body='cannot be stored')
