@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
 from django.db.models.deletion import Collector, ProtectedError, RestrictedError
 from django.http import HttpRequest
@@ -125,7 +125,7 @@ def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> An
     except _Rollback:
         return preview
     except (ProtectedError, RestrictedError) as error:
-        held = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', ())
+        held: Any = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', ())
         names = ', '.join(str(obj) for obj in list(held)[:5])
         raise Refused(gettext('It is still in use by: %(names)s. Change these first.') % {'names': names}) from error
     except IntegrityError as error:
@@ -298,7 +298,7 @@ def do_command(
 def _lock(model: type[models.Model], pk: Any) -> Any:
     try:
         return model._base_manager.select_for_update().get(pk=pk)
-    except model.DoesNotExist:
+    except ObjectDoesNotExist:
         raise Refused(gettext('It was deleted in the meantime.')) from None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models
 from django.forms import FileField
 from django.http import Http404
@@ -81,7 +81,7 @@ class ModelView(PageView):
         """One object as the page shows it."""
         try:
             return self.get_queryset().get(pk=self.page.model._meta.pk.to_python(pk))
-        except (self.page.model.DoesNotExist, ValidationError, ValueError, OverflowError) as error:
+        except (ObjectDoesNotExist, ValidationError, ValueError, OverflowError) as error:
             raise Http404(gettext('There is no such object. It may have been deleted.')) from error
 
     def shown(self, obj: Any) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class CommandView(ModelView):
 
     def post(self, request: Request, pk: str | None = None) -> Response:
         """Run the command."""
-        data = request.data if hasattr(request.data, 'getlist') else self.body(request)
+        data: Any = request.data if hasattr(request.data, 'getlist') else self.body(request)
         fields = set(self.command.form.base_fields) if self.command.form is not None else set()
         refuse_unknown(data, fields | ({'ids'} if self.command.scope == 'selection' else set()))
         objects: list[Any] = []

@@ -195,7 +195,7 @@ def form_schema(found: django_forms.Field) -> dict[str, Any]:
     elif isinstance(found, django_forms.MultipleChoiceField | django_forms.ModelMultipleChoiceField):
         shape = {'type': 'array', 'items': {'type': 'string'}}
     if isinstance(found, django_forms.ChoiceField) and not isinstance(found, django_forms.ModelChoiceField):
-        values = [str(key) for key, text in found.choices if not isinstance(text, list | tuple)]
+        values = [str(key) for key, text in list(found.choices) if not isinstance(text, list | tuple)]  # type: ignore[arg-type]
         target = shape['items'] if shape['type'] == 'array' else shape
         if values:
             target['enum'] = values

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -63,6 +63,7 @@ class PageSchema(AutoSchema):
 
     kind = ''
     page: BasePage
+    view: Any
 
     def get_operation_id(self) -> str:
         """Unique: page, verb or command."""
@@ -76,7 +77,7 @@ class PageSchema(AutoSchema):
         """One line."""
         return self._verb()[1]
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """Where it is in the console, and what a command asks."""
         return f'{self.page.menu}'
 
@@ -84,6 +85,9 @@ class PageSchema(AutoSchema):
         command = getattr(self.view, 'command', None)
         if command is not None:
             return f'do_{command.name.replace("-", "_")}', str(command.label)
+        if self.kind == 'FileView':
+            one = '_of_one' if '{pk}' in self.path or '{id}' in self.path else ''
+            return f'file_{self.view.file}{one}', f'File: {self.view.file}'
         return _VERBS[self.kind, self.method]
 
     def _is_list_view(self, serializer: Any = None) -> bool:
@@ -109,7 +113,7 @@ class PageSchema(AutoSchema):
             return None
         shape = self._body()
         if shape is None:
-            return super()._get_request_body(direction)
+            return super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         content = {'application/json': {'schema': shape}}
         if self.kind == 'CommandView' and any(
             inner.get('format') == 'binary' for inner in shape.get('properties', {}).values()
@@ -138,7 +142,7 @@ class PageSchema(AutoSchema):
             return _OBJECT
         return {'type': 'object', 'properties': {p.name: param_schema(p) for p in ENTERPRISE_PARAMS}}
 
-    def _get_response_bodies(self, direction: str = 'response') -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Literal['request', 'response'] = 'response') -> dict[str, Any]:
         found = self._good() or super()._get_response_bodies(direction)
         for code in (400, 403, 404, 409) if self.method != 'GET' else (400, 403, 404):
             found[str(code)] = {
@@ -151,6 +155,9 @@ class PageSchema(AutoSchema):
         """The good answer where the serializer does not say it; None otherwise."""
         if self.method == 'DELETE':
             return {'204': {'description': 'Deleted'}}
+        if self.kind == 'FileView':
+            shape = {'type': 'string', 'format': 'binary'}
+            return {'200': {'description': 'The bytes', 'content': {'application/octet-stream': {'schema': shape}}}}
         shape = {
             'CommandView': _RESULT,
             'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
@@ -235,7 +242,7 @@ def _document(language: str) -> dict[str, Any]:
 def docs_view(request: HttpRequest) -> HttpResponse:
     """The schema as a page, rendered here."""
     document = _document(get_language() or 'en')
-    return render(request, 'api_docs.html', {'groups': groups(document), 'info': document['info']})
+    return render(request, 'api_docs.html', {'groups': groups(document), 'title': gettext('REST interface')})
 
 
 def groups(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -67,8 +67,9 @@ class Hub:
             kind = json.loads(text).get('type', '')
         except (ValueError, AttributeError):
             return
-        right = NEEDS.get(kind)
-        for socket in self.sockets if right is not None else ():
+        if (right := NEEDS.get(kind)) is None:
+            return
+        for socket in self.sockets:
             if may_read(socket.role, right):
                 socket.offer(text)
 
@@ -144,7 +145,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 check_at = loop.time() + CHECK_S
             await self.send(text_data=text)
 
-    @database_sync_to_async  # type: ignore[misc]
+    @database_sync_to_async  # type: ignore[untyped-decorator]
     def _still_signed_in(self) -> bool:
         """Whether the session and the user behind the socket still stand; takes over a changed role."""
         session = self.scope['session']
@@ -164,4 +165,4 @@ def same_origin(scope: dict[str, Any]) -> bool:
     domain, _port = split_domain_port(host)
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
         return False
-    return urlsplit(origin).netloc.lower() == host.lower()
+    return bool(urlsplit(origin).netloc.lower() == host.lower())

@@ -97,8 +97,7 @@ def do_set_parameters(
         list(_rows().select_for_update().filter(service=service).order_by('pk'))
         before = in_force(service, node)
         after = {**before, **{n: params[n].default if v is None else v for n, v in values.items()}}
-        errors = CROSS_CHECKS.get(service, lambda found: {})(after)
-        if errors:
+        if service in CROSS_CHECKS and (errors := CROSS_CHECKS[service](after)):
             raise ValidationError(errors)
         changed = [name for name in params if before[name] != after[name]]
         for name in changed:
