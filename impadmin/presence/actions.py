@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from impadmin.console import jobs
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.models import Job, JobState
+from impadmin.console.models import Job
 from impadmin.console.page import Result
 from impadmin.presence import default_domain, inventory
 from impadmin.presence.change_guard import guard
@@ -123,8 +123,8 @@ def start_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) 
     """Check and start the change as a background job. What it needs confirmed is an error until it is confirmed."""
     if default_domain.under_way():
         raise Refused(_('A change is under way already. Wait until it has ended, or cancel it.'))
-    if Job.objects.filter(kind='import_contacts', state=JobState.PROCESSING).exists():
-        raise Refused(_('A contact list import is running. Wait until it has ended, or cancel it.'))
+    if default_domain.bulk_job_runs():
+        raise Refused(_('A bulk job is running. Wait until it has ended, or stop it on Job Scheduler.'))
     domain, scheme = data['default_domain'].strip(), data['address_scheme']
     if errors := change_errors(scheme, domain):
         raise ValidationError(errors)

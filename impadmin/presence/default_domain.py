@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
 from impadmin.console import audit, generations, registry
 from impadmin.console.actions import Actor
-from impadmin.console.jobs import JobFailed, RunningJob, publish, runner, wake
+from impadmin.console.jobs import JobFailed, RunningJob, kinds, publish, runner, wake
 from impadmin.console.models import Job, JobState
 from impadmin.presence import change_guard, inventory
 from impadmin.presence.models import AddressChange, AddressJournal, Domain
@@ -102,6 +102,11 @@ def describe_collisions(collisions: list[tuple[str, str, str]], limit: int = 10)
     return ' '.join(lines)
 
 
+def bulk_job_runs() -> bool:
+    """Whether a job of the bulk queue reads or writes contact lists right now; new ones wait for the change."""
+    return Job.objects.filter(kind__in=kinds('bat'), state=JobState.PROCESSING).exists()
+
+
 def latest() -> Job | None:
     """The newest change job."""
     return Job.objects.filter(kind=KIND).order_by('-pk').first()
@@ -179,6 +184,10 @@ def _active(service: str) -> list[Node]:
 def _stop_services(job: RunningJob) -> None:
     """Stop on every node in the printed order, each service everywhere before the next."""
     if _RUNNING not in job.parameters:
+        if bulk_job_runs():
+            raise JobFailed(
+                gettext_noop('A bulk job is running. Wait until it has ended, then start the change again.')
+            )
         nodes = _live_nodes()
         now = states(nodes)
         running = {

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from engine.contract.services import SYNC_AGENT, parameter
 from impadmin.celery import app
 from impadmin.console import audit as history
 from impadmin.console import registry
 from impadmin.console.actions import SYSTEM
+from impadmin.console.jobs import message, start_condition
 from impadmin.console.models import AuditEntry
 from impadmin.presence import change_guard, default_domain, inventory
 from impadmin.system.models import ParameterValue
@@ -39,6 +41,14 @@ def is_due(now: datetime, last: datetime | None, hour: int) -> bool:
     if planned > local:
         planned -= timedelta(days=1)
     return last is None or last < planned
+
+
+@start_condition('bat')
+def no_address_change_is_under_way() -> str:
+    """Bulk jobs read and write addresses: they wait while these are being changed."""
+    if default_domain.under_way() is None:
+        return ''
+    return message(gettext_noop('Waiting for the change of IM addresses on Advanced Configuration to end.'))
 
 
 @shared_task(name='presence.domain_audit')

@@ -352,6 +352,61 @@ def test_only_one_change_at_a_time(api, db):
     assert start(client, 'other.example').status_code == 409
 
 
+def test_bulk_jobs_wait_for_the_change_and_the_change_for_them(api, db):
+    from impadmin.console import jobs
+    from impadmin.console.models import Job
+
+    running = Job.objects.create(kind='export_contacts', state='processing', submitted_by='x')
+    client = api('administrator')
+    assert 'bulk job' in start(client).json()['detail']
+    running.delete()
+    assert start(client).status_code == 200
+    assert 'Advanced Configuration' in jobs.blocked('bat')
+    work()
+    assert jobs.blocked('bat') == '' or 'Advanced Configuration' not in jobs.blocked('bat')
+
+
+@proves('DOM-12', 'IMA-10')
+@pytest.mark.parametrize('choice', ['retry', 'cancel'])
+def test_a_node_that_does_not_answer_leaves_retry_and_cancel(people, api, admin_client, monkeypatch, choice):
+    """The node is in contact, its services do not stop: the change stops before it touches anything."""
+    from django.utils import timezone
+
+    from impadmin.presence import default_domain
+    from impadmin.system.models import Node, ServiceStatus
+
+    monkeypatch.setattr(default_domain, 'SERVICE_TIMEOUT_S', 0.3)
+    Node.objects.update(heartbeat_at=timezone.now())
+    ServiceStatus.objects.create(node=Node.objects.get(), service='xcp_router', state='Running', since=timezone.now())
+    old = addresses()
+    client = api('administrator')
+    start(client)
+    job = work()
+    assert job.state == 'failed'
+    found = client.get(API).json()['change']
+    assert (found['can_retry'], found['can_cancel']) == (True, True)
+    assert 'Cisco XCP Router did not stop' in found['message']
+    page = admin_client('administrator').get(PAGE).content.decode()
+    assert f'{PAGE}do/retry/' in page
+    assert f'{PAGE}do/cancel/' in page
+    assert f'{PAGE}do/retry/' not in admin_client('read_only').get(PAGE).content.decode()
+    assert addresses() == old
+    assert start(client, 'other.example').status_code == 409  # the first one must end
+    ServiceStatus.objects.update(state='Stopped')
+    Node.objects.update(heartbeat_at=None)  # its engine has been stopped
+    answer = admin_client('administrator').post(f'{PAGE}do/{choice}/', {'confirmed': '1'})
+    assert answer.status_code == 302
+    job = work()
+    if choice == 'retry':
+        assert job.state == 'completed', job.message
+        assert addresses() == {name: f'{name}@new.example' for name in people}
+    else:
+        assert job.state == 'cancelled', job.message
+        assert addresses() == old
+    assert default_domain.under_way() is None
+    assert start(client, 'third.example').status_code == 200
+
+
 @pytest.mark.parametrize(
     ('raw', 'expected'),
     [
