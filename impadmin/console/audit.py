@@ -78,7 +78,7 @@ def record(
         page=(menu or (page.menu if page else ''))[:200],
         object_type=(object_type or (obj._meta.label if obj is not None else page.name if page else ''))[:100],
         object_id=(object_id or ('' if obj is None or obj.pk is None else str(obj.pk)))[:100],
-        object_label=(label or (str(obj) if obj is not None else str(page.title) if page else ''))[:400],
+        object_label=(label or _label_of(page, obj))[:400],
         before=plain(before),
         after=plain(after),
     )
@@ -97,6 +97,13 @@ def as_json(entry: AuditEntry) -> dict[str, Any]:
         'before': entry.before,
         'after': entry.after,
     }
+
+
+def _label_of(page: BasePage | None, obj: models.Model | None) -> str:
+    """What an entry calls its object: a settings row has no name of its own and is called like its page."""
+    if obj is not None and type(obj).__str__ is not models.Model.__str__:
+        return str(obj)
+    return page.menu.rpartition(' > ')[2] if page else str(obj or '')
 
 
 def differences(

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
+from django.forms import FileField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.html import format_html
@@ -175,7 +176,8 @@ def _draw(
     context = {
         'page': page,
         'form': form,
-        'groups': form.groups(),
+        'groups': form.groups(closed=bool(closed)),
+        'previews': not any(isinstance(field, FileField) for field in form.fields.values()),
         'object': obj,
         'title': title,
         'is_settings': not is_page,

@@ -174,6 +174,10 @@ def form_field(found: models.Field[Any, Any]) -> forms.Field:
         result.widget.attrs['inputmode'] = 'decimal' if isinstance(result, forms.FloatField) else 'numeric'
     if isinstance(result, forms.ModelChoiceField):
         result.empty_label = gettext('None')
+    elif isinstance(result, forms.TypedChoiceField):
+        result.choices = [(key, text if key != '' else gettext('Choose one')) for key, text in found.get_choices()]
+        if found.has_default():
+            result.choices = [choice for choice in result.choices if choice[0] != '']
     return result
 
 
@@ -261,17 +265,19 @@ class PageForm(forms.Form):
         else:
             self.add_error(None, error)
 
-    def groups(self) -> list[Group]:
-        """The fieldsets with their rows."""
-        locked = read_only_names(self.page)
+    def groups(self, closed: bool = False) -> list[Group]:
+        """The fieldsets with their rows; ``closed``: every value as text, fields that are no model fields left out."""
+        locked = set(shown_names(self.page)) if closed else read_only_names(self.page)
         result = []
         for group in fieldsets(self.page):
-            rows = [self._row(name, name in locked) for name in group.fields if self._has(name)]
+            rows = [self._row(name, name in locked) for name in group.fields if self._has(name, closed)]
             if rows:
                 result.append(Group(group.title, group.help, rows))
         return result
 
-    def _has(self, name: str) -> bool:
+    def _has(self, name: str, closed: bool) -> bool:
+        if closed and isinstance(self.page, Page) and name in self.page.extra:
+            return False
         return name in self.fields or (self.obj is not None and self.obj.pk is not None)
 
     def _row(self, name: str, locked: bool) -> Row:

@@ -135,6 +135,8 @@ def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu
             menu = result[head] = Menu(head, gettext(head), ICONS.get(head, 'report'))
         caption = ' > '.join(middle)
         section = sections.get((head, caption))
+        if not caption and section is not None and menu.sections[-1] is not section:
+            section = None  # leaves after a captioned section stand after it, as in the product
         if section is None:
             section = sections[head, caption] = Section(' > '.join(gettext(part) for part in middle))
             menu.sections.append(section)

@@ -188,6 +188,7 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
         'stale': gettext('Somebody else') if stale else '',
         'preview': preview,
         'previewed': previewed,
+        'previews': True,
     }
     return render(request, 'console/parameters.html', context)
 
