@@ -339,3 +339,59 @@ def test_engine_lives_without_redis(db: None, make_user: Any) -> None:
         assert engine.stop() == 0
     assert engine.log().count('Redis cannot be reached') == 1
     assert os.path.exists(engine.log_path)
+
+
+@proves('RST-08')
+def test_stopping_the_router_ends_every_stream(engine: Engine, make_user: Any, xmpp_client: Any) -> None:
+    """Two clients over STARTTLS and direct TLS talk; the router stops: both are told, and nobody can connect."""
+    make_user('alice')
+    make_user('bob')
+    alice, bob = xmpp_client('alice'), xmpp_client('bob', direct_tls=True)
+    alice.available()
+    bob.available()
+    bob.sync()
+    alice.say('bob@example.com', 'hello')
+    bob.expect('message', body='hello', from_=alice.jid)
+    bob.say(alice.jid, 'good morning')
+    alice.expect('message', body='good morning', from_=bob.jid)
+    assert command('stop', ROUTER) == ''
+    assert alice.closed() == 'system-shutdown'
+    assert bob.closed() == 'system-shutdown'
+    assert not listens(engine.port)
+    assert not listens(engine.tls_port)
+    assert command('start', ROUTER) == ''
+    xmpp_client('alice').sync()
+
+
+def test_certificate_follows_the_domains_at_restart(engine: Engine) -> None:
+    """A domain added in the console is served, and named in the certificate, after the router restarted; not before."""
+    import ssl
+
+    from cryptography import x509
+
+    from impadmin.console.models import ConfigGeneration
+    from impadmin.presence.models import Domain
+    from impadmin.system.models import Node
+    from tests.services.rawclient import STREAM, RawClient
+
+    def names() -> list[str]:
+        client = RawClient(engine.tls_port, tls=True)
+        assert isinstance(client.socket, ssl.SSLSocket)
+        der = client.socket.getpeercert(binary_form=True)
+        assert der is not None
+        extension = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return extension.value.get_values_for_type(x509.DNSName)
+
+    wait_state(MANAGER, 'Running')
+    Domain.objects.create(name='Second.example', key='second.example')
+    data.publish_configuration()
+    newest = ConfigGeneration.objects.order_by('-number').values_list('number', flat=True)[0]
+    wait_until(lambda: Node.objects.get(name=data.NODE).generation == newest, 'generation in force')
+    header = STREAM.replace(b'example.com', b'second.example')
+    assert 'second.example' not in names()
+    assert b'<host-unknown ' in RawClient(engine.port).send(header).read_all()
+    assert command('restart', MANAGER) == ''
+    assert 'second.example' not in names()
+    assert command('restart', ROUTER) == ''
+    assert {'example.com', 'second.example'} <= set(names())
+    RawClient(engine.port).send(header).read_until(b'</stream:features>')
