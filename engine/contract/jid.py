@@ -69,9 +69,12 @@ def prepare_resource(resource: str) -> str:
     return prepared
 
 
-@lru_cache(maxsize=200_000)
 def split(jid: str) -> tuple[str, str, str]:
     """(localpart, domainpart, resourcepart), each prepared; absent parts are ''. Raises InvalidJID."""
+    return _split_cached(jid) if len(jid) <= _CACHED_LENGTH else _split(jid)
+
+
+def _split(jid: str) -> tuple[str, str, str]:
     bare, slash, resource = jid.partition('/')
     if slash and not resource:
         raise InvalidJID('the resource is empty')
@@ -85,6 +88,11 @@ def split(jid: str) -> tuple[str, str, str]:
         prepare_domain(domain),
         prepare_resource(resource) if resource else '',
     )
+
+
+_CACHED_LENGTH = 200
+"""Longer addresses are prepared anew each time, so that nobody can fill the memory with ever new long ones."""
+_split_cached = lru_cache(maxsize=100_000)(_split)
 
 
 def bare(jid: str) -> str:
