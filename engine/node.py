@@ -196,7 +196,8 @@ class Node:
         await self.supervisor.close()
         try:
             async with asyncio.timeout(5):
-                if self.id:
+                # Without the lock the rows belong to another process.
+                if self._lock is not None and not self._lock.closed:
                     await self.record()
         except Exception as error:
             log.warning('the last states could not be written', error=describe(error))
@@ -291,9 +292,11 @@ class Node:
         wait = 0.5
         while True:
             try:
+                # Not through the pool: it hides why it cannot connect.
+                await status.probe(self.database_url)
                 ready = await status.has_tables(self.store)
             except Unavailable as error:
-                log.warning(f'The database is not reachable, trying again in {wait:.0f} s', error=describe(error))
+                log.warning(f'The database is not reachable, trying again in {wait:g} s', error=describe(error))
                 await asyncio.sleep(wait)
                 wait = min(10.0, wait * 2)
                 continue

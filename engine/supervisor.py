@@ -93,6 +93,7 @@ class Supervisor:
         self._clear = clear
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._booted = False
         self._released = False
         self._closing = False
         self.slots: dict[str, Slot] = {service.key: Slot(service.key) for service in SERVICES}
@@ -131,6 +132,7 @@ class Supervisor:
     async def boot(self) -> None:
         """Start the ungated services; show the others as waiting. ``release`` starts them."""
         async with self._lock:
+            self._booted = True
             for key in UNGATED:
                 await self._start_one(self.slots[key])
             for key, slot in self.slots.items():
@@ -196,7 +198,8 @@ class Supervisor:
         """Stop everything, for the end of the process."""
         self._closing = True
         async with self._lock:
-            await self._stop_many(tuple(self.slots))
+            if self._booted:
+                await self._stop_many(tuple(self.slots))
         for task in list(self._tasks):
             task.cancel()
 

@@ -45,6 +45,11 @@ async def node_names(store: Store) -> list[str]:
     return [row[0] for row in await store.fetch('SELECT name FROM node ORDER BY id')]
 
 
+async def probe(url: str) -> None:
+    """Connect once. Raises one of ``pool.Unavailable`` with the true reason."""
+    await (await psycopg.AsyncConnection.connect(url, connect_timeout=5)).close()
+
+
 async def has_tables(store: Store) -> bool:
     """Whether the console's first migration has run."""
     row = await store.fetch_one(

@@ -262,10 +262,13 @@ def test_sigterm_stops_cleanly(engine: Engine, make_user: Any, xmpp_client: Any)
 
 
 def test_one_engine_per_node(engine: Engine) -> None:
+    wait_until(lambda: set(states().values()) == {'Running'}, 'all services run')
     second = Engine.__new__(Engine)
     Engine.__bases__[0].__init__(second, 'second', ['manage.py', 'engine', '--node', data.NODE])
     assert second.process.wait(20) == 5
     assert "Another engine already runs as node 'imp1'" in second.log()
+    assert set(states().values()) == {'Running'}
+    assert engine.alive()
 
 
 def test_unknown_node_ends_with_one_clear_line(db: None) -> None:
