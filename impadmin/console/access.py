@@ -44,13 +44,12 @@ class Level(StrEnum):
 
 
 _RANK = {Level.NONE: 0, Level.READ: 1, Level.WRITE: 2}
-_ALL = {right: Level.WRITE for right in Right}
+_ALL = dict.fromkeys(Right, Level.WRITE)
 RIGHTS: dict[str, dict[Right, Level]] = {
     'administrator': _ALL,
     'operator': _ALL | {Right.CONFIGURATION: Level.READ, Right.ADMINISTRATORS: Level.NONE},
-    'bulk_operator': {right: Level.READ for right in Right}
-    | {Right.BULK: Level.WRITE, Right.ADMINISTRATORS: Level.NONE},
-    'read_only': {right: Level.READ for right in Right} | {Right.ADMINISTRATORS: Level.NONE},
+    'bulk_operator': dict.fromkeys(Right, Level.READ) | {Right.BULK: Level.WRITE, Right.ADMINISTRATORS: Level.NONE},
+    'read_only': dict.fromkeys(Right, Level.READ) | {Right.ADMINISTRATORS: Level.NONE},
 }
 SAFE_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS'})
 

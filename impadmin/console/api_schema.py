@@ -156,8 +156,8 @@ class PageSchema(AutoSchema):
         if self.method == 'DELETE':
             return {'204': {'description': 'Deleted'}}
         if self.kind == 'FileView':
-            shape = {'type': 'string', 'format': 'binary'}
-            return {'200': {'description': 'The bytes', 'content': {'application/octet-stream': {'schema': shape}}}}
+            content = {'schema': {'type': 'string', 'format': 'binary'}}
+            return {'200': {'description': 'The bytes', 'content': {'application/octet-stream': content}}}
         shape = {
             'CommandView': _RESULT,
             'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
