@@ -11,7 +11,6 @@ from django.db import transaction
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-
 MINE = 987_654_321
 
 

@@ -1,0 +1,79 @@
+"""First set-up, administrators and tokens from the command line, as processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from rest_framework.test import APIClient
+
+from tests.fixtures.processes import ROOT
+from tests.fixtures.servers import empty_database, environment
+
+
+def manage(*arguments: str, **extra: str) -> tuple[int, str, str]:
+    """Run manage.py: status, output, errors."""
+    variables = environment(**extra)
+    if 'IMP_ADMIN_PASSWORD' not in extra:
+        variables.pop('IMP_ADMIN_PASSWORD', None)
+    done = subprocess.run(
+        [sys.executable, 'manage.py', *arguments],
+        cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_set_up_is_done_once(db: None) -> None:
+    """An empty database becomes a usable one; the made-up password is shown once; a second run adds nothing."""
+    from impadmin.console.models import Administrator, ConfigGeneration
+    from impadmin.system.models import Node
+
+    empty_database()
+    status, output, errors = manage('imp_setup', IMP_NODE_NAME='first.example.com', IMP_DOMAIN='Example.ORG')
+    assert status == 0, errors
+    password = output.split('password ')[1].split()[0]
+    assert Administrator.objects.get().check_password(password)
+    assert Node.objects.get().name == 'first.example.com'
+    assert 'example.org' in ConfigGeneration.objects.latest('number').document
+    status, output, errors = manage('imp_setup', IMP_NODE_NAME='other', IMP_DOMAIN='other.example')
+    assert (status, output) == (0, ''), errors
+    assert Node.objects.count() == 1
+    assert ConfigGeneration.objects.count() == 1
+
+
+@pytest.mark.parametrize('domain', ['-bad', 'exa mple.com', 'a..b'])
+def test_a_wrong_domain_is_one_clear_line(domain: str, db: None) -> None:
+    """The setting is named, nothing is half done."""
+    from impadmin.console.models import Administrator
+
+    empty_database()
+    status, _, errors = manage('imp_setup', IMP_DOMAIN=domain)
+    assert status != 0
+    assert 'IMP_DOMAIN' in errors
+    assert 'Traceback' not in errors
+    assert not Administrator.objects.exists()
+
+
+def test_administrators_and_tokens(db: None) -> None:
+    """Add, refuse, reset; a token for REST."""
+    from impadmin.console.models import Administrator, AuditEntry
+
+    given = {'IMP_ADMIN_PASSWORD': 'a-long-enough-secret'}
+    assert manage('createadmin', 'ann', '--role', 'operator', **given)[0] == 0
+    assert Administrator.objects.get(username='ann').check_password(given['IMP_ADMIN_PASSWORD'])
+    assert AuditEntry.objects.filter(channel='cli', action='create').count() == 1
+    for arguments, password in ((['Ann'], 'another-long-secret'), (['bob'], 'short'), (['a b'], 'another-long-secret')):
+        status, _, errors = manage('createadmin', *arguments, IMP_ADMIN_PASSWORD=password)
+        assert status != 0, arguments
+        assert 'Traceback' not in errors
+    status, output, _ = manage('createadmin', 'ann', '--reset')
+    assert status == 0
+    assert Administrator.objects.get(username='ann').check_password(output.split('Password: ')[1].split()[0])
+    status, token, _ = manage('createtoken', 'ann', 'inventory', '--days', '30')
+    assert status == 0
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f'Bearer {token.strip()}')
+    assert client.get('/api/v1/domains/').status_code == 200
+    assert manage('createtoken', 'ann', 'more', '--role', 'administrator')[0] != 0
+    assert manage('createtoken', 'nobody', 'x')[0] != 0
