@@ -1,7 +1,8 @@
 """``manage.py imp_messages``: collect the strings to translate (needs Debian's gettext; a developer's tool).
 
 Strings that stand in data rather than in gettext calls (menu paths, service and parameter declarations) are written to
-``impadmin/locale/terms.py``, where the extractor finds them. Product terms are filled in from ``glossary.csv``.
+``impadmin/terms.py``, where the extractor finds them (it skips every folder called locale). Product terms are filled in
+from ``glossary.csv``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _data_strings() -> Iterator[str]:
 
 
 def terms_module() -> str:
-    """The text of ``impadmin/locale/terms.py``."""
+    """The text of ``impadmin/terms.py``."""
     lines = ['"""Strings of declarations, for the extractor only; written by manage.py imp_messages."""', '']
     lines += ['# ruff: noqa: E501', '# fmt: off', '']
     lines += ['from django.utils.translation import gettext_noop as _', '', 'TERMS = (']
@@ -78,7 +79,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Extract, merge, fill in glossary terms, report what is untranslated."""
         locale = Path(settings.LOCALE_PATHS[0])
-        (locale / 'terms.py').write_text(terms_module())
+        (locale.parent / 'terms.py').write_text(terms_module())
         call_command(*EXTRACT)
         terms = glossary()
         for code in LANGUAGES:
