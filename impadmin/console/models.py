@@ -190,7 +190,7 @@ class Job(models.Model):
         verbose_name_plural = _('Jobs')
 
     def __str__(self) -> str:
-        return f'{self.pk}'
+        return f'{self.pk}: {self.description}' if self.description else f'{self.pk}'
 
 
 class JobRow(models.Model):

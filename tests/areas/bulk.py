@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,3 +97,58 @@ def settings(**values: Any) -> None:
 
     PresenceSettings.objects.filter(pk=1).update(**values)
     publish_configuration()
+
+
+def rows(count, start=0, user='userA'):
+    """``count`` rows of one user."""
+    return csv(f'{user},example.com,c{n},partner.example,,General,0' for n in range(start, start + count))
+
+
+def fresh(job):
+    """The job as the table has it now."""
+    job.refresh_from_db()
+    return job
+
+
+def set_rate(rate):
+    """Contact List Import Rate."""
+    from impadmin.system.models import ParameterValue
+    from tests.fixtures.data import publish_configuration
+
+    ParameterValue.objects.update_or_create(
+        service='bulk_provisioning', name='contact_list_import_rate', node=None, defaults={'value': rate}
+    )
+    publish_configuration()
+
+
+def twenty_thousand():
+    """(csv, expected imported by user, expected reasons by line): 200 users x 100 rows, 1 % bad in every way."""
+    bad = [
+        (',example.com,x,partner.example,,G,0', 'Invalid format'),
+        ('{u},example.com,x,partner.example,,,0', 'Invalid format'),
+        ('{u},example.com,x', 'Invalid format'),
+        ('{u},example.com,x,part_ner.example,,G,0', 'Invalid contact domain'),
+        ('{u},example.com,{u},example.com,,G,0', 'Cannot add self as a contact'),
+        ('nobody,example.com,x,partner.example,,G,0', 'User is not assigned to local node'),
+        ('full,example.com,x{n},partner.example,,G,0', 'User contact list size exceeds maximum'),
+    ]
+    lines, reasons, good = [], {}, {}
+    order = random.Random(7)
+    places = set(order.sample(range(20_000), 200))
+    for n in range(20_000):
+        user = f'm{n % 200}'
+        if n in places:
+            text, reason = bad[len(reasons) % len(bad)]
+            lines.append(text.format(u=user, n=n))
+            reasons[n + 1] = reason
+        else:
+            if n % 2:
+                jid = f'c{n // 200}@partner.example'
+            else:
+                jid = f'm{(n * 7 + n // 200 + 1) % 200}@example.com'
+                if jid == f'{user}@example.com':
+                    jid = f'c{n // 200}@partner.example'
+            local, _, domain = jid.partition('@')
+            lines.append(f'{user},example.com,{local},{domain},Contact {n},Group {n % 3},0')
+            good.setdefault(user, set()).add(jid)
+    return csv(lines), good, reasons

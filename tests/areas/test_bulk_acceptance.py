@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.areas import bulk
-from tests.areas.test_bulk_jobs import fresh, set_rate, twenty_thousand
+from tests.areas.bulk import fresh, set_rate, twenty_thousand
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 

@@ -1,15 +1,14 @@
-"""Job Scheduler, and real workers: order, schedule, stop, kill -9, outage (spec 14, issue 2 acceptance 4)."""
+"""Job Scheduler and the job machine: order, schedule, leases, outage, rate (spec 14)."""
 
 from __future__ import annotations
 
-import random
 import time
 from datetime import timedelta
 
 import pytest
 
 from tests.areas import bulk
-from tests.fixtures.processes import wait_until
+from tests.areas.bulk import fresh, rows, set_rate
 from tests.proves import proves
 
 
@@ -21,25 +20,6 @@ def running(db):
 @pytest.fixture
 def client(admin_client):
     return admin_client('bulk_operator')
-
-
-def rows(count, start=0, user='userA'):
-    return bulk.csv(f'{user},example.com,c{n},partner.example,,General,0' for n in range(start, start + count))
-
-
-def fresh(job):
-    job.refresh_from_db()
-    return job
-
-
-def set_rate(rate):
-    from impadmin.system.models import ParameterValue
-    from tests.fixtures.data import publish_configuration
-
-    ParameterValue.objects.update_or_create(
-        service='bulk_provisioning', name='contact_list_import_rate', node=None, defaults={'value': rate}
-    )
-    publish_configuration()
 
 
 @proves('BAT-20', 'BAT-21', 'BAT-22')
@@ -208,106 +188,3 @@ def test_lagging_nodes_slow_an_import_down(client, make_user):
     pace.read()
     assert pace.brake >= 1.0
     assert pace.rows() < CHUNK
-
-
-# ---- real processes
-
-
-def twenty_thousand():
-    """(csv, expected imported by user, expected reasons by line): 200 users x 100 rows, 1 % bad in every way."""
-    bad = [
-        (',example.com,x,partner.example,,G,0', 'Invalid format'),
-        ('{u},example.com,x,partner.example,,,0', 'Invalid format'),
-        ('{u},example.com,x', 'Invalid format'),
-        ('{u},example.com,x,part_ner.example,,G,0', 'Invalid contact domain'),
-        ('{u},example.com,{u},example.com,,G,0', 'Cannot add self as a contact'),
-        ('nobody,example.com,x,partner.example,,G,0', 'User is not assigned to local node'),
-        ('full,example.com,x{n},partner.example,,G,0', 'User contact list size exceeds maximum'),
-    ]
-    lines, reasons, good = [], {}, {}
-    order = random.Random(7)
-    places = set(order.sample(range(20_000), 200))
-    for n in range(20_000):
-        user = f'm{n % 200}'
-        if n in places:
-            text, reason = bad[len(reasons) % len(bad)]
-            lines.append(text.format(u=user, n=n))
-            reasons[n + 1] = reason
-        else:
-            if n % 2:
-                jid = f'c{n // 200}@partner.example'
-            else:
-                jid = f'm{(n * 7 + n // 200 + 1) % 200}@example.com'
-                if jid == f'{user}@example.com':
-                    jid = f'c{n // 200}@partner.example'
-            local, _, domain = jid.partition('@')
-            lines.append(f'{user},example.com,{local},{domain},Contact {n},Group {n % 3},0')
-            good.setdefault(user, set()).add(jid)
-    return bulk.csv(lines), good, reasons
-
-
-@proves('BAT-13', 'BAT-23', 'BAT-24', 'BAT-25', 'BAT-26', 'BAT-27', 'BAT-28')
-@pytest.mark.timeout(180)
-def test_kill_9_in_the_middle_changes_no_number(client, make_user, worker):
-    from impadmin.ucm.models import EndUser, RosterItem
-
-    users = {f'm{n}': make_user(f'm{n}') for n in range(200)}
-    full = make_user('full')
-    RosterItem.objects.bulk_create(RosterItem(user=full, jid=f'o{n}@partner.example') for n in range(200))
-    EndUser.objects.filter(pk=full.pk).update(contact_count=200, roster_version=1)
-    data, good, reasons = twenty_thousand()
-    set_rate(500)  # slow enough to be killed in the middle
-    bulk.upload(client, 'big.csv', data)
-    job = bulk.submit(client, 'big.csv')
-    kills = []
-    for target in (1000, 2500):
-        wait_until(lambda target=target: fresh(job).done >= target, f'{target} rows are done', 60)
-        worker.kill9()
-        kills.append(fresh(job).done)
-        worker.restart()
-    set_rate(0)
-    wait_until(lambda: fresh(job).state not in ('processing', 'pending'), 'the job ends', 90)
-    assert all(0 < done < 20_000 for done in kills)
-    assert job.state == 'completed', job.message
-    assert (job.total, job.done) == (20_000, 20_000)
-    assert job.counts['imported'] == 20_000 - 200
-    assert job.counts['ignored'] == 200
-    assert {row.line: row.reason.partition(' (')[0] for row in job.rows.all()} == reasons
-    for name, user in users.items():
-        assert set(bulk.contacts(user)) == good[name]
-    assert len(bulk.contacts(full)) == 200
-    bulk.counts_are_exact()
-    log = bulk.log_of(client, job)
-    assert f'Contacts imported: {20_000 - 200}\n' in log
-    assert log.count(' -> ') == 200
-
-
-@pytest.mark.timeout(120)
-@proves('BAT-22')
-def test_stop_job(client, make_user, worker):
-    make_user('userA')
-    bulk.settings(max_contacts=None)
-    set_rate(100)
-    bulk.upload(client, 'a.csv', rows(3000))
-    job = bulk.submit(client, 'a.csv')
-    wait_until(lambda: fresh(job).done > 20, 'rows are done', 30)
-    client.post(f'{bulk.JOBS}{job.pk}/do/stop/', {'confirmed': '1'})
-    wait_until(lambda: fresh(job).state == 'cancelled', 'the job stops', 20)
-    assert job.counts['imported'] + job.counts['not_processed'] == 3000
-    assert 'Status: Cancelled' in bulk.log_of(client, job)
-
-
-@pytest.mark.timeout(150)
-@proves('BAT-21')
-def test_beat_starts_a_scheduled_job_within_60_seconds(client, make_user, worker, beat):
-    from django.utils import timezone
-
-    make_user('userA')
-    bulk.upload(client, 'a.csv', rows(3))
-    job = bulk.submit(client, 'a.csv', run='later')
-    at = timezone.localtime() + timedelta(seconds=5)
-    text = at.strftime('%Y-%m-%dT%H:%M:%S')
-    client.post(f'{bulk.JOBS}{job.pk}/do/schedule/', {'confirmed': '1', 'scheduled_at': text})
-    client.post(f'{bulk.JOBS}{job.pk}/do/activate/', {'confirmed': '1'})
-    wait_until(lambda: fresh(job).state == 'completed', 'the job ran', 70)
-    assert timedelta(seconds=-1) <= job.started_at - at <= timedelta(seconds=60)

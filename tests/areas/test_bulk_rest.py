@@ -119,6 +119,6 @@ def test_a_body_beyond_the_limit_is_answered_before_it_is_sent(console_url, db):
             f'POST {FILES} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {5 << 30}\r\n'
             'Expect: 100-continue\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n'.encode()
         )
-        answer = client.recv(65536).decode()
+        answer = b''.join(iter(lambda: client.recv(65536), b'')).decode()
     assert ' 413 ' in answer.splitlines()[0]
     assert 'larger than 1 GiB' in answer
