@@ -98,6 +98,7 @@ def create() -> dict[str, int]:
     """Make what is missing. Returns counts: domains, users, contacts."""
     with transaction.atomic():
         change_guard.guard()
+        generation = generations.newest_number()
         settings = inventory.advanced()
         domains = sum(
             Domain.objects.get_or_create(key=name, defaults={'name': name, 'configured': True})[1] for name in DOMAINS
@@ -121,7 +122,8 @@ def create() -> dict[str, int]:
         )
         EndUser.objects.bulk_create(user for user in fresh if user.im_address not in taken)
         inventory.audit()
-        if generations.store_if_changed():  # the router hosts new domains after a restart
+        generations.store_if_changed()
+        if generations.newest_number() > generation:  # the router hosts new domains after a restart
             for node in Node.objects.order_by('id'):
                 if in_contact(node):
                     commands.queue(SYSTEM.name, node, XCP_ROUTER, 'restart')

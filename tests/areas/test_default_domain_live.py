@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.data import PASSWORD
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 from tests.xmppclient import SignInFailed
@@ -58,8 +57,8 @@ def start_by_page(browser, **values):
 def test_default_domain_changed_with_users_online(engine, worker, admin_client, api, make_user, xmpp):
     users = [make_user(name) for name in ('ann', 'bob', 'cid')]
     befriend(users)
-    ann = xmpp('ann@example.com', PASSWORD)
-    bob = xmpp('bob@example.com', PASSWORD)
+    ann = xmpp('ann@example.com')
+    bob = xmpp('bob@example.com')
     assert set(entries(ann.roster())) == {'bob@example.com', 'cid@example.com'}
     ann.available()
     bob.available()
@@ -84,14 +83,14 @@ def test_default_domain_changed_with_users_online(engine, worker, admin_client, 
     assert not [e for e in api('operator').get('/api/v1/notifications/').json()['results'] if e['kind'] == 'restart']
 
     with pytest.raises(SignInFailed):
-        xmpp('ann@example.com', PASSWORD)
-    ann = xmpp('ann@new.example', PASSWORD)
+        xmpp('ann@example.com')
+    ann = xmpp('ann@new.example')
     assert entries(ann.roster()) == {
         'bob@new.example': ('bob', 'both', ['Group bob']),
         'cid@new.example': ('cid', 'both', ['Group cid']),
     }
     ann.available()
-    cid = xmpp('cid@new.example', PASSWORD)
+    cid = xmpp('cid@new.example')
     cid.roster()
     cid.available()
     message = cid.expect('message', body='for later')
@@ -146,5 +145,5 @@ def test_worker_killed_in_the_middle(engine, worker, admin_client, make_user, xm
     assert after == before
     assert job.counts['users'] == MANY
     assert job.counts['contacts'] == MANY * FRIENDS
-    client = xmpp('user2@example.com', PASSWORD)  # user1, under his new address
+    client = xmpp('user2@example.com')  # user1, under his new address
     assert entries(client.roster())['user3@example.com'] == ('user2', 'both', ['Group user2'])
