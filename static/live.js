@@ -89,10 +89,17 @@
     if (message.type === 'service') all('[data-live="notifications"]').forEach(refresh);
   }
 
+  let ticking;
   function stale(isStale) {
-    all('.live').forEach((element) => element.classList.toggle('is-stale', isStale));
+    all('.live').forEach((element) => {
+      element.classList.toggle('is-stale', isStale);
+      element.dataset.word ??= element.textContent;
+      const seconds = Math.round((Date.now() - lostAt) / 1000);
+      element.textContent = isStale ? document.body.dataset.stale.replace('%s', seconds) : element.dataset.word;
+    });
     all('.alerts').forEach((element) => element.classList.toggle('is-stale', isStale));
-    document.documentElement.toggleAttribute('data-stale', isStale);
+    clearInterval(ticking);
+    if (isStale) ticking = setInterval(() => stale(true), 5000);
   }
 
   function connect() {
@@ -113,7 +120,7 @@
     });
     socket.addEventListener('close', () => {
       if (!lostAt) lostAt = Date.now();
-      if (everOpen || Date.now() - lostAt > 5000) stale(true);
+      if (Date.now() - lostAt > 3000) stale(true);
       setTimeout(connect, delay);
       delay = Math.min(delay * 2, 30000);
     });

@@ -186,3 +186,14 @@ def test_notifications_appear_live_and_clear(browser_page: Callable[..., Any], e
     watching.goto(SETTINGS)
     assert watching.locator('.popup').count() == 0, 'dismissed for this session'
     assert watching.locator('.alerts[data-count="1"]').count() == 1, 'but still in the summary'
+
+
+def test_lost_live_connection_is_said(browser_page: Callable[..., Any], console: Any) -> None:
+    page = browser_page()
+    page.allowed_errors += ['WebSocket', 'Failed to load resource', 'ERR_']
+    page.goto('/admin/system/notifications/')
+    page.wait_for_selector('.page .live:not(.is-stale)')
+    console.stop()
+    page.wait_for_selector('.page .live.is-stale:has-text("No live data for")')
+    console.restart()
+    page.wait_for_selector('.page .live:not(.is-stale):has-text("Live")', timeout=40_000)
