@@ -14,19 +14,10 @@ from impadmin.bulkadmin.forms import ExportForm, ImportForm, ScheduleForm
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs
 from impadmin.console.access import Right
-from impadmin.console.models import Job, JobState
+from impadmin.console.models import Job
 from impadmin.console.page import Column, Command, Fieldset, Page, ViewPage
 from impadmin.console.registry import register
-
-MARKS = {
-    JobState.HOLD: 'off',
-    JobState.PENDING: 'off',
-    JobState.PROCESSING: 'busy',
-    JobState.COMPLETED: 'ok',
-    JobState.INCOMPLETE: 'warn',
-    JobState.FAILED: 'bad',
-    JobState.CANCELLED: 'off',
-}
+from impadmin.console.templatetags.jobs import MARKS
 
 
 def _file_field(obj: Any) -> forms.Field:

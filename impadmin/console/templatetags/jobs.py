@@ -39,7 +39,9 @@ def job_facts(job: Job) -> dict[str, Any]:
     """Numbers, reasons and the newest rows of one job."""
     counts = job.counts
     ended = job.state in jobs.ENDED
-    verdicts = [(mark, label, counts[name]) for name, (mark, label) in NAMES.items() if name in counts]
+    verdicts: list[tuple[str, Any, Any]] = [
+        (mark, label, counts[name]) for name, (mark, label) in NAMES.items() if name in counts
+    ]
     rest = counts.get('not_processed', max(job.total - job.done, 0))
     if job.total:
         verdicts.append(('off', gettext('Not processed') if ended else gettext('Not processed yet'), rest))
