@@ -1,4 +1,4 @@
-"""SCRAM verifiers (RFC 5802, RFC 7677): the console stores them, the engine checks against them. No password is kept."""
+"""SCRAM verifiers (RFC 5802, RFC 7677): the console stores them, the engine checks with them. No password is kept."""
 
 from __future__ import annotations
 

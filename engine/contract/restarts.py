@@ -95,7 +95,7 @@ def pending(newest: Config, running: Iterable[tuple[str, str, Config]]) -> list[
 
 
 def effective(newest: Config, started: Config, service: str) -> Config:
-    """``newest``, with the values that ``service`` must not take before its restart replaced by those of ``started``."""
+    """``newest``, with the values that ``service`` takes only at its restart replaced by those of ``started``."""
     result = newest
     for path in bound_paths(service):
         head, _, rest = path.partition('.')

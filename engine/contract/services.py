@@ -166,7 +166,8 @@ AUTHENTICATION_PARAMS = (
         'failed_logins',
         5,
         'Failed sign-ins before delay',
-        'After this many wrong passwords in a row for one user from one address, further attempts are refused for a while.',
+        'After this many wrong passwords in a row for one user from one address, '
+        'further attempts are refused for a while.',
         low=1,
         high=1000,
     ),
