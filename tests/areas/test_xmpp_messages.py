@@ -192,7 +192,7 @@ def test_users_who_are_not_enabled(sign_in: SignIn, make_user: Callable[..., Any
     assert condition(alice.expect('message', type='error', id=number)) == 'service-unavailable'
 
 
-@proves('IM-24', 'RST-R10')
+@proves('IM-24')
 def test_instant_messaging_off_after_the_restart(sign_in: SignIn) -> None:
     alice, bob = sign_in('alice'), sign_in('bob')
     configure(messaging={'im_enabled': False})

@@ -296,7 +296,7 @@ def test_availability_sharing_off_after_the_restart(sign_in: SignIn) -> None:
     carol.expect('presence', type='', from_=bob.jid)
 
 
-@proves('IM-21', 'IM-22')
+@proves('IM-21')
 def test_temporary_subscriptions(sign_in: SignIn) -> None:
     configure(presence={'adhoc_ttl_s': 30, 'adhoc_max': 1})
     alice, bob, carol = sign_in('alice'), sign_in('bob', 'desk'), sign_in('carol')
