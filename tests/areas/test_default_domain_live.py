@@ -53,7 +53,7 @@ def start_by_page(browser, **values):
     assert answer.status_code == 302, answer.content.decode()[:2000]
 
 
-@proves('DOM-11', 'DOM-12', 'IMA-10', 'IMA-12', 'IMA-13', 'IMA-14', 'IMA-23', 'DOM-26')
+@proves('DOM-05', 'DOM-11', 'DOM-12', 'DOM-14', 'DOM-17', 'IMA-02', 'IMA-10', 'IMA-23')
 def test_default_domain_changed_with_users_online(engine, worker, admin_client, api, make_user, xmpp):
     users = [make_user(name) for name in ('ann', 'bob', 'cid')]
     befriend(users)
@@ -98,6 +98,9 @@ def test_default_domain_changed_with_users_online(engine, worker, admin_client, 
     cid.expect('presence', from_='ann@new.example')
     ann.say('cid@new.example', 'hello')
     cid.expect('message', body='hello')
+    from impadmin.system.models import Node
+
+    assert list(Node.objects.values_list('name', 'address')) == [('imp1', '127.0.0.1')]
     page = browser.get(PAGE).content.decode()
     assert 'Completed' in page
 

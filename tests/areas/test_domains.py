@@ -79,7 +79,7 @@ def test_names_are_unique_without_regard_to_case_and_type(api, make_user):
     assert answer.status_code == 400
 
 
-@proves('DOM-01', 'DOM-02', 'DOM-05')
+@proves('DOM-01', 'DOM-02')
 def test_type_follows_use_at_once(api, admin_client, db):
     client = api('administrator')
     client.post(API, {'name': 'sales.example.com'})
@@ -99,7 +99,6 @@ def test_type_follows_use_at_once(api, admin_client, db):
     assert client.delete(f'{API}{row(client, "other.example")["id"]}/').status_code == 204
 
 
-@proves('DOM-05', 'DOM-17')
 def test_a_listed_domain_is_in_the_configuration(api, db):
     from impadmin.console import generations
 

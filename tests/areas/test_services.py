@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from tests.proves import proves
-
 FEATURE = '/serviceability/serviceability/control-center/'
 NETWORK = '/serviceability/serviceability/control-center-network/'
 ACTIVATION = '/serviceability/serviceability/service-activation/'
@@ -102,7 +100,6 @@ def test_bad_requests_say_what_is_wrong(node, api):
     assert api('read_only').post(f'{API}stop/', {'node': node.name, 'service': 'xcp_router'}).status_code == 403
 
 
-@proves('DOM-22')
 def test_activation_changes_the_configuration(node, admin_client, api):
     from impadmin.console import generations
 

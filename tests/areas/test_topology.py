@@ -23,7 +23,6 @@ def add(client, name, **more):
     return client.post(API, {'name': name, 'address': name, **more})
 
 
-@proves('DOM-15')
 def test_nodes_may_be_in_different_dns_domains(api, fqdn):
     from impadmin.console import generations
     from impadmin.system.models import Node

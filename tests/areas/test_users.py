@@ -182,7 +182,6 @@ def test_deleting_a_user_ends_the_subscriptions_of_others(api, make_user):
     assert (cid.contact_count, cid.watcher_count) == (0, 0)
 
 
-@proves('IM-11', 'TRB-19')
 def test_who_is_at_the_contact_limit(admin_client, api, make_user):
     from impadmin.presence.models import PresenceSettings
     from impadmin.ucm import rekey
@@ -239,7 +238,6 @@ def test_quotas_even_out(present, new, expected):
     assert quotas(present, new) == expected
 
 
-@proves('US-02')
 def test_balanced(db):
     from impadmin.ucm.tasks import assign_users
 
@@ -259,7 +257,6 @@ def test_balanced(db):
     assert third.users.count() == 20
 
 
-@proves('US-03')
 def test_active_standby(db):
     from impadmin.ucm.tasks import assign_users
 
@@ -274,7 +271,6 @@ def test_active_standby(db):
     assert counts() == [25, 5]  # nobody moved
 
 
-@proves('US-04')
 def test_mode_none(db, api):
     from impadmin.ucm.tasks import assign_users
 

@@ -1,0 +1,72 @@
+"""User Assignment Mode with the real Sync Agent's node and worker: who gets which node, and who can sign in."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.fixtures.data import PASSWORD
+from tests.fixtures.processes import wait_until
+from tests.proves import proves
+from tests.xmppclient import SignInFailed
+
+
+def counts():
+    from django.db.models import Count
+
+    from impadmin.system.models import Node
+
+    return dict(Node.objects.annotate(n=Count('users')).values_list('name', 'n'))
+
+
+def run_sync_agent():
+    """What beat does every minute."""
+    from impadmin.console.models import AuditEntry
+    from impadmin.ucm.tasks import assign_users
+
+    before = AuditEntry.objects.filter(action='assign').count()
+    assign_users.delay()
+    return lambda: AuditEntry.objects.filter(action='assign').count() > before
+
+
+@proves('US-01', 'US-02', 'US-03', 'US-04')
+def test_assignment_modes(engine, worker, api, admin_client, xmpp):
+    client = api('administrator')
+    assert client.post('/api/v1/cluster-topology/', {'name': 'imp2', 'address': '127.0.0.1'}).status_code == 201
+
+    def add(*names):
+        for name in names:
+            answer = client.post('/api/v1/end-users/', {'user_id': name, 'last_name': name, 'password': PASSWORD})
+            assert answer.status_code == 201, answer.content
+
+    def mode(value):
+        answer = client.patch('/api/v1/enterprise-parameters/', {'user_assignment_mode': value})
+        assert answer.status_code == 200, answer.content
+
+    add(*(f'b{n}' for n in range(7)))
+    wait_until(run_sync_agent(), 'the assignment')
+    assert counts() == {'imp1': 4, 'imp2': 3}
+    xmpp('b0').roster()
+
+    mode('active_standby')
+    add(*(f's{n}' for n in range(5)))
+    wait_until(run_sync_agent(), 'the assignment')
+    assert counts() == {'imp1': 9, 'imp2': 3}  # nobody moved
+
+    mode('none')
+    add('n0')
+    run_sync_agent()
+    time.sleep(2)  # nothing is to happen
+    with pytest.raises(SignInFailed):
+        xmpp('n0')
+    assert counts() == {'imp1': 9, 'imp2': 3}
+    found = client.get('/api/v1/presence-topology/').json()
+    assert found['unassigned_users'] == 1
+    from impadmin.ucm.models import EndUser
+
+    user = EndUser.objects.get(user_id='n0')
+    admin_client('operator').post(
+        '/ucm/ucm/assign-presence-users/do/assign/', {'pk': [user.pk], 'confirmed': '1', 'how': 'node', 'node': 'imp1'}
+    )
+    xmpp('n0').roster()
