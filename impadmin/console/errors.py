@@ -125,9 +125,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = '') -> HttpResponse:
     """The answer when a form's token is missing or old."""
     log.warning('request %s refused: %s', _id(request), reason)
-    return answer(
-        request, 403, gettext('This form is too old or was not sent from this console. Load the page again.')
-    )
+    return answer(request, 403, gettext('This form is too old or was not sent from this console. Load the page again.'))
 
 
 def by_field(error: ValidationError) -> dict[str, list[str]]:
