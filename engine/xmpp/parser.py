@@ -2,7 +2,7 @@
 
 ``SliceChecker`` (one per process) judges a slice of which the caller knows that it can only be one stanza.
 ``StreamParser`` (one per session, only while needed) follows the depth of any legal stream. Both are expat with the
-same refusals; the reasons and the measurements are in docs/decisions/0005-raw-first-stanza-path.md.
+same refusals; the reasons and the measurements are in docs/decisions/0007-raw-first-stanza-path.md.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
             name='RosterItem',
             fields=[
                 ('pk', models.CompositePrimaryKey('user', 'jid', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('jid', models.CharField(db_index=True, max_length=3071, verbose_name='Contact')),
+                ('jid', models.CharField(max_length=3071, verbose_name='Contact')),
                 ('name', models.CharField(blank=True, max_length=1023, verbose_name='Nickname')),
                 ('groups', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=1023), default=list, size=None, verbose_name='Groups')),
                 ('subscription', models.SmallIntegerField(default=0)),
@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'roster_item',
+                'indexes': [models.Index(fields=['jid'], name='roster_item_jid')],
             },
         ),
         migrations.AddIndex(
