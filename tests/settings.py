@@ -15,6 +15,7 @@ OWN_POSTGRES = 'DATABASE_URL' not in os.environ
 OWN_REDIS = 'REDIS_URL' not in os.environ
 os.environ.setdefault('DATABASE_URL', f'postgresql://postgres@/imp?host={FOLDER}/run')
 os.environ.setdefault('REDIS_URL', f'unix://{FOLDER}/run/redis.sock?db=0')
+os.environ.setdefault('IMP_CHANNEL_PREFIX', f'imp-test-{os.getpid()}')
 os.environ.pop('IMP_ADMIN_PASSWORD', None)
 
 from impadmin.settings import *  # noqa: E402, F403

@@ -6,10 +6,14 @@ The console publishes on ``EVENTS`` after commit; every engine node listens and 
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
-EVENTS = 'imp:events'
-LIVE = 'imp:live'
+# Redis pub/sub ignores the database number: installations that share a server need names of their own.
+PREFIX = os.environ.get('IMP_CHANNEL_PREFIX', 'imp')
+EVENTS = f'{PREFIX}:events'
+LIVE = f'{PREFIX}:live'
 
 
 class ConfigChanged(msgspec.Struct, frozen=True, tag='config'):
