@@ -18,6 +18,10 @@ os.environ.setdefault('REDIS_URL', f'unix://{FOLDER}/run/redis.sock?db=0')
 os.environ.setdefault('IMP_CHANNEL_PREFIX', f'imp-test-{os.getpid()}')
 os.environ.pop('IMP_ADMIN_PASSWORD', None)
 
+from impadmin.translations import compile_translations  # noqa: E402
+
+compile_translations(Path(__file__).resolve().parent.parent / 'impadmin' / 'locale')
+
 from impadmin.settings import *  # noqa: E402, F403
 
 STATIC_ROOT.mkdir(exist_ok=True)  # noqa: F405  (whitenoise warns about a missing folder)

@@ -390,9 +390,7 @@ def _extra_marks(page: Page | SettingsPage, filled: Filled) -> dict[str, Any]:
 def _differences(
     page: Page | SettingsPage, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> list[tuple[str, str, str]]:
-    extra = getattr(page, 'extra', {})
-    labels = {name: str(factory(None).label or name) for name, factory in extra.items()}
-    return audit.differences(page.model, before, after, labels)
+    return audit.differences(page.model, before, after, audit.extra_labels(page))
 
 
 def _cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:

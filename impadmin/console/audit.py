@@ -127,6 +127,11 @@ def differences(
     ]
 
 
+def extra_labels(page: BasePage | None) -> dict[str, str]:
+    """What people call the fields of a page's form that are no model fields."""
+    return {name: str(factory(None).label or name) for name, factory in getattr(page, 'extra', {}).items()}
+
+
 def label(model: type[models.Model] | None, name: str) -> str:
     """What people call the field ``name``."""
     if model is not None:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import audit
+from impadmin.console import audit, registry
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Page, SettingsPage
@@ -58,7 +58,8 @@ def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
             model = apps.get_model(entry.object_type)
         except LookupError:
             model = None
-    return audit.differences(model, _mapping(entry.before), _mapping(entry.after))
+    page = next((page for page in registry.pages() if model and getattr(page, 'model', None) is model), None)
+    return audit.differences(model, _mapping(entry.before), _mapping(entry.after), audit.extra_labels(page))
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

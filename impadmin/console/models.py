@@ -130,6 +130,7 @@ class Preference(models.Model):
 
     class Meta:
         db_table = 'preference'
+        verbose_name_plural = _('Preferences')
         constraints = [models.UniqueConstraint(fields=['administrator', 'key'], name='one_preference_per_key')]
 
 
@@ -204,4 +205,5 @@ class JobRow(models.Model):
 
     class Meta:
         db_table = 'job_row'
+        verbose_name_plural = _('Job rows')
         indexes = [models.Index(fields=['job', 'line'])]

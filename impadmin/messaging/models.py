@@ -40,4 +40,5 @@ class OfflineMessage(models.Model):
 
     class Meta:
         db_table = 'offline_message'
+        verbose_name_plural = _('Offline messages')
         indexes = [models.Index(fields=['user', 'id'])]

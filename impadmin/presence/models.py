@@ -102,6 +102,25 @@ class VCard(models.Model):
 
     class Meta:
         db_table = 'vcard'
+        verbose_name_plural = _('vCards')
+
+
+class UserPresencePolicy(models.Model):
+    """What a user decided in the client against the cluster's presence settings (guide 5548, 5552).
+
+    Written by the engine (urn:imp:presence-policy:0). None: as the cluster does; without any decision there is no row. A
+    writer outside the engine raises the user's roster_version in the same transaction, like one of roster_item.
+    """
+
+    user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='presence_policy')
+    sharing = models.BooleanField(null=True)
+    """Shares the own availability."""
+    automatic = models.BooleanField(null=True)
+    """Requests to see the own availability are approved without a question; False: the user is asked."""
+
+    class Meta:
+        db_table = 'user_presence_policy'
+        verbose_name_plural = _('Presence policies')
 
 
 class LastActivity(models.Model):
@@ -113,6 +132,7 @@ class LastActivity(models.Model):
 
     class Meta:
         db_table = 'last_activity'
+        verbose_name_plural = _('Last activity')
 
 
 class AddressChange(models.Model):

@@ -50,6 +50,7 @@ class ServiceActivation(models.Model):
 
     class Meta:
         db_table = 'service_activation'
+        verbose_name_plural = _('Service activations')
         constraints = [models.UniqueConstraint(fields=['node', 'service'], name='activated_once')]
 
 
@@ -66,6 +67,7 @@ class ServiceStatus(models.Model):
 
     class Meta:
         db_table = 'service_status'
+        verbose_name_plural = _('Service states')
         constraints = [models.UniqueConstraint(fields=['node', 'service'], name='one_status_per_service')]
 
 
@@ -82,6 +84,7 @@ class ServiceCommand(models.Model):
 
     class Meta:
         db_table = 'service_command'
+        verbose_name_plural = _('Service commands')
         indexes = [models.Index(fields=['node', 'finished_at', 'id'])]
 
 
@@ -95,6 +98,7 @@ class ParameterValue(models.Model):
 
     class Meta:
         db_table = 'parameter_value'
+        verbose_name_plural = _('Parameter values')
         constraints = [
             models.UniqueConstraint(
                 fields=['service', 'name', 'node'], name='one_parameter_value', nulls_distinct=False
@@ -114,4 +118,5 @@ class Alarm(models.Model):
 
     class Meta:
         db_table = 'alarm'
+        verbose_name_plural = _('Alarms')
         indexes = [models.Index(fields=['cleared_at', '-raised_at'])]

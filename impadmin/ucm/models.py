@@ -93,5 +93,6 @@ class RosterItem(models.Model):
 
     class Meta:
         db_table = 'roster_item'
+        verbose_name_plural = _('Contact list entries')
         # not db_index: on text that makes a second index for LIKE, which nobody asks for and every import pays for
         indexes = [models.Index(fields=['jid'], name='roster_item_jid')]

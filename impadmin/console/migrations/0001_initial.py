@@ -141,6 +141,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'job_row',
+                'verbose_name_plural': 'Job rows',
                 'indexes': [models.Index(fields=['job', 'line'], name='job_row_job_id_4a4284_idx')],
             },
         ),
@@ -154,6 +155,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'preference',
+                'verbose_name_plural': 'Preferences',
                 'constraints': [models.UniqueConstraint(fields=('administrator', 'key'), name='one_preference_per_key')],
             },
         ),

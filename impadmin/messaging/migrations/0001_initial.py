@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'offline_message',
+                'verbose_name_plural': 'Offline messages',
                 'indexes': [models.Index(fields=['user', 'id'], name='offline_mes_user_id_c39929_idx')],
             },
         ),

@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'last_activity',
+                'verbose_name_plural': 'Last activity',
             },
         ),
         migrations.CreateModel(
@@ -78,6 +79,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'vcard',
+                'verbose_name_plural': 'vCards',
             },
         ),
     ]

@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'alarm',
+                'verbose_name_plural': 'Alarms',
                 'indexes': [models.Index(fields=['cleared_at', '-raised_at'], name='alarm_cleared_f259f8_idx')],
             },
         ),
@@ -63,6 +64,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'parameter_value',
+                'verbose_name_plural': 'Parameter values',
                 'constraints': [models.UniqueConstraint(fields=('service', 'name', 'node'), name='one_parameter_value', nulls_distinct=False)],
             },
         ),
@@ -75,6 +77,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'service_activation',
+                'verbose_name_plural': 'Service activations',
                 'constraints': [models.UniqueConstraint(fields=('node', 'service'), name='activated_once')],
             },
         ),
@@ -92,6 +95,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'service_command',
+                'verbose_name_plural': 'Service commands',
                 'indexes': [models.Index(fields=['node', 'finished_at', 'id'], name='service_com_node_id_d43a45_idx')],
             },
         ),
@@ -108,6 +112,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'service_status',
+                'verbose_name_plural': 'Service states',
                 'constraints': [models.UniqueConstraint(fields=('node', 'service'), name='one_status_per_service')],
             },
         ),

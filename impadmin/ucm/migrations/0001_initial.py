@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'roster_item',
+                'verbose_name_plural': 'Contact list entries',
                 'indexes': [models.Index(fields=['jid'], name='roster_item_jid')],
             },
         ),

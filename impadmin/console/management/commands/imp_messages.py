@@ -86,9 +86,11 @@ class Command(BaseCommand):
             path = locale / code / 'LC_MESSAGES' / 'django.po'
             catalogue = polib.pofile(str(path), wrapwidth=0)
             for entry in catalogue:
+                if entry.fuzzy:  # a guess from a similar string is worse than none
+                    entry.msgstr, entry.flags = '', [flag for flag in entry.flags if flag != 'fuzzy']
+                    entry.msgstr_plural = dict.fromkeys(entry.msgstr_plural, '')
                 if entry.msgid in terms and not entry.msgid_plural:
                     entry.msgstr = terms[entry.msgid][code]
-                    entry.flags = [flag for flag in entry.flags if flag != 'fuzzy']
             catalogue.save()
             missing = [entry for entry in catalogue if not entry.translated()]
             self.stdout.write(f'{code}: {len(catalogue)} strings, {len(missing)} to translate: {path}')
