@@ -16,7 +16,6 @@
   let socket;
   let delay = 1000;
   let lostAt = 0;
-  let everOpen = false;
 
   function part(element, name, text) {
     all(`[data-part="${name}"]`, element).forEach((node) => {
@@ -108,9 +107,8 @@
     socket.addEventListener('open', () => {
       delay = 1000;
       stale(false);
-      // what happened while the connection was away is asked for, not guessed
-      if (everOpen && lostAt) all('[data-live][data-refresh]').forEach(refresh);
-      everOpen = true;
+      // what happened since the page was made, or while the connection was away, is asked for, not guessed
+      all('[data-live][data-refresh]').forEach(refresh);
       lostAt = 0;
     });
     socket.addEventListener('message', (event) => {
