@@ -143,7 +143,7 @@ def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, .
     found: dict[str, list[str]] = {}
     for one in pending(after, runs):
         if (one.service, one.node, one.path) not in old:
-            nodes = found.setdefault(BY_KEY[one.service].name, [])
+            nodes = found.setdefault(gettext(BY_KEY[one.service].name), [])
             if one.node not in nodes:
                 nodes.append(one.node)
     return tuple((service, tuple(nodes)) for service, nodes in found.items())

@@ -223,10 +223,10 @@ def pending_services(page: BasePage, names: Collection[str] | None = None) -> li
 
 
 def service_name(key: str) -> str:
-    """The product's name of a service."""
+    """The product's name of a service in the active language."""
     from engine.contract.services import BY_KEY
 
-    return BY_KEY[key].name if key in BY_KEY else key
+    return gettext(BY_KEY[key].name) if key in BY_KEY else key
 
 
 def _say_saved(

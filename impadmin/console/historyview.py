@@ -36,8 +36,8 @@ CHANNELS = {
 
 
 def action_text(entry: AuditEntry) -> str:
-    """What happened, in words; the name of a command as it is."""
-    return str(ACTIONS.get(entry.action, entry.action))
+    """What happened, in words; the name of a command as it is, where it has no translation."""
+    return str(ACTIONS.get(entry.action) or gettext(entry.action))
 
 
 def channel_text(entry: AuditEntry) -> str:

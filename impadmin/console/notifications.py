@@ -78,8 +78,8 @@ class Notification:
 
     @property
     def service_name(self) -> str:
-        """The product's name of the service."""
-        return BY_KEY[self.service].name if self.service in BY_KEY else self.service
+        """The product's name of the service in the active language."""
+        return gettext(BY_KEY[self.service].name) if self.service in BY_KEY else self.service
 
     @property
     def place(self) -> str:

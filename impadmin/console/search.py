@@ -115,7 +115,7 @@ def _parameters(page: ParameterPage, wanted: str) -> list[Hit]:
             label = gettext(param.label)
             if _matches(label, wanted) or _matches(param.label, wanted):
                 query = f'?{urlencode({"service": key})}' if key else ''
-                place = ' > '.join(filter(None, (str(page.title), service)))
+                place = ' > '.join(filter(None, (str(page.title), service and gettext(service))))
                 result.append(Hit(label, place, f'{page_url(page)}{query}#f-{param.name}', 'system'))
     return result
 

@@ -24,7 +24,7 @@ from impadmin.system.state import is_running
 log = logging.getLogger(__name__)
 JOBS = (default_domain.KIND,)
 """Importing this module registers them."""
-ACTION = 'domain audit'
+ACTION = gettext_noop('domain audit')
 _LOCK = 0x494D_0003
 
 

@@ -28,7 +28,7 @@ def service_command(verb: str) -> Callable[[Actor, Sequence[Any], Mapping[str, A
             'restart': _('%(service)s on %(node)s is being restarted.'),
         }[verb]
         return Result(
-            text % {'service': BY_KEY[service].name, 'node': node.name},
+            text % {'service': _(BY_KEY[service].name), 'node': node.name},
             data={'command': command.pk, 'node': node.name, 'service': service, 'verb': verb},
         )
 
@@ -51,7 +51,7 @@ def save_activation(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any
         raise ValidationError(
             {
                 'services': _('%(service)s exists on the publisher only, not on %(node)s.')
-                % {'service': BY_KEY[elsewhere[0]].name, 'node': node.name}
+                % {'service': _(BY_KEY[elsewhere[0]].name), 'node': node.name}
             }
         )
     list(Node.objects.select_for_update().filter(pk=node.pk))

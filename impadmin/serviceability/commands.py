@@ -37,7 +37,7 @@ def queue(requested_by: str, node: Node, service: str, verb: str) -> ServiceComm
 def why_not(node: Node, service: str, verb: str) -> str:
     """Why the command is not possible now, or ''."""
     declared = BY_KEY[service]
-    shown = {'node': node.name, 'service': declared.name}
+    shown = {'node': node.name, 'service': _(declared.name)}
     if declared.publisher_only and not node.publisher:
         return _('%(service)s exists on the publisher only, not on %(node)s.') % shown
     if not in_contact(node):
@@ -70,7 +70,7 @@ def consequence(node: Node, service: str, verb: str) -> str:
     users = node.users_online
     shown = {'count': users, 'node': node.name}
     if service == XCP_ROUTER:
-        others = ', '.join(BY_KEY[key].name for key in dependents(service))
+        others = ', '.join(_(BY_KEY[key].name) for key in dependents(service))
         text = ngettext(
             '%(count)d user on %(node)s is disconnected.', '%(count)d users on %(node)s are disconnected.', users
         )

@@ -13,7 +13,7 @@ class ServiceForm(forms.Form):
     """One service on one node."""
 
     node = forms.ModelChoiceField(label=_('Server'), queryset=Node.objects.order_by('id'), to_field_name='name')
-    service = forms.ChoiceField(label=_('Service'), choices=[(service.key, service.name) for service in SERVICES])
+    service = forms.ChoiceField(label=_('Service'), choices=[(service.key, _(service.name)) for service in SERVICES])
 
 
 class ActivationForm(forms.Form):
@@ -22,7 +22,7 @@ class ActivationForm(forms.Form):
     node = forms.ModelChoiceField(label=_('Server'), queryset=Node.objects.order_by('id'), to_field_name='name')
     services = forms.MultipleChoiceField(
         label=_('Services'),
-        choices=[(service.key, service.name) for service in SERVICES if service.kind == 'feature'],
+        choices=[(service.key, _(service.name)) for service in SERVICES if service.kind == 'feature'],
         required=False,
     )
 

@@ -33,7 +33,7 @@ def _topology() -> dict[str, Any]:
         services = [
             {
                 'key': key,
-                'name': BY_KEY[key].name,
+                'name': _(BY_KEY[key].name),
                 'state': str(state),
                 'word': _(str(state)),
                 'mark': MARKS[state],

@@ -89,7 +89,7 @@ class Command(BaseCommand):
                 if entry.fuzzy:  # a guess from a similar string is worse than none
                     entry.msgstr, entry.flags = '', [flag for flag in entry.flags if flag != 'fuzzy']
                     entry.msgstr_plural = dict.fromkeys(entry.msgstr_plural, '')
-                if entry.msgid in terms and not entry.msgid_plural:
+                if entry.msgid in terms and not entry.msgid_plural and not entry.msgctxt:
                     entry.msgstr = terms[entry.msgid][code]
             catalogue.save()
             missing = [entry for entry in catalogue if not entry.translated()]
