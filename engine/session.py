@@ -48,8 +48,9 @@ class Session:
     ``available`` and ``priority`` follow the client's last presence without ``to``; ``priority`` is None while
     unavailable. ``presence`` is that presence as (head, tail): head + to + tail is the stanza for one receiver;
     ``shown`` says whether the presence engine told the watchers; ``status`` is its text. ``interested`` means that the
-    client asked for its roster (RFC 6121 2.2). ``directed`` holds the addresses that directed presence made aware of
-    this resource. ``unstored`` counts its messages on their way to the offline store.
+    client asked for its roster (RFC 6121 2.2), ``policy_reader`` that it asked for the user's presence policy.
+    ``directed`` holds the addresses that directed presence made aware of this resource. ``unstored`` counts its
+    messages on their way to the offline store.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Session:
         'directed',
         'interested',
         'jid',
+        'policy_reader',
         'presence',
         'priority',
         'resource',
@@ -81,6 +83,7 @@ class Session:
         self.shown = False
         self.status = ''
         self.interested = False
+        self.policy_reader = False
         self.closed = False
         self.directed: set[str] | None = None
         self.unstored = 0

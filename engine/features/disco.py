@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
-from engine.features.registry import XEPS, iq, xep
+from engine.features.registry import OWN, XEPS, iq, xep
 from engine.features.version import NAME, version
 from engine.services.presence_engine import visibility
 from engine.xmpp import ns
@@ -30,7 +30,7 @@ SERVER = ('server', 'im', NAME)
 @cache
 def features(scope: str) -> tuple[str, ...]:
     """Every announced feature of the 'server' or of an 'account', sorted."""
-    return tuple(sorted({feature for entry in XEPS.values() for feature in getattr(entry, scope)}))
+    return tuple(sorted({feature for entry in (*XEPS.values(), *OWN) for feature in getattr(entry, scope)}))
 
 
 def form() -> tuple[tuple[str, str], ...]:
@@ -109,4 +109,4 @@ def _may_ask(session: Session, stanza: Stanza, router: XcpRouter) -> bool:
     if bare == session.bare:
         return True
     engine = router.presence_engine()
-    return engine is not None and engine.sharing and visibility.sees(engine, session.bare, bare)
+    return engine is not None and visibility.sees(engine, session.bare, bare)

@@ -55,7 +55,7 @@ def on_client(router: XcpRouter, session: Session, stanza: Stanza, full: str) ->
         return None
     bare = full.partition('/')[0]
     engine = router.presence_engine()
-    if bare == session.bare or (engine is not None and engine.sharing and visibility.sees(engine, session.bare, bare)):
+    if bare == session.bare or (engine is not None and visibility.sees(engine, session.bare, bare)):
         return None
     return _forbidden(stanza)
 

@@ -38,7 +38,16 @@ class Xep:
     account: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A protocol of this service itself, with the features it adds to disco#info of the server and of an account."""
+
+    server: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
+
+
 XEPS: dict[int, Xep] = {}
+OWN: list[Own] = []
 
 
 def xep(
@@ -53,3 +62,9 @@ def xep(
         raise ValueError(f'XEP-{number:04d} is declared twice')
     XEPS[number] = Xep(number, version, status, server, account)
     return XEPS[number]
+
+
+def own(server: tuple[str, ...] = (), account: tuple[str, ...] = ()) -> Own:
+    """Declare a protocol of this service itself."""
+    OWN.append(Own(server, account))
+    return OWN[-1]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from sys import intern
 from typing import Any, NamedTuple
 
+from engine.store.policies import DEFAULT, Policy
 from engine.store.pool import Connection, Store
 
 NONE, TO, FROM, BOTH = 0, 1, 2, 3
@@ -39,18 +40,20 @@ class Item(NamedTuple):
 
 
 class Roster(NamedTuple):
-    """A whole list. ``requests`` are the stored subscription request stanzas by sender."""
+    """A whole list. ``requests`` are the stored subscription request stanzas by sender; ``policy`` is the owner's."""
 
     version: int
     items: dict[str, Item]
     requests: dict[str, bytes]
+    policy: Policy = DEFAULT
 
 
 class Counts(NamedTuple):
-    """Counters of a locked owner."""
+    """Counters of a locked owner, and whether he has requests approved automatically (None: as the cluster does)."""
 
     contacts: int
     watchers: int
+    automatic: bool | None = None
 
 
 _COLUMNS = 'jid, name, groups, subscription, ask, pending_in, approved, is_contact'
@@ -64,8 +67,9 @@ def _item(row: tuple[Any, ...]) -> Item:
 async def load(store: Store, user_id: int) -> Roster | None:
     """One user's list in one statement, hence one snapshot; None when the user is gone."""
     rows = await store.fetch(
-        f'SELECT u.roster_version, {_COLUMNS}, CASE WHEN pending_in THEN request END'  # noqa: S608
-        ' FROM end_user u LEFT JOIN roster_item r ON r.user_id = u.id WHERE u.id = %s',
+        f'SELECT u.roster_version, {_COLUMNS}, CASE WHEN pending_in THEN request END, p.sharing, p.automatic'  # noqa: S608
+        ' FROM end_user u LEFT JOIN user_presence_policy p ON p.user_id = u.id'
+        ' LEFT JOIN roster_item r ON r.user_id = u.id WHERE u.id = %s',
         user_id,
     )
     if not rows:
@@ -79,13 +83,17 @@ async def load(store: Store, user_id: int) -> Roster | None:
         items[item.jid] = item
         if item.pending_in:
             requests[item.jid] = bytes(row[9] or b'')
-    return Roster(rows[0][0], items, requests)
+    return Roster(rows[0][0], items, requests, Policy(*rows[0][10:12]))
 
 
 async def subscription(store: Store, owner: str, jid: str) -> int:
-    """Subscription bits of ``jid`` in the list of the user with the IM address ``owner``; NONE when there is none."""
+    """Subscription bits of ``jid`` in the list of the user with the IM address ``owner``.
+
+    NONE when there is none, and without FROM when the owner has switched sharing of the own availability off.
+    """
     row = await store.fetch_one(
-        'SELECT r.subscription FROM roster_item r JOIN end_user u ON u.id = r.user_id'
+        'SELECT CASE WHEN p.sharing IS FALSE THEN r.subscription & 1 ELSE r.subscription END'
+        ' FROM roster_item r JOIN end_user u ON u.id = r.user_id LEFT JOIN user_presence_policy p ON p.user_id = u.id'
         ' WHERE u.im_address = %s AND r.jid = %s',
         owner,
         jid,
@@ -96,10 +104,12 @@ async def subscription(store: Store, owner: str, jid: str) -> int:
 async def lock(connection: Connection, ids: Iterable[int]) -> dict[int, Counts]:
     """Lock the owners in ascending id order. Inside a transaction. Missing ids do not exist."""
     cursor = await connection.execute(
-        'SELECT id, contact_count, watcher_count FROM end_user WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE',
+        'SELECT u.id, u.contact_count, u.watcher_count, p.automatic FROM end_user u'
+        ' LEFT JOIN user_presence_policy p ON p.user_id = u.id'
+        ' WHERE u.id = ANY(%s) ORDER BY u.id FOR NO KEY UPDATE OF u',
         (sorted(set(ids)),),
     )
-    return {row[0]: Counts(row[1], row[2]) for row in await cursor.fetchall()}
+    return {row[0]: Counts(row[1], row[2], row[3]) for row in await cursor.fetchall()}
 
 
 async def get(connection: Connection, user_id: int, jid: str) -> Item | None:

@@ -33,6 +33,8 @@ class User:
     contacts: int
     watchers: int
     has_roster: bool
+    automatic: bool | None
+    """Has requests approved without being asked; None: as the cluster does."""
     new_contacts: int = 0
     new_watchers: int = 0
     touched: bool = False
@@ -148,7 +150,8 @@ def _subscribe(
         new.append((contact.id, owner_jid))
     back.changed = True
     contact.touched = True
-    if knows or rules.auto_approve or back.approved:
+    automatic = rules.auto_approve if contact.automatic is None else contact.automatic
+    if knows or automatic or back.approved:
         item.subscription |= TO
         item.ask = False
         back.subscription |= FROM
@@ -164,9 +167,10 @@ def _lock(jids: Iterable[str]) -> dict[str, User]:
     """The end users with these addresses, locked in id order."""
     with connection.cursor() as cursor:
         cursor.execute(
-            'SELECT im_address, id, im_enabled AND active AND home_cluster AND home_node_id IS NOT NULL,'
-            ' contact_count, watcher_count, roster_version > 0'
-            ' FROM end_user WHERE im_address = ANY(%s) ORDER BY id FOR NO KEY UPDATE',
+            'SELECT u.im_address, u.id, u.im_enabled AND u.active AND u.home_cluster AND u.home_node_id IS NOT NULL,'
+            ' u.contact_count, u.watcher_count, u.roster_version > 0, p.automatic'
+            ' FROM end_user u LEFT JOIN user_presence_policy p ON p.user_id = u.id'
+            ' WHERE u.im_address = ANY(%s) ORDER BY u.id FOR NO KEY UPDATE OF u',
             [list(jids)],
         )
         return {row[0]: User(*row[1:]) for row in cursor.fetchall()}

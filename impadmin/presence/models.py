@@ -108,8 +108,8 @@ class VCard(models.Model):
 class UserPresencePolicy(models.Model):
     """What a user decided in the client against the cluster's presence settings (guide 5548, 5552).
 
-    Written by the engine (urn:imp:presence-policy:0). None: as the cluster does; without any decision there is no row. A
-    writer outside the engine raises the user's roster_version in the same transaction, like one of roster_item.
+    Written by the engine (urn:imp:presence-policy:0). None: as the cluster does; without any decision there is no row.
+    A writer outside the engine raises the user's roster_version in the same transaction, like one of roster_item.
     """
 
     user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='presence_policy')

@@ -3,7 +3,8 @@
 The mechanism: a client sends a presence probe to a local user who is not in the contact list. It gets that user's
 presence at once and every change for ``adhoc_ttl_s``; another probe renews it, directed unavailable presence to the
 user or the end of the session ends it. Nothing is stored, nothing counts against a limit of contacts or watchers.
-Only while no approval is asked for: a look at somebody must not go around the question.
+Only while no approval is asked for, by the cluster or by the user looked at: it must not go around the question. A user
+who asks or does not share is answered like one who is not signed in.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class AdHoc:
     def probe(self, session: Session, stanza: Stanza, bare: str) -> None:
         """A client asks for the presence of ``bare``."""
         engine = self.engine
-        if bare == session.bare or (engine.sharing and visibility.sees(engine, session.bare, bare)):
-            self._answer(session, bare)
+        if bare == session.bare or visibility.sees(engine, session.bare, bare):
+            self._answer(session, bare, visibility.shown(engine, bare))
             return
         refuse = engine.router.refuse
         if not engine.sharing:
@@ -49,13 +50,15 @@ class AdHoc:
         person = engine.people.get(session.bare)
         item = person.items.get(bare) if person is not None and person.items is not None else None
         if item is not None and item.subscription & 1:
-            self._answer(session, bare)  # subscribed, and the other user is not signed in
+            self._answer(session, bare, [])  # subscribed; not signed in or not sharing
             return
         settings = engine.config.presence
         if not settings.adhoc_subscriptions:
             refuse(session, stanza, 'forbidden', 'Temporary presence subscriptions are disabled.')
             return
-        if not settings.auto_approve:
+        target = engine.people.get(bare)
+        is_open = target is not None and self.open(target)
+        if not is_open and not engine.rules.auto_approve:
             refuse(session, stanza, 'forbidden', 'The user must approve who sees the availability.')
             return
         now = monotonic()
@@ -68,11 +71,15 @@ class AdHoc:
             return
         targets.add(bare)
         self._watchers.setdefault(bare, {})[session] = now + settings.adhoc_ttl_s
-        self._answer(session, bare)
+        self._answer(session, bare, visibility.shown(engine, bare) if is_open else [])
 
-    def _answer(self, session: Session, bare: str) -> None:
+    def open(self, person: Person) -> bool:
+        """Whether anybody may look at a user."""
+        engine, policy = self.engine, person.policy
+        return visibility.shares(engine, policy) and visibility.approves(engine, policy)
+
+    def _answer(self, session: Session, bare: str, found: list[Presence]) -> None:
         address = escape(session.jid).encode()
-        found = visibility.shown(self.engine, bare)
         for head, tail in found:
             session.send(head + address + tail)
         if not found:
@@ -82,7 +89,7 @@ class AdHoc:
     def broadcast(self, person: Person, presence: Presence) -> int:
         """Presence of ``person`` to the temporary watchers who do not get it as subscribers; how many."""
         watchers = self._watchers.get(person.bare)
-        if not watchers:
+        if not watchers or not self.open(person):
             return 0
         now = monotonic()
         sent = 0

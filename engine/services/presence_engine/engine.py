@@ -12,7 +12,7 @@ import structlog
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
 from engine.services.base import Service
-from engine.services.presence_engine import pushes, subscribing, visibility
+from engine.services.presence_engine import policy, pushes, subscribing, visibility
 from engine.services.presence_engine.adhoc import AdHoc
 from engine.services.presence_engine.person import Operation, Person
 from engine.services.presence_engine.subscriptions import Kind, Rules
@@ -116,7 +116,7 @@ class PresenceEngine(Service):
         """Presence with a local addressee."""
         kind = stanza.type
         if kind is None or kind == 'unavailable':
-            visibility.directed(self, session, stanza, bare, resource)
+            self._directed(session, stanza, bare, resource)
         elif kind == 'probe':
             self.adhoc.probe(session, stanza, bare)
         elif bare == session.bare:
@@ -130,6 +130,19 @@ class PresenceEngine(Service):
                 lambda: subscribing.request(self, person, session, stanza, cast(Kind, kind), bare),
                 lambda error: session.send(xml.error(stanza, 'internal-server-error', 'wait', str(error))),
             )
+
+    def _directed(self, session: Session, stanza: Stanza, bare: str, resource: str) -> None:
+        """At once when it is known whether the user shares the availability, and in the order it was sent."""
+        person = self.person(session)
+        if person.items is not None and not person.queue:
+            visibility.directed(self, session, stanza, bare, resource)
+            return
+
+        async def later() -> None:
+            if not session.closed:
+                visibility.directed(self, session, stanza, bare, resource)
+
+        self.enqueue(person, later)
 
     # people
 
@@ -232,6 +245,8 @@ class PresenceEngine(Service):
             roster = await rosters.load(self.node.store, person.user_id)
             if roster is None or roster.version == person.version:
                 return
+            if roster.policy != person.policy:
+                policy.take(self, person, roster.policy)
             before = person.items
             requests = person.requests
             person.requests = roster.requests

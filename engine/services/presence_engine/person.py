@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from engine.store.policies import DEFAULT
 from engine.store.rosters import Item, Roster
 
 Operation = Callable[[], Awaitable[None]]
 
 
 class Person:
-    """``items`` is the contact list, None until it was read. ``queue`` holds the database operations of the user's
-    clients, done one after the other so that they take effect in the order in which they were sent."""
+    """``items`` is the contact list, None until it was read, ``policy`` comes with it. ``queue`` holds the database
+    operations of the user's clients, done one after the other so that they take effect in the order in which they were
+    sent."""
 
-    __slots__ = ('bare', 'busy', 'items', 'queue', 'requests', 'user_id', 'version')
+    __slots__ = ('bare', 'busy', 'items', 'policy', 'queue', 'requests', 'user_id', 'version')
 
     def __init__(self, user_id: int, bare: str) -> None:
         self.user_id = user_id
         self.bare = bare
         self.items: dict[str, Item] | None = None
+        self.policy = DEFAULT
         self.requests: dict[str, bytes] = {}
         self.version = -1
         self.queue: deque[tuple[Operation, Callable[[Exception], None] | None]] = deque()
@@ -27,4 +30,4 @@ class Person:
 
     def take(self, roster: Roster) -> None:
         """Remember a list as read."""
-        self.version, self.items, self.requests = roster
+        self.version, self.items, self.requests, self.policy = roster

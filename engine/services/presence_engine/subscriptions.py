@@ -86,7 +86,8 @@ def _subscribe(me: Side, them: Side | None, jid: str, rules: Rules) -> Outcome:
         refused = mine._replace(subscription=mine.subscription & ~TO, ask=False)
         return Outcome(refused, theirs, to_me='unsubscribed')
     entry = theirs or Item(me.bare, is_contact=False)
-    if knows or rules.auto_approve or entry.approved:
+    automatic = rules.auto_approve if them.counts.automatic is None else them.counts.automatic
+    if knows or automatic or entry.approved:
         entry = entry._replace(subscription=entry.subscription | FROM, pending_in=False, approved=False)
         return Outcome(granted, entry, to_me='subscribed')
     asking = mine._replace(ask=True, subscription=mine.subscription & ~TO)

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from django import template
+from django.utils.translation import gettext as _
 
-from impadmin.presence.models import PresenceSettings
+from impadmin.presence.models import PresenceSettings, UserPresencePolicy
 from impadmin.ucm.models import EndUser
 from impadmin.ucm.pages import user_state
 
@@ -42,7 +43,24 @@ def contact_list_facts(user: EndUser) -> dict[str, Any]:
         'ungrouped': ungrouped,
         'waiting': waiting,
         'offline': user.offline_messages.count(),
+        **_availability(user, limits),
     }
+
+
+def _availability(user: EndUser, settings: PresenceSettings) -> dict[str, str]:
+    """Why others see the user or do not, and how requests are answered: the user's word or the cluster's."""
+    policy = UserPresencePolicy.objects.filter(pk=user.pk).first() or UserPresencePolicy()
+    if not settings.availability_sharing:
+        sharing = 'off', _('Off for the cluster')
+    elif policy.sharing is False:
+        sharing = 'warn', _('Off by the user')
+    else:
+        sharing = 'ok', _('On by the user') if policy.sharing else _('On for the cluster')
+    if policy.automatic is None:
+        approval = _('Automatic for the cluster') if settings.auto_approve else _('The cluster lets the user decide')
+    else:
+        approval = _('Automatic, chosen by the user') if policy.automatic else _('The user wants to be asked')
+    return {'sharing_mark': sharing[0], 'sharing': sharing[1], 'approval': approval}
 
 
 def _percent(count: int, limit: int | None) -> int:
