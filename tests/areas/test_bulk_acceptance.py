@@ -12,7 +12,7 @@ from tests.fixtures.processes import wait_until
 from tests.proves import proves
 
 
-@proves('BAT-01', 'BAT-04', 'BAT-05', 'BAT-08', 'BAT-13', 'BAT-16', 'BAT-20', 'BAT-22', 'BAT-23', 'BAT-30', 'BAT-31')
+@proves('BAT-04', 'BAT-05', 'BAT-08', 'BAT-13', 'BAT-16', 'BAT-20', 'BAT-22', 'BAT-23', 'BAT-30', 'BAT-31')
 @pytest.mark.timeout(280)
 def test_import_in_the_browser_with_clients_online(engine, worker, xmpp, browser_page, make_user, tmp_path):
     from impadmin.console.models import Job

@@ -29,7 +29,7 @@ def content(answer):
     return b''.join(answer.streaming_content)
 
 
-@proves('BAT-01', 'BAT-04')
+@proves('BAT-04')
 def test_upload_appears_in_its_job_page_only(client):
     menu = client.get(bulk.FILES).content.decode()
     for entry in ('Upload/Download Files', 'Export Contact List', 'Update', 'Job Scheduler'):

@@ -263,7 +263,7 @@ def test_collisions_are_named_before_anything_is_touched(api, make_user):
     assert addresses() == old
 
 
-@proves('IMA-08', 'IMA-09')
+@proves('IMA-01', 'IMA-08', 'IMA-09')
 def test_the_page_asks_before_it_starts(admin_client, make_user):
     from impadmin.presence import default_domain, inventory
 
@@ -285,7 +285,6 @@ def test_the_page_asks_before_it_starts(admin_client, make_user):
     assert 'no IM address' in browser.get(PAGE).content.decode()
 
 
-@proves('IMA-01', 'IMA-04', 'IMA-05', 'IMA-21')
 def test_derivation_of_the_worked_example(make_user):
     from impadmin.presence.models import AdvancedSettings
     from impadmin.ucm.addresses import address_of

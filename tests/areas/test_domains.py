@@ -152,7 +152,6 @@ def run_audit(client):
     return answer.json()
 
 
-@proves('DOM-03')
 def test_audit_finds_domains_in_any_case_once(api, db):
     from impadmin.ucm.models import EndUser
 
@@ -169,7 +168,6 @@ def test_audit_finds_domains_in_any_case_once(api, db):
     assert domains()['new.example.com'] == (False, 0)
 
 
-@proves('DOM-03')
 def test_audit_of_many_users_is_set_based(api, db, django_assert_max_num_queries):
     from impadmin.presence import inventory
     from impadmin.ucm.models import EndUser
@@ -189,7 +187,6 @@ def test_audit_of_many_users_is_set_based(api, db, django_assert_max_num_queries
     assert domains()['d7.example'] == (False, 500)
 
 
-@proves('DOM-03')
 def test_nightly_audit_is_due_once_a_night_and_catches_up():
     from impadmin.presence.tasks import is_due
 
@@ -201,7 +198,6 @@ def test_nightly_audit_is_due_once_a_night_and_catches_up():
     assert is_due(at(2, 12), at(1, 12), 1)  # missed at night: caught up
 
 
-@proves('DOM-03')
 def test_nightly_audit_waits_for_the_sync_agent(db):
     from django.utils import timezone
 

@@ -215,16 +215,18 @@ def test_two_domains(make_user: Callable[..., Any], sign_in: SignIn) -> None:
     assert _info(alice, 'second.example').find(f'{INFO}identity') is not None
 
 
-@proves('XMP-18')
-def test_escaped_user_ids_sign_in(make_user: Callable[..., Any], sign_in: SignIn) -> None:
-    """XEP-0106: a user ID with characters that a JID cannot hold is the escaped localpart."""
-    assert make_user('d@artagnan').im_address == 'd\\40artagnan@example.com'
-    escaped = sign_in('d\\40artagnan', domain=data.DOMAIN)
+@pytest.mark.parametrize('user_id', ['d@artagnan', 'amckenzie@corp.example'])
+@proves('XMP-18', 'IMA-04')
+def test_escaped_user_ids_sign_in(user_id: str, make_user: Callable[..., Any], sign_in: SignIn) -> None:
+    """XEP-0106: a user ID with characters that a JID cannot hold, an e-mail address too, is the escaped localpart."""
+    local = user_id.replace('@', '\\40')
+    assert make_user(user_id).im_address == f'{local}@example.com'
+    escaped = sign_in(local, domain=data.DOMAIN)
     alice = sign_in('alice')
-    alice.say('D\\40Artagnan@example.com', 'en garde')
+    alice.say(f'{local.title()}@example.com', 'en garde')
     assert escaped.expect('message', body='en garde')
     escaped.say(ALICE, 'touché')
-    assert alice.expect('message', body='touché').get('from', '').startswith('d\\40artagnan@example.com/')
+    assert alice.expect('message', body='touché').get('from', '').startswith(f'{local}@example.com/')
 
 
 def test_users_of_another_node_are_sent_there(sign_in: SignIn) -> None:
