@@ -299,9 +299,10 @@ class Supervisor:
         say('Bringing the database up to date ...')
         await self.manage('migrate', '--noinput', '--verbosity', '1')
         setup = await self.manage('imp_setup')
+        people = ''
         if demo:
             say('Adding the demonstration organisation ...')
-            setup += await self.manage('imp_demo')
+            people = await self.manage('imp_demo')
         listeners = json.loads(await self.manage('imp_listeners', *listener_options()))
         check_port(listeners['address'], listeners['client_port'], 'IMP_CLIENT_PORT')
         check_port(listeners['address'], listeners['direct_tls_port'], 'IMP_DIRECT_TLS_PORT')
@@ -309,7 +310,7 @@ class Supervisor:
         for child in application(address, port, listeners['node']):
             await self.start(child)
         await self._wait_until_ready()
-        print(summary(address, port, listeners, setup), flush=True)  # noqa: T201
+        print(summary(address, port, listeners, setup, people), flush=True)  # noqa: T201
 
     async def _wait_until_ready(self) -> None:
         waiting = {child.name: child for child in self.children if child.says}
@@ -367,14 +368,14 @@ def application(address: str, port: int, node: str) -> list[Child]:
     ]
 
 
-def summary(address: str, port: int, listeners: dict[str, Any], setup: str) -> str:
+def summary(address: str, port: int, listeners: dict[str, Any], setup: str, people: str = '') -> str:
     """The table printed when everything runs."""
     host = {'0.0.0.0': socket.gethostname(), '::': socket.gethostname()}.get(address, address)  # noqa: S104
     url = f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
     domain = listeners['domain']
     if domain == 'DOMAIN.NOT.SET':
         domain = 'not set yet: Presence > Settings > Advanced Configuration'
-    log_in = [line.strip() for line in setup.splitlines() if line.strip()]
+    log_in, demo = ([line.strip() for line in said.splitlines() if line.strip()] for said in (setup, people))
     log_in = log_in or ['with your administrator account (forgotten: manage.py createadmin NAME --reset)']
     rows = [
         ('Console', f'{url}/'),
@@ -383,6 +384,7 @@ def summary(address: str, port: int, listeners: dict[str, Any], setup: str) -> s
                  f'{listeners["direct_tls_port"]} (direct TLS)'),
         ('IM domain', domain),
         *(('' if place else 'Log in', line) for place, line in enumerate(log_in)),
+        *(('' if place else 'Demonstration', line) for place, line in enumerate(demo)),
         ('Stop', 'Ctrl-C'),
     ]  # fmt: skip
     width = max(len(name) for name, _ in rows)

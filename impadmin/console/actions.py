@@ -126,7 +126,7 @@ def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> An
         return preview
     except (ProtectedError, RestrictedError) as error:
         held: Any = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', ())
-        names = ', '.join(str(obj) for obj in list(held)[:5])
+        names = gettext(', ').join(str(obj) for obj in list(held)[:5])
         raise Refused(gettext('It is still in use by: %(names)s. Change these first.') % {'names': names}) from error
     except IntegrityError as error:
         raise Refused(

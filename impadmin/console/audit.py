@@ -162,7 +162,7 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
             return str(value['label'])
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ', '.join(display(item) for item in value)
+        return gettext(', ').join(display(item) for item in value)
     return str(value)
 
 

@@ -62,7 +62,7 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
             Cause(
                 severity=first.severity,
                 mark=MARKS.get(first.severity, 'warn'),
-                title=', '.join(services) or place or gettext('System'),
+                title=gettext(', ').join(services) or place or gettext('System'),
                 text=first.reason if first.kind == 'restart' else str(first.text),
                 since=min(m.since for m in members),
                 page=place,

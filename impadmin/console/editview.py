@@ -249,7 +249,7 @@ def say_done(request: HttpRequest, page: BasePage, text: str, names: Collection[
     if not services:
         messages.success(request, text)
         return
-    restart = gettext('It takes effect after a restart of: %(services)s.') % {'services': ', '.join(services)}
+    restart = gettext('It takes effect after a restart of: %(services)s.') % {'services': gettext(', ').join(services)}
     url = control_center()
     link = format_html(' <a href="{}">{}</a>', url, gettext('Open the Control Center')) if url else ''
     messages.warning(request, format_html('<b>{}</b> {}{}', text, restart, link))

@@ -102,7 +102,7 @@ def groups(form: django_forms.Form, target: Target, values: dict[str, Any], clos
         if target.service:
             row.note = gettext('This server only') if param.scope == 'node' else gettext('All servers')
         if param.restart:
-            names = ', '.join(service_name(key) for key in param.restart)
+            names = gettext(', ').join(service_name(key) for key in param.restart)
             row.help = f'{row.help} {gettext("Restarts: %(services)s.") % {"services": names}}'
         if closed:
             row.kind, row.text, row.bound = 'readonly', row.was, None

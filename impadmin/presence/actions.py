@@ -158,7 +158,7 @@ def confirmations(scheme: str, domain: str) -> dict[str, str]:
         )
     invalid = default_domain.examine(scheme, domain).invalid
     if invalid:
-        names = ', '.join(user_id for _key, user_id, _uri in invalid[:10])
+        names = _(', ').join(user_id for _key, user_id, _uri in invalid[:10])
         more = ngettext(
             '%(count)d user has no valid Directory URI and cannot sign in after the change: %(names)s.',
             '%(count)d users have no valid Directory URI and cannot sign in after the change: %(names)s.',

@@ -70,7 +70,7 @@ def consequence(node: Node, service: str, verb: str) -> str:
     users = node.users_online
     shown = {'count': users, 'node': node.name}
     if service == XCP_ROUTER:
-        others = ', '.join(_(BY_KEY[key].name) for key in dependents(service))
+        others = _(', ').join(_(BY_KEY[key].name) for key in dependents(service))
         text = ngettext(
             '%(count)d user on %(node)s is disconnected.', '%(count)d users on %(node)s are disconnected.', users
         )
