@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import audit, registry
+from impadmin.console import audit, parameter_values, registry
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Page, SettingsPage
@@ -59,7 +59,19 @@ def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
         except LookupError:
             model = None
     page = next((page for page in registry.pages() if model and getattr(page, 'model', None) is model), None)
-    return audit.differences(model, _mapping(entry.before), _mapping(entry.after), audit.extra_labels(page))
+    labels = audit.extra_labels(page) | _parameter_labels(entry)
+    return audit.differences(model, _mapping(entry.before), _mapping(entry.after), labels)
+
+
+def _parameter_labels(entry: AuditEntry) -> dict[str, str]:
+    """What the parameters of an entry are called; it has the service before the colon of its object."""
+    if entry.object_type != 'system.ParameterValue':
+        return {}
+    try:
+        params = parameter_values.declared(entry.object_id.partition(':')[0])
+    except KeyError:
+        return {}
+    return {param.name: gettext(param.label) for param in params}
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
