@@ -27,19 +27,20 @@ def prepare_password(password: str) -> str:
 def verifiers(password: str, iterations: int = ITERATIONS, salt: bytes | None = None) -> dict[str, list[str | int]]:
     """Mechanism -> [salt, iterations, StoredKey, ServerKey]; the byte values in base64."""
     secret = prepare_password(password).encode()
-    result: dict[str, list[str | int]] = {}
-    for mechanism, algorithm in MECHANISMS.items():
-        used = salt or os.urandom(16)
-        salted = hashlib.pbkdf2_hmac(algorithm, secret, used, iterations)
-        stored = hashlib.new(algorithm, hmac.digest(salted, b'Client Key', algorithm)).digest()
-        server = hmac.digest(salted, b'Server Key', algorithm)
-        result[mechanism] = [
-            base64.b64encode(used).decode(),
-            iterations,
-            base64.b64encode(stored).decode(),
-            base64.b64encode(server).decode(),
-        ]
-    return result
+    return {mechanism: _entry(mechanism, secret, iterations, salt or os.urandom(16)) for mechanism in MECHANISMS}
+
+
+def _entry(mechanism: str, secret: bytes, iterations: int, salt: bytes) -> list[str | int]:
+    algorithm = MECHANISMS[mechanism]
+    salted = hashlib.pbkdf2_hmac(algorithm, secret, salt, iterations)
+    stored = hashlib.new(algorithm, hmac.digest(salted, b'Client Key', algorithm)).digest()
+    server = hmac.digest(salted, b'Server Key', algorithm)
+    return [
+        base64.b64encode(salt).decode(),
+        iterations,
+        base64.b64encode(stored).decode(),
+        base64.b64encode(server).decode(),
+    ]
 
 
 def matches(password: str, stored: dict[str, list[str | int]]) -> bool:
@@ -49,7 +50,7 @@ def matches(password: str, stored: dict[str, list[str | int]]) -> bool:
         return False
     salt, iterations = base64.b64decode(str(entry[0])), int(entry[1])
     try:
-        fresh = verifiers(password, iterations, salt)['SCRAM-SHA-256']
+        fresh = _entry('SCRAM-SHA-256', prepare_password(password).encode(), iterations, salt)
     except ValueError:
         return False
     return hmac.compare_digest(str(fresh[2]), str(entry[2]))

@@ -157,9 +157,7 @@ async def offline(server: Server, senders: list[Client]) -> Results:
     result = {'offline: µs': used / total * 1e6, 'offline: stored/s': total / took}
     if own:
         result['offline: µs of PostgreSQL'] = (await asyncio.to_thread(_database_s) - database) / total * 1e6
-    counters = []
-    for receiver in receivers:
-        counters.append(Counter(b'<message'))
+    counters = [Counter(b'<message') for _ in receivers]
     await login_all(receivers, server.port)
     for receiver, counter in zip(receivers, counters, strict=True):
         counter.count(receiver._seen)

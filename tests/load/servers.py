@@ -300,7 +300,7 @@ def _piefxis(people: list[tuple[str, list[str]]]) -> str:
 
 
 def processor_s(pid: int) -> float:
-    """User + system seconds of a process, all its threads, to the nanosecond (its CPU clock: clock_getcpuclockid(3))."""
+    """User + system seconds of a process, all threads, in nanoseconds: its CPU clock, clock_getcpuclockid(3)."""
     return time.clock_gettime(~pid << 3 | 2)
 
 
