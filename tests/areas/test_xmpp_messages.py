@@ -56,6 +56,46 @@ def test_forks_until_the_contact_replies(sign_in: SignIn) -> None:
     two.expect('message', body='m5')
 
 
+@proves('IM-03', 'IM-04')
+def test_the_lock_goes_with_the_client_that_replied(sign_in: SignIn) -> None:
+    """Acceptance 1 and 2: to all, to the one that replied, to all again when that one signs out or is cut off."""
+    alice = sign_in('alice')
+    clients = {name: sign_in('bob', name) for name in ('r1', 'r2', 'r3')}
+    hidden = sign_in('bob', 'hidden', priority=-1)
+
+    def reach(text: str) -> set[str]:
+        """The resources that get a message to the bare address, each once."""
+        alice.say(address('bob'), text)
+        alice.sync()
+        hidden.sync()
+        for client in clients.values():
+            client.sync()
+        copies = {name: sum(body(s) == text for s in client.stanzas) for name, client in clients.items()}
+        assert not any(body(stanza) == text for stanza in hidden.stanzas)
+        assert set(copies.values()) <= {0, 1}, copies
+        return {name for name, count in copies.items() if count}
+
+    assert reach('m1') == {'r1', 'r2', 'r3'}
+    clients['r2'].say(alice.jid, 'reply')
+    alice.expect('message', body='reply', from_=clients['r2'].jid)
+    assert reach('m2') == {'r2'}
+    clients['r2'].presence('unavailable')
+    clients['r2'].sync()
+    assert reach('m3') == {'r1', 'r3'}
+    clients['r1'].say(alice.jid, 'from here now')
+    alice.expect('message', body='from here now')
+    assert reach('m4') == {'r1'}
+    clients['r2'].available()
+    clients['r2'].sync()
+    assert reach('m5') == {'r1'}  # somebody signing in does not end the lock
+    clients['r3'].say(alice.bare, 'and from here')
+    alice.expect('message', body='and from here')
+    assert reach('m6') == {'r3'}
+    clients['r3'].abort()
+    clients['r1'].expect('presence', type='unavailable', from_=clients.pop('r3').jid)
+    assert reach('m7') == {'r1', 'r2'}
+
+
 @proves('IM-02')
 def test_addresses_priorities_and_types(sign_in: SignIn) -> None:
     alice, bob = sign_in('alice'), sign_in('bob', 'desk', priority=-1)
@@ -172,6 +212,27 @@ def test_many_offline_messages_come_in_order(sign_in: SignIn) -> None:
     assert [body(m) for m in bob.stanzas if m.tag.endswith('}message')] == [str(number) for number in range(449)]
 
 
+@proves('IM-05')
+def test_the_offline_store_survives_a_router_restart(sign_in: SignIn) -> None:
+    """Acceptance 4: once, in order, delay-stamped; nothing at the second sign-in."""
+    sign_in('bob').close()
+    alice = sign_in('alice')
+    for number in range(3):
+        alice.say(address('bob'), f'kept {number}')
+    alice.sync()
+    command('restart', 'xcp_router')
+    bob = sign_in('bob')
+    bob.expect('message', body='kept 2', where=lambda stanza: stanza.find(DELAY) is not None)
+    first = [stanza for stanza in bob.stanzas if stanza.tag.endswith('}message')]
+    assert [body(stanza) for stanza in first] == ['kept 0', 'kept 1']
+    assert all(stanza.find(DELAY) is not None for stanza in first)
+    bob.expect_none('message', body='kept 2')
+    bob.close()
+    again = sign_in('bob')
+    again.sync()
+    again.expect_none('message')
+
+
 @proves('US-14')
 def test_users_who_are_not_enabled(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
     alice = sign_in('alice')
@@ -242,13 +303,19 @@ def test_broadcast_to_many(sign_in: SignIn, make_user: Callable[..., Any]) -> No
     for name in names:
         alice.say(address(name), 'to all')
     for client in online:
-        client.expect('message', body='to all')
+        assert client.expect('message', body='to all').find(DELAY) is None
     alice.sync()
     from impadmin.messaging.models import OfflineMessage
 
     assert OfflineMessage.objects.count() == 10
-    late = sign_in(names[45])
-    assert late.expect('message', body='to all').find(DELAY) is not None
+    for name in names[40:]:
+        late = sign_in(name, roster=False)
+        assert late.expect('message', body='to all').find(DELAY) is not None
+        late.close()
+    for client in (*online, late):
+        assert not any(body(stanza) == 'to all' for stanza in client.stanzas)
+    alice.expect_none('message', type='error')
+    assert OfflineMessage.objects.count() == 0
 
 
 @proves('IM-06')
