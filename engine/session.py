@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ class BindRefused(Exception):
         self.text = text
 
 
+UNDER_WAY = 256 * 1024
+"""What one session may have under way (queued for the database or an answer), in bytes, before it is read no further;
+it is read again below half of that. Other sessions notice nothing."""
+PIECE = 1024
+"""What a stanza under way counts beyond its own bytes."""
+
+
 class Session:
     """A bound resource. Created by ``XcpRouter.bind`` only.
 
@@ -50,10 +58,14 @@ class Session:
     ``shown`` says whether the presence engine told the watchers; ``status`` is its text. ``interested`` means that the
     client asked for its roster (RFC 6121 2.2), ``policy_reader`` that it asked for the user's presence policy.
     ``directed`` holds the addresses that directed presence made aware of this resource. ``unstored`` counts its
-    messages on their way to the offline store.
+    messages on their way to the offline store. ``answers`` holds the requests that wait
+    for the one being answered (xcp_router/iq.py).
     """
 
     __slots__ = (
+        '_held',
+        '_under_way',
+        'answers',
         'available',
         'bare',
         'closed',
@@ -87,11 +99,29 @@ class Session:
         self.closed = False
         self.directed: set[str] | None = None
         self.unstored = 0
+        self.answers: deque[tuple[Callable[[], Awaitable[None]], int]] | None = None
+        self._under_way = 0
+        self._held = False
 
     def send(self, data: bytes) -> None:
         """Queue one or more complete stanzas for the client. No effect after the session has ended."""
         if not self.closed:
             self.connection.write(data)
+
+    def begin(self, size: int = 0) -> None:
+        """Something the client asked for waits: ``size`` bytes of it. A client that asks faster than it can be done is
+        read no further for a while, so nobody fills the memory. Each call is followed by one ``finish``."""
+        self._under_way += PIECE + size
+        if self._under_way > UNDER_WAY and not self._held:
+            self._held = True
+            self.connection.pause()
+
+    def finish(self, size: int = 0) -> None:
+        """What ``begin`` was told of is done or refused."""
+        self._under_way -= PIECE + size
+        if self._held and self._under_way <= UNDER_WAY // 2:
+            self._held = False
+            self.connection.resume()
 
     def close(self, condition: str | None = None, text: str = '') -> None:
         """End the session; with ``condition`` as a stream error of RFC 6120 4.9.3."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 
@@ -23,49 +24,67 @@ _UNESCAPE = re.compile(r'\\(20|22|26|27|2f|3a|3c|3e|40|5c)')
 _ESCAPED_BACKSLASH = re.compile(r'\\(?=20|22|26|27|2f|3a|3c|3e|40|5c)')
 
 
+PART = 1023
+"""Bytes each part may have (RFC 7622 3.2 to 3.4). Checked before anything is prepared: preparing is so slow that one
+address as long as a whole stanza would hold up everybody else."""
+_SHOWN = 60
+
+
 class InvalidJID(ValueError):
     """The text is no JID; the message says which part is wrong."""
 
 
+def _shown(part: str) -> str:
+    """``part`` as an error message quotes it: not longer than a line."""
+    return repr(part if len(part) <= _SHOWN else f'{part[:_SHOWN]}…')
+
+
 def prepare_local(local: str) -> str:
     """Prepared localpart. Raises InvalidJID."""
+    if len(local) > PART:
+        raise InvalidJID(f'the user part must have 1 to {PART} bytes')
     folded = local.lower()
-    if _ASCII_LOCAL.fullmatch(folded) and len(folded) <= 1023:
+    if _ASCII_LOCAL.fullmatch(folded):
         return folded
     if _FORBIDDEN_LOCAL.intersection(local):
-        raise InvalidJID(f'the user part {local!r} has a character that is not allowed')
+        raise InvalidJID(f'the user part {_shown(local)} has a character that is not allowed')
     try:
         prepared = _USERNAME.enforce(local)
     except (UnicodeError, ValueError) as error:
-        raise InvalidJID(f'the user part {local!r} is not valid') from error
-    if not 0 < len(prepared.encode()) <= 1023:
-        raise InvalidJID('the user part must have 1 to 1023 bytes')
+        raise InvalidJID(f'the user part {_shown(local)} is not valid') from error
+    if not 0 < len(prepared.encode()) <= PART:
+        raise InvalidJID(f'the user part must have 1 to {PART} bytes')
     return prepared
 
 
 def prepare_domain(domain: str) -> str:
     """Prepared domainpart: lower case, IDNA A-labels turned into what RFC 7622 compares. Raises InvalidJID."""
+    if len(domain) > PART:
+        raise InvalidJID(f'the domain must have 1 to {PART} bytes')
     folded = domain.lower().rstrip('.')
     if _ASCII_DOMAIN.fullmatch(folded):
         return folded
-    if folded.startswith('[') and folded.endswith(']'):
-        return folded
     try:
+        if folded.startswith('[') and folded.endswith(']'):
+            address = folded[1:-1].replace('%', '/')  # no scope: it may hold anything
+            return f'[{ipaddress.IPv6Address(address).compressed}]'
         return idna.encode(folded, uts46=True).decode()
-    except (idna.IDNAError, UnicodeError) as error:
-        raise InvalidJID(f'the domain {domain!r} is not valid') from error
+    except ValueError as error:  # also what idna raises
+        raise InvalidJID(f'the domain {_shown(domain)} is not valid') from error
 
 
 def prepare_resource(resource: str) -> str:
     """Prepared resourcepart. Raises InvalidJID."""
-    if resource.isascii() and resource.isprintable() and 0 < len(resource) <= 1023:
+    if len(resource) > PART:
+        raise InvalidJID(f'the resource must have 1 to {PART} bytes')
+    if resource.isascii() and resource.isprintable() and resource:
         return resource
     try:
         prepared = _RESOURCE.enforce(resource)
     except (UnicodeError, ValueError) as error:
         raise InvalidJID('the resource is not valid') from error
-    if not 0 < len(prepared.encode()) <= 1023:
-        raise InvalidJID('the resource must have 1 to 1023 bytes')
+    if not 0 < len(prepared.encode()) <= PART:
+        raise InvalidJID(f'the resource must have 1 to {PART} bytes')
     return prepared
 
 

@@ -25,7 +25,7 @@ XEP = xep(12, '2.0', server=(ns.LAST,), account=(ns.LAST,))
 @iq.on('get', ns.LAST, 'query', 'host')
 def on_host(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     """Seconds since the router started."""
-    return _answer(stanza, int(time.time() - router.started_at))
+    return _answer(stanza, int(time.monotonic() - router.started_at))
 
 
 @iq.on('get', ns.LAST, 'query', 'self')

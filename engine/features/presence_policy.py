@@ -144,7 +144,7 @@ def _enqueue(engine: PresenceEngine, person: Person, session: Session, stanza: S
     def failed(problem: Exception) -> None:
         session.send(error(stanza, 'internal-server-error', 'wait', str(problem)))
 
-    engine.enqueue(person, operation, failed)
+    engine.enqueue(person, session, operation, failed, len(stanza.raw))
 
 
 def _stopped(stanza: Stanza) -> bytes:

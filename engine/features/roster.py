@@ -116,7 +116,7 @@ def _enqueue(engine: PresenceEngine, person: Person, session: Session, stanza: S
         kind = 'wait' if isinstance(problem, Unavailable | RuntimeError) else ''
         session.send(error(stanza, 'internal-server-error', kind, str(problem)))
 
-    engine.enqueue(person, operation, failed)
+    engine.enqueue(person, session, operation, failed, len(stanza.raw))
 
 
 def _stopped(stanza: Stanza) -> bytes:

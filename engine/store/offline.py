@@ -10,7 +10,9 @@ from engine.store.pool import Connection
 from engine.store.writer import Write
 
 PAGE = 50
-"""Messages read at a time; the next page follows when the client has taken this one."""
+PAGE_BYTES = 256 * 1024
+"""Messages read at a time, and bytes after which no further one is; the next page follows when the client has taken
+this one."""
 
 
 class Stored(NamedTuple):
@@ -24,11 +26,12 @@ class Stored(NamedTuple):
 class StoreMessage:
     """Keep one message for the user ``bare``. ``outcome`` gets '' (on disk) or why not: 'unknown', 'full', 'failed'."""
 
-    __slots__ = ('at', 'bare', 'limit', 'outcome', 'refused', 'stanza')
+    __slots__ = ('at', 'bare', 'limit', 'outcome', 'refused', 'size', 'stanza')
 
     def __init__(self, bare: str, stanza: bytes, at: datetime, limit: int, outcome: Callable[[str], None]) -> None:
         self.bare = bare
         self.stanza = stanza
+        self.size = len(stanza)
         self.at = at
         self.limit = limit
         self.outcome = outcome
@@ -72,6 +75,7 @@ class FetchMessages:
     """Read a page of the messages of a user, oldest first, after everything queued before. ``found`` gets the rows."""
 
     __slots__ = ('after', 'found', 'rows', 'user_id')
+    size = 0
 
     def __init__(self, user_id: int, after: int, found: Callable[[list[Stored] | None], None]) -> None:
         self.user_id = user_id
@@ -84,8 +88,11 @@ class FetchMessages:
         for write in together:
             assert isinstance(write, FetchMessages)
             cursor = await connection.execute(
-                'SELECT id, stored_at, stanza FROM offline_message WHERE user_id = %s AND id > %s ORDER BY id LIMIT %s',
-                (write.user_id, write.after, PAGE),
+                'SELECT id, stored_at, stanza FROM (SELECT id, stored_at, stanza,'
+                ' sum(octet_length(stanza)) OVER (ORDER BY id) - octet_length(stanza) AS before'
+                ' FROM offline_message WHERE user_id = %s AND id > %s ORDER BY id LIMIT %s) page'
+                ' WHERE before < %s ORDER BY id',
+                (write.user_id, write.after, PAGE, PAGE_BYTES),
             )
             write.rows = [Stored(row[0], row[1], bytes(row[2])) for row in await cursor.fetchall()]
 
@@ -98,6 +105,7 @@ class DeleteMessages:
     """Remove messages their user has received."""
 
     __slots__ = ('deleted', 'ids')
+    size = 0
 
     def __init__(self, ids: list[int], deleted: Callable[[], None]) -> None:
         self.ids = ids

@@ -19,14 +19,20 @@ from engine.store.pool import Connection, Store, Unavailable
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+BATCH_BYTES = 4 * 1024 * 1024
 LIMIT = 20_000
-"""Writes that may wait; further ones are refused at once."""
+LIMIT_BYTES = 64 * 1024 * 1024
+"""Writes that may wait, and bytes in them; further ones are refused at once."""
 RETRY_S = (0.5, 2.0)
 """Pauses before further attempts while the database cannot be reached (each waits pool.WAIT_S for it)."""
 
 
 class Write(Protocol):
-    """One write. Neighbours of the same class are handed together to ``run`` of the first."""
+    """One write. Neighbours of the same class are handed together to ``run`` of the first. ``size``: its bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds, roughly; they count against ``LIMIT_BYTES``."""
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
         """Do the statements of ``together`` inside the batch's transaction. May run again after a rollback."""
@@ -45,6 +51,7 @@ class GroupWriter:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._queue: deque[Write] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,8 +76,9 @@ class GroupWriter:
 
     def put(self, write: Write) -> None:
         """Queue one write. Raises Full. About 0.3 microseconds."""
-        if len(self._queue) >= LIMIT:
+        if len(self._queue) >= LIMIT or self._bytes + write.size > LIMIT_BYTES:
             raise Full
+        self._bytes += write.size
         self._queue.append(write)
         self._idle.clear()
         self._wake.set()
@@ -96,8 +104,17 @@ class GroupWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            await self._write(batch)
+            await self._write(self._batch())
+
+    def _batch(self) -> list[Write]:
+        batch: list[Write] = []
+        size = 0
+        while self._queue and len(batch) < BATCH and size < BATCH_BYTES:
+            write = self._queue.popleft()
+            batch.append(write)
+            size += write.size
+        self._bytes -= size
+        return batch
 
     async def _write(self, batch: list[Write]) -> None:
         error: BaseException | None = None
@@ -137,6 +154,7 @@ class _Barrier:
     """Writes nothing; its turn comes after everything before it."""
 
     __slots__ = ('_callback',)
+    size = 0
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
@@ -153,6 +171,7 @@ class Statement:
     """A write of one statement nobody waits for."""
 
     __slots__ = ('sql', 'values')
+    size = 0
 
     def __init__(self, sql: str, *values: object) -> None:
         self.sql = sql

@@ -9,6 +9,7 @@ who asks or does not share is answered like one who is not signed in.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,18 +24,28 @@ if TYPE_CHECKING:
     from engine.xmpp.stanza import Stanza
 
 
+MOST = 10_000
+"""Temporary subscriptions one user can have when the setting says no limit: a client must not fill the memory."""
+
+
 class AdHoc:
-    """``_watchers``: watched bare JID -> session -> end in seconds of the monotonic clock."""
+    """``_watchers``: watched bare JID -> session -> end in seconds of the monotonic clock.
+
+    ``_ends`` has the same by (session, watched user), the one that was begun or renewed longest ago first: what has
+    ended is found at the front, and a probe costs the same however many there are.
+    """
 
     def __init__(self, engine: PresenceEngine) -> None:
         self.engine = engine
         self._watchers: dict[str, dict[Session, float]] = {}
+        self._ends: OrderedDict[tuple[Session, str], float] = OrderedDict()
         self._targets: dict[str, set[str]] = {}
         """Watching user -> watched users, for the limit."""
 
     def clear(self) -> None:
         """End all of them."""
         self._watchers.clear()
+        self._ends.clear()
         self._targets.clear()
 
     def probe(self, session: Session, stanza: Stanza, bare: str) -> None:
@@ -63,14 +74,16 @@ class AdHoc:
             return
         now = monotonic()
         self._purge(now)
-        targets = self._targets.setdefault(session.bare, set())
-        if bare not in targets and settings.adhoc_max and len(targets) >= settings.adhoc_max:
-            refuse(
-                session, stanza, 'resource-constraint', f'{settings.adhoc_max} temporary subscriptions are the maximum.'
-            )
+        targets = self._targets.get(session.bare, ())
+        limit = settings.adhoc_max or MOST
+        if bare not in targets and len(targets) >= limit:
+            refuse(session, stanza, 'resource-constraint', f'{limit} temporary subscriptions are the maximum.')
             return
-        targets.add(bare)
-        self._watchers.setdefault(bare, {})[session] = now + settings.adhoc_ttl_s
+        self._targets.setdefault(session.bare, set()).add(bare)
+        end = now + settings.adhoc_ttl_s
+        self._watchers.setdefault(bare, {})[session] = end
+        self._ends[session, bare] = end
+        self._ends.move_to_end((session, bare))
         self._answer(session, bare, visibility.shown(engine, bare) if is_open else [])
 
     def open(self, person: Person) -> bool:
@@ -103,6 +116,7 @@ class AdHoc:
         """The client is no longer interested in ``bare``."""
         watchers = self._watchers.get(bare)
         if watchers and watchers.pop(session, None) is not None:
+            self._ends.pop((session, bare), None)
             self._dropped(session.bare, bare)
 
     def forget(self, session: Session) -> None:
@@ -123,8 +137,8 @@ class AdHoc:
                 del self._targets[watcher]
 
     def _purge(self, now: float) -> None:
-        for bare, watchers in list(self._watchers.items()):
-            for session, end in list(watchers.items()):
-                if end <= now:
-                    del watchers[session]
-                    self._dropped(session.bare, bare)
+        while self._ends:
+            (session, bare), end = next(iter(self._ends.items()))
+            if end > now:
+                return
+            self.release(session, bare)

@@ -99,7 +99,7 @@ class PresenceEngine(Service):
             if not session.closed:
                 visibility.announce(self, person, session)
 
-        self.enqueue(person, announce)
+        self.enqueue(person, session, announce)
 
     def unavailable(self, session: Session, presence: tuple[bytes, bytes] | None) -> None:
         """The session went unavailable, with its own words or (None) without."""
@@ -127,8 +127,10 @@ class PresenceEngine(Service):
             person = self.person(session)
             self.enqueue(
                 person,
+                session,
                 lambda: subscribing.request(self, person, session, stanza, cast(Kind, kind), bare),
                 lambda error: session.send(xml.error(stanza, 'internal-server-error', 'wait', str(error))),
+                len(stanza.raw),
             )
 
     def _directed(self, session: Session, stanza: Stanza, bare: str, resource: str) -> None:
@@ -142,7 +144,7 @@ class PresenceEngine(Service):
             if not session.closed:
                 visibility.directed(self, session, stanza, bare, resource)
 
-        self.enqueue(person, later)
+        self.enqueue(person, session, later, None, len(stanza.raw))
 
     # people
 
@@ -159,9 +161,14 @@ class PresenceEngine(Service):
         if self.by_id.get(person.user_id) is person:
             del self.by_id[person.user_id]
 
-    def enqueue(self, person: Person, operation: Operation, failed: Callable[[Exception], None] | None = None) -> None:
-        """Do ``operation`` when everything before it is done and the contact list is in memory."""
-        person.queue.append((operation, failed))
+    def enqueue(
+        self, person: Person, session: Session, operation: Operation,
+        failed: Callable[[Exception], None] | None = None, size: int = 0,
+    ) -> None:  # fmt: skip
+        """Do ``operation``, which ``session`` asked for with ``size`` bytes, when everything before it is done and the
+        contact list is in memory."""
+        session.begin(size)
+        person.queue.append((operation, failed, session, size))
         if not person.busy:
             person.busy = True
             self.node.spawn(self._work(person), f'contact list {person.bare}')
@@ -169,7 +176,7 @@ class PresenceEngine(Service):
     async def _work(self, person: Person) -> None:
         try:
             while person.queue:
-                operation, failed = person.queue.popleft()
+                operation, failed, session, size = person.queue.popleft()
                 try:
                     if person.items is None:
                         await self._load(person)
@@ -181,6 +188,8 @@ class PresenceEngine(Service):
                         log.exception('contact list operation failed', jid=person.bare)
                     if failed is not None:
                         failed(RuntimeError('The contact list cannot be read or written now. Try again later.'))
+                finally:
+                    session.finish(size)
         finally:
             person.busy = False
             if not self.running or not self.router.sessions_of(person.bare):

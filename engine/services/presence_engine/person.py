@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from engine.store.policies import DEFAULT
 from engine.store.rosters import Item, Roster
+
+if TYPE_CHECKING:
+    from engine.session import Session
 
 Operation = Callable[[], Awaitable[None]]
 
@@ -25,7 +29,7 @@ class Person:
         self.policy = DEFAULT
         self.requests: dict[str, bytes] = {}
         self.version = -1
-        self.queue: deque[tuple[Operation, Callable[[Exception], None] | None]] = deque()
+        self.queue: deque[tuple[Operation, Callable[[Exception], None] | None, Session, int]] = deque()
         self.busy = False
 
     def take(self, roster: Roster) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -76,14 +78,34 @@ def _handle(router: XcpRouter, session: Session, stanza: Stanza, target: str) ->
     else:
         answer = handler(session, stanza, router)
         if inspect.isawaitable(answer):
-            router.node.spawn(_answer_later(router, session, stanza, answer), f'iq {name}')
+            _later(router, session, partial(_answer, router, session, stanza, answer), len(stanza.raw))
             return
         if answer is None:
             return
-    router.after_stores(session, lambda: session.send(answer))
+    router.answer(session, answer)
 
 
-async def _answer_later(router: XcpRouter, session: Session, stanza: Stanza, awaited: Awaitable[bytes | None]) -> None:
+def _later(router: XcpRouter, session: Session, job: Callable[[], Awaitable[None]], size: int) -> None:
+    """Requests that need the database are done one after the other, in the order of the client (RFC 6120 10.1)."""
+    session.begin(size)
+    if session.answers is None:
+        session.answers = deque()
+        router.node.spawn(_work(session), f'requests of {session.jid}')
+    session.answers.append((job, size))
+
+
+async def _work(session: Session) -> None:
+    waiting = session.answers
+    while waiting:
+        job, size = waiting.popleft()
+        try:
+            await job()
+        finally:
+            session.finish(size)
+    session.answers = None
+
+
+async def _answer(router: XcpRouter, session: Session, stanza: Stanza, awaited: Awaitable[bytes | None]) -> None:
     try:
         answer = await awaited
     except Unavailable:
@@ -92,5 +114,4 @@ async def _answer_later(router: XcpRouter, session: Session, stanza: Stanza, awa
         log.exception('handler failed', jid=session.jid)
         answer = xml.error(stanza, 'internal-server-error')
     if answer is not None:
-        final = answer
-        router.after_stores(session, lambda: session.send(final))
+        router.answer(session, answer)

@@ -45,8 +45,11 @@ class OfflineStore:
             router.refuse(session, stanza, 'service-unavailable', 'The user is not signed in.')
             return
 
+        size = len(stanza.raw)
+
         def outcome(refused: str) -> None:
             session.unstored -= 1
+            session.finish(size)
             if not refused:
                 router.node.counters.messages_offline += 1
                 return
@@ -54,11 +57,11 @@ class OfflineStore:
             condition, text = _REFUSALS[refused]
             session.send(xml.error(stanza, condition, text=text))
 
-        session.unstored += 1
         try:
             router.writer.put(StoreMessage(bare, stanza.raw, datetime.now(UTC), router.max_offline, outcome))
+            session.unstored += 1
+            session.begin(size)
         except Full:
-            session.unstored -= 1
             router.refuse(session, stanza, 'resource-constraint', 'The server is busy. Send it again later.')
 
     def deliver(self, session: Session, after: int = 0) -> None:
@@ -66,11 +69,13 @@ class OfflineStore:
         user_id = session.user.id
 
         def found(rows: list[Stored] | None) -> None:
+            session.finish()
             if rows:
                 self._send(session, rows)
 
         try:
             self.router.writer.put(FetchMessages(user_id, after, found))
+            session.begin()
         except Full:
             log.warning('offline messages not read: the database does not keep up', jid=session.jid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class XcpRouter(Service):
         self.full: dict[str, Session] = {}
         self.accounts: dict[str, Account] = {}
         self.by_id: dict[int, Account] = {}
-        self.started_at = time.time()
+        self.started_at = time.monotonic()
         self.writer = GroupWriter(node.store)
         self.offline = OfflineStore(self)
         self._apply()
@@ -73,7 +73,7 @@ class XcpRouter(Service):
         """Begin to route."""
         features.load()
         self._apply()
-        self.started_at = time.time()
+        self.started_at = time.monotonic()
         self.writer.start()
         self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
 
@@ -181,12 +181,18 @@ class XcpRouter(Service):
         if stanza.type not in ('error', 'result'):
             session.send(xml.error(stanza, condition, text=text))
 
-    def after_stores(self, session: Session, callback: Callable[[], None]) -> None:
-        """Run ``callback`` when every message the session sent before is on disk or refused; usually at once."""
-        if session.unstored:
-            self.writer.after(callback)
-        else:
-            callback()
+    def answer(self, session: Session, answer: bytes) -> None:
+        """Answer an IQ when every message the session sent before is on disk or refused; usually at once."""
+        if not session.unstored:
+            session.send(answer)
+            return
+
+        def decided() -> None:
+            session.finish(len(answer))
+            session.send(answer)
+
+        session.begin(len(answer))
+        self.writer.after(decided)
 
     # users
 
