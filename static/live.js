@@ -4,6 +4,8 @@
    data-live="service:NODE:KEY"  children [data-part=state|since|detail]; data-state on the element
    data-live="node:NAME"         children [data-part=sessions]
    data-live="notifications"     is asked for again from data-refresh
+   data-count-of="notifications|jobs" shows how many there are; data-jobs holds the numbers of the running jobs
+   data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes
    data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second)
    A page listens for the event "imp:live" (detail: the message) for anything else. */
 (() => {
@@ -34,6 +36,42 @@
     });
   }
 
+  // ---- counts beside the pinned pages
+  function showCount(name, n) {
+    all(`[data-count-of="${name}"]`).forEach((element) => {
+      element.textContent = n ? n.toLocaleString(document.documentElement.lang) : '';
+    });
+  }
+  function countJobs(message) {
+    all('[data-jobs]').forEach((element) => {
+      const running = new Set(element.dataset.jobs.split(' ').filter(Boolean));
+      running[message.state === 'processing' ? 'add' : 'delete'](String(message.job));
+      element.dataset.jobs = [...running].join(' ');
+      showCount('jobs', running.size);
+    });
+  }
+
+  // ---- what may be done depends on the state: buttons in the head of the page, and parts marked data-with-state
+  let headTimer;
+  function refreshHead() {
+    clearTimeout(headTimer);
+    headTimer = setTimeout(async () => {
+      try {
+        const answer = await fetch(location.href, { credentials: 'same-origin' });
+        if (!answer.ok) return;
+        const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
+        const head = parsed.querySelector('.page-head');
+        if (head) document.querySelector('.page-head')?.replaceChildren(...head.childNodes);
+        all('[data-with-state]').forEach((element) => {
+          const now = parsed.getElementById(element.id);
+          if (now) element.replaceChildren(...now.childNodes);
+          else element.remove();
+        });
+        window.htmx?.process(document.querySelector('.page'));
+      } catch { /* the stale mark tells */ }
+    }, 300);
+  }
+
   const waiting = new Map();
   function refresh(element) {
     const url = element.dataset.refresh;
@@ -47,6 +85,8 @@
         const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
         element.replaceChildren(...parsed.body.childNodes);
         window.htmx?.process(element);
+        const count = element.querySelector('[data-count]');
+        if (count) showCount('notifications', Number(count.dataset.count));
         if (open) document.getElementById(open)?.showPopover();
       } catch { /* the stale mark tells */ }
     }, 300));
@@ -61,8 +101,13 @@
       notifications: () => 'notifications',
     }[message.type]?.();
     if (!key) return;
+    if (message.type === 'job') countJobs(message);
     all('[data-live]').filter((element) => element.dataset.live === key).forEach((element) => {
       if (element.dataset.refresh) {
+        if (message.type === 'job' && element.dataset.state !== message.state) {
+          element.dataset.state = message.state;
+          refreshHead();
+        }
         refresh(element);
         return;
       }

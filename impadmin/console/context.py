@@ -16,6 +16,7 @@ from django.utils.translation import get_language, gettext, gettext_lazy
 
 from impadmin.console import generations, navigation, notifications, registry
 from impadmin.console.editview import control_center, service_name
+from impadmin.console.models import Job, JobState
 from impadmin.console.page import BasePage, Text
 from impadmin.console.preferences import THEME_COOKIE
 
@@ -74,6 +75,22 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
     return result
 
 
+@dataclass(slots=True)
+class Pin:
+    """A page at the top of every menu; ``count`` is what needs a look there, ``live`` says what keeps it current."""
+
+    label: str
+    url: str
+    icon: str
+    current: bool = False
+    count: int = 0
+    live: str = ''
+
+
+PINNED = (('notifications', 'bell'), ('job-scheduler', 'bulk'), ('history', 'history'), ('end-users', 'users'))
+"""(page, icon) of the pages that every menu has at its top."""
+
+
 class Shell:
     """The shell of one request; everything is computed when a template asks for it."""
 
@@ -114,6 +131,34 @@ class Shell:
     def menus(self) -> list[navigation.Menu]:
         """The left menu."""
         return navigation.menus(self.console.key, self.role, self.page)
+
+    @functools.cached_property
+    def pinned(self) -> list[Pin]:
+        """The pages the role may open of those at the top of every menu."""
+        known = {page.name: page for page in navigation.visible(self.role)}
+        result = []
+        for name, icon in PINNED:
+            if name not in known:
+                continue
+            page = known[name]
+            pin = Pin(gettext(navigation.menu_parts(page)[-1]), registry.page_url(page), icon, page is self.page)
+            if name == 'notifications':
+                pin.count, pin.live = len(self.active), 'notifications'
+            elif name == 'job-scheduler':
+                pin.count, pin.live = len(self.running_jobs), 'jobs'
+            result.append(pin)
+        return result
+
+    @functools.cached_property
+    def running_jobs(self) -> list[int]:
+        """Numbers of the jobs that are processing."""
+        return list(Job.objects.filter(state=JobState.PROCESSING).order_by('pk').values_list('pk', flat=True)[:100])
+
+    @functools.cached_property
+    def publisher(self) -> str:
+        """Name of the publisher, the node whose settings are edited here; '' before there is one."""
+        nodes = generations.stored(self.generation).nodes if self.generation else ()
+        return next((node.name for node in nodes if node.publisher), '')
 
     @functools.cached_property
     def crumbs(self) -> list[str]:

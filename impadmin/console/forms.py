@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.forms.models import fields_for_model
 from django.utils.formats import date_format
@@ -168,6 +169,7 @@ def form_field(found: models.Field[Any, Any]) -> forms.Field:
         *(v for v in found.validators if type(v) not in known and not isinstance(result, ReferenceField)),
     ]
     if isinstance(result.widget, forms.NumberInput) or isinstance(result, forms.IntegerField | forms.FloatField):
+        _say_range(result)
         result.localize = False
         if not isinstance(result.widget, NoLimitWidget | forms.Select):
             result.widget = forms.TextInput()
@@ -179,6 +181,21 @@ def form_field(found: models.Field[Any, Any]) -> forms.Field:
         if found.has_default():
             result.choices = [choice for choice in result.choices if choice[0] != '']
     return result
+
+
+def _say_range(result: forms.Field) -> None:
+    """Let every wrong number be answered with what would be right."""
+    lows = [v.limit_value for v in result.validators if isinstance(v, MinValueValidator)]
+    highs = [v.limit_value for v in result.validators if isinstance(v, MaxValueValidator)]
+    if not lows or not highs or any(callable(limit) for limit in (*lows, *highs)):
+        return
+    text = gettext('Enter a number from %(low)s to %(high)s.') % {
+        'low': tables.number(max(lows)),
+        'high': tables.number(min(highs)),
+    }
+    result.validators = [v for v in result.validators if not isinstance(v, MinValueValidator | MaxValueValidator)]
+    result.validators += [MinValueValidator(max(lows), text), MaxValueValidator(min(highs), text)]
+    result.error_messages['invalid'] = text
 
 
 def display(page_model: type[models.Model], name: str, value: Any) -> str:

@@ -8,11 +8,12 @@ from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from impadmin.console import audit, parameter_values, registry
+from impadmin.console.access import may_read
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Page, SettingsPage
@@ -74,6 +75,40 @@ def _parameter_labels(entry: AuditEntry) -> dict[str, str]:
     return {param.name: gettext(param.label) for param in params}
 
 
+def summary(entry: AuditEntry) -> str:
+    """What happened, in one line: the one changed field with its values, or how many fields."""
+    found = changes(entry) if entry.action == 'update' else []
+    if len(found) == 1:
+        label, before, after = found[0]
+        return gettext('%(field)s: %(before)s → %(after)s') % {
+            'field': label,
+            'before': before or '–',
+            'after': after or '–',
+        }
+    if found:
+        return ngettext('%(n)s field changed', '%(n)s fields changed', len(found)) % {'n': len(found)}
+    return action_text(entry)
+
+
+def page_of(entry: AuditEntry) -> BasePage | None:
+    """The page an entry was made on, or None."""
+    return next((page for page in registry.pages() if page.menu == entry.page), None) if entry.page else None
+
+
+def where(entry: AuditEntry, role: str) -> str:
+    """URL of the object the entry is about, or of its page; '' when neither is there or open to ``role``."""
+    page = page_of(entry)
+    if page is None or not may_read(role, page.right):
+        return ''
+    if isinstance(page, Page) and entry.object_id and entry.object_type == page.model._meta.label:
+        try:
+            obj = object_of(page, entry.object_id)
+        except Http404:
+            return ''
+        return registry.page_url(page, 'edit', obj.pk)
+    return registry.page_url(page)
+
+
 def _mapping(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
@@ -104,7 +139,7 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'object': obj,
         'title': page.title if obj is None else str(obj),
         'is_settings': not isinstance(page, Page),
-        'entries': [(entry, action_text(entry), channel_text(entry)) for entry in shown],
+        'entries': [(entry, summary(entry), channel_text(entry)) for entry in shown],
         'pager': pager,
         'chosen': chosen,
         **(entry_context(chosen) if chosen is not None else {}),

@@ -78,7 +78,8 @@ def _pages(pages: list[BasePage], wanted: str) -> list[Hit]:
         names = (str(page.title), path, page.menu)
         if not wanted or any(_matches(name, wanted) for name in names):
             rank = 0 if _matches(str(page.title), wanted) else 1
-            found.append((rank, Hit(str(page.title), path, page_url(page), _icon(page))))
+            place = ' > '.join(gettext(part) for part in navigation.menu_parts(page)[:-1])
+            found.append((rank, Hit(str(page.title), place, page_url(page), _icon(page))))
     found.sort(key=lambda pair: pair[0])
     return [hit for _, hit in found[: EACH if wanted else 3 * EACH]]
 

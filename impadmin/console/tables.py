@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext
+from django.utils.text import capfirst
+from django.utils.translation import get_language, gettext
 
 from impadmin.console.filters import resolve
 from impadmin.console.page import Column, Page, Text
@@ -133,7 +134,7 @@ def _plain(page: Page, name: str) -> ResolvedColumn:
     if '__' in name:
         related = name.rpartition('__')[0]
     folded = isinstance(found, models.CharField | models.TextField | models.ForeignKey)
-    return ResolvedColumn(name, found.verbose_name, kind, value, order_by, folded, True, related)
+    return ResolvedColumn(name, capfirst(found.verbose_name), kind, value, order_by, folded, True, related)
 
 
 def _getter(name: str) -> Callable[[Any], Any]:
@@ -190,7 +191,19 @@ def when(value: datetime) -> str:
         return date_format(local, 'H:i')
     if days == 1:
         return gettext('Yesterday')
-    return date_format(local, 'MONTH_DAY_FORMAT') if local.year == now.year else date_format(local, 'Y-m-d')
+    if local.year != now.year:
+        return date_format(local, 'Y-m-d')
+    return date_format(local, 'j M' if get_language() == 'en' else 'MONTH_DAY_FORMAT')
+
+
+def day(value: datetime) -> str:
+    """The date in words: 17 March 2026; today and yesterday are called so."""
+    local, now = timezone.localtime(value), timezone.localtime()
+    text = date_format(local, 'j F Y' if get_language() == 'en' else 'DATE_FORMAT')
+    days = (now.date() - local.date()).days
+    if days == 0:
+        return gettext('Today, %(date)s') % {'date': text}
+    return gettext('Yesterday, %(date)s') % {'date': text} if days == 1 else text
 
 
 def exactly_when(value: datetime) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 
 from impadmin.console import (
@@ -25,15 +26,27 @@ from impadmin.console import (
 from impadmin.console.access import for_page, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 
+START = ('presence-topology', 'notifications')
+"""Pages to start with: the first one of the console that the role may open."""
+
 
 def home(request: HttpRequest, console: str = '') -> HttpResponse:
-    """The first page of a console, or of the first console, that the role may open."""
+    """The start page of a console (or of the first one), else the first page that the role may open."""
     role = request.user.role  # type: ignore[union-attr]
+    open_to_role = {page.name: page for page in navigation.visible(role)}
+    for name in START:
+        if name in open_to_role and console in ('', open_to_role[name].console):
+            return HttpResponseRedirect(registry.page_url(name))
     for key in [console] if console else navigation.CONSOLES:
         for menu in navigation.menus(key, role):
             for section in menu.sections:
                 return HttpResponseRedirect(section.leaves[0].url)
     raise Http404
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Where browsers look for the icon on their own, e.g. for a downloaded file."""
+    return HttpResponseRedirect(static('favicon.svg'))
 
 
 def view_of(request: HttpRequest, page: ViewPage) -> HttpResponse:
@@ -89,6 +102,7 @@ def page_routes() -> list[URLPattern | URLResolver]:
 
 urlpatterns = [
     path('', signed_in(partial(home)), name='home'),
+    path('favicon.ico', public(favicon), name='favicon'),
     path('login/', public(login.login_view), name='login'),
     path('logout/', signed_in(login.logout_view), name='logout'),
     path('preferences/', public(preferences.choose), name='preferences'),

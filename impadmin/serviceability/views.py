@@ -96,7 +96,7 @@ def matrix(kind: str = '') -> dict[str, Any]:
             (mark, word, counts[key])
             for key, mark, word in (
                 ('Running', 'ok', _('running')),
-                ('restart', 'warn', _('need a restart')),
+                ('restart', 'warn', _('to be restarted')),
                 ('Starting', 'busy', _('starting')),
                 ('Stopping', 'busy', _('stopping')),
                 ('Failed', 'bad', _('failed')),

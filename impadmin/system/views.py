@@ -63,9 +63,12 @@ def _topology() -> dict[str, Any]:
 def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Nodes and their users."""
     role = getattr(request.user, 'role', '')
+    found = _topology()
     context = {
         'page': page,
-        **_topology(),
+        **found,
+        'total_online': sum(row['online'] for row in found['rows']),
+        'total_sessions': sum(row['sessions'] for row in found['rows']),
         'assign_url': page_url('assign-presence-users'),
         'users_url': page_url('end-users'),
         'may_write': access.may_write(role, page.right),

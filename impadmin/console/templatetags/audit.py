@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.template import Context
 
 from impadmin.console import historyview
 from impadmin.console.models import AuditEntry
@@ -12,7 +13,8 @@ from impadmin.console.models import AuditEntry
 register = template.Library()
 
 
-@register.simple_tag
-def audit_entry(entry: AuditEntry) -> dict[str, Any]:
-    """What ``console/entry.html`` draws of one entry."""
-    return historyview.entry_context(entry)
+@register.simple_tag(takes_context=True)
+def audit_entry(context: Context, entry: AuditEntry) -> dict[str, Any]:
+    """What ``console/entry.html`` draws of one entry, and where its object is (``url``, '' when nowhere)."""
+    role = getattr(context['request'].user, 'role', '')
+    return {**historyview.entry_context(entry), 'url': historyview.where(entry, role)}

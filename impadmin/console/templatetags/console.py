@@ -88,6 +88,12 @@ def when(value: datetime | None) -> str:
 
 
 @register.filter
+def day(value: datetime | None) -> str:
+    """The date in words, today and yesterday called so."""
+    return '–' if value is None else tables.day(value)
+
+
+@register.filter
 def lang(value: Any) -> str:
     """'ja' or 'ko' when the script of the text says so, else ''."""
     return tables.language_of(str(value))
