@@ -61,14 +61,31 @@ class StoreMessage:
                 user[1] += 1
                 accepted.append((user[0], message.at, message.stanza))
         if accepted:
-            async with connection.cursor() as cursor:
-                await cursor.executemany(
-                    'INSERT INTO offline_message (user_id, stored_at, stanza) VALUES (%s, %s, %s)', accepted
-                )
+            # One statement however many they are; ids in the order of the messages.
+            await connection.execute(
+                'INSERT INTO offline_message (user_id, stored_at, stanza) SELECT user_id, stored_at, stanza'
+                ' FROM unnest(%s::bigint[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY'
+                ' AS m (user_id, stored_at, stanza, place) ORDER BY place',
+                [list(column) for column in zip(*accepted, strict=True)],
+            )
 
     def done(self, error: BaseException | None) -> None:
         """Tell the sender's side."""
         self.outcome('failed' if error else self.refused)
+
+
+_PAGES = """
+SELECT f.place, m.id, m.stored_at, m.stanza
+FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS f (user_id, after, place)
+CROSS JOIN LATERAL (
+    SELECT id, stored_at, stanza, sum(octet_length(stanza)) OVER (ORDER BY id) - octet_length(stanza) AS before
+    FROM (
+        SELECT id, stored_at, stanza FROM offline_message o
+        WHERE o.user_id = f.user_id AND o.id > f.after ORDER BY o.id LIMIT %s
+    ) o
+) m
+WHERE m.before < %s ORDER BY f.place, m.id
+"""
 
 
 class FetchMessages:
@@ -84,17 +101,15 @@ class FetchMessages:
         self.rows: list[Stored] = []
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
-        """One index scan each."""
-        for write in together:
-            assert isinstance(write, FetchMessages)
-            cursor = await connection.execute(
-                'SELECT id, stored_at, stanza FROM (SELECT id, stored_at, stanza,'
-                ' sum(octet_length(stanza)) OVER (ORDER BY id) - octet_length(stanza) AS before'
-                ' FROM offline_message WHERE user_id = %s AND id > %s ORDER BY id LIMIT %s) page'
-                ' WHERE before < %s ORDER BY id',
-                (write.user_id, write.after, PAGE, PAGE_BYTES),
-            )
-            write.rows = [Stored(row[0], row[1], bytes(row[2])) for row in await cursor.fetchall()]
+        """One statement for all, one index scan each."""
+        fetches = [write for write in together if isinstance(write, FetchMessages)]
+        for fetch in fetches:
+            fetch.rows = []
+        cursor = await connection.execute(
+            _PAGES, ([fetch.user_id for fetch in fetches], [fetch.after for fetch in fetches], PAGE, PAGE_BYTES)
+        )
+        for place, *row in await cursor.fetchall():
+            fetches[place - 1].rows.append(Stored(row[0], row[1], bytes(row[2])))
 
     def done(self, error: BaseException | None) -> None:
         """Hand over the page; None when the database failed (nothing is lost, the next sign-in tries again)."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol
 
 import structlog
@@ -178,10 +180,11 @@ class Statement:
         self.values = values
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
-        """Each statement in order."""
-        for write in together:
-            assert isinstance(write, Statement)
-            await connection.execute(write.sql.encode(), write.values)
+        """Each statement in order; neighbours with the same text in one go."""
+        statements = [write for write in together if isinstance(write, Statement)]
+        async with connection.cursor() as cursor:
+            for sql, same in groupby(statements, key=attrgetter('sql')):
+                await cursor.executemany(sql.encode(), [write.values for write in same])
 
     def done(self, error: BaseException | None) -> None:
         """A failure was logged by the writer."""
