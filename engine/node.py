@@ -249,6 +249,9 @@ class Node:
                             for slot in dirty.values()
                         ],
                     )
+                except psycopg.errors.ForeignKeyViolation:
+                    self._removed()
+                    return
                 except BaseException:
                     self._dirty = {**dirty, **self._dirty}
                     raise
@@ -266,8 +269,12 @@ class Node:
                 metrics_url=self._metrics.url,
             )
             if not alive:
-                self._lose(NotRunnable(3, f'The node {self.name!r} was removed from the cluster.'))
+                self._removed()
+                return
             self.publish(NodeLive(node=self.name, at=time.time(), sessions=sessions))
+
+    def _removed(self) -> None:
+        self._lose(NotRunnable(3, f'The node {self.name!r} was removed from the cluster.'))
 
     def load(self) -> tuple[int, int]:
         """(connected sessions, users with at least one)."""
