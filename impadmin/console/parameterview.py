@@ -124,7 +124,8 @@ def _target(page: ParameterPage, data: Any, nodes: Sequence[Any]) -> Target | No
     if not page.services:
         return Target('', ENTERPRISE_PARAMS)
     service = BY_KEY.get(data.get('service', ''))
-    node = next((n for n in nodes if str(n.pk) == data.get('node')), None)
+    wanted = data.get('node')
+    node = next((n for n in nodes if wanted is None or str(n.pk) == wanted), None)  # a search hit names no node
     if service is None or not service.params or node is None:
         return None
     return Target(service.key, service.params, node)
