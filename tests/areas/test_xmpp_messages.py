@@ -91,6 +91,13 @@ def test_the_lock_goes_with_the_client_that_replied(sign_in: SignIn) -> None:
     clients['r3'].say(alice.bare, 'and from here')
     alice.expect('message', body='and from here')
     assert reach('m6') == {'r3'}
+    clients['r3'].presence('unavailable')
+    clients['r3'].available()
+    clients['r3'].sync()
+    assert reach('m6b') == {'r1', 'r2', 'r3'}  # away and back: the lock is gone
+    clients['r3'].say(alice.bare, 'once more')
+    alice.expect('message', body='once more')
+    assert reach('m6c') == {'r3'}
     clients['r3'].abort()
     clients['r1'].expect('presence', type='unavailable', from_=clients.pop('r3').jid)
     assert reach('m7') == {'r1', 'r2'}
