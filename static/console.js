@@ -180,7 +180,9 @@
       if (!dialog.open) dialog.showModal();
       (dialog.querySelector('[autofocus]') ?? dialog.querySelector('input:not([type=hidden]), select, textarea'))?.focus();
     }
-    if (event.detail.target.id === 'hits' && event.detail.elt.value) document.querySelector('#hits a')?.classList.add('is-on');
+    if (event.detail.target.id === 'hits' && document.querySelector('#palette input').value.trim()) {
+      document.querySelector('#hits a')?.classList.add('is-on');
+    }
     if (event.detail.target.id === 'preview') {
       showPanel(true);
       $('preview').querySelector('[data-close-panel]')?.focus();

@@ -1,10 +1,11 @@
 /* live.js: keeps what carries data-live up to date over the WebSocket /ws/live/. Without it pages show the state at load.
 
    data-live="job:ID"            gets data-state, data-done, data-total; children [data-part=done|total|percent|state]
-   data-live="service:NODE:KEY"  children [data-part=state|since|detail]; data-state on the element
+   data-live="service:NODE:KEY"  children [data-part=state]; data-state on the element
    data-live="node:NAME"         children [data-part=sessions]
    data-live="notifications"     is asked for again from data-refresh
    data-count-of="notifications|jobs" shows how many there are; data-jobs holds the numbers of the running jobs
+   data-reload on a job: nothing can be typed while it runs; the page is loaded again when it has ended
    data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes
    data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second)
    A page listens for the event "imp:live" (detail: the message) for anything else. */
@@ -106,7 +107,9 @@
       if (element.dataset.refresh) {
         if (message.type === 'job' && element.dataset.state !== message.state) {
           element.dataset.state = message.state;
-          refreshHead();
+          const ended = ['completed', 'incomplete', 'failed', 'cancelled'].includes(message.state);
+          if (ended && 'reload' in element.dataset) location.reload();
+          else refreshHead();
         }
         refresh(element);
         return;
@@ -125,7 +128,6 @@
       } else if (message.type === 'service') {
         mark(element, message.state);
         part(element, 'state', message.state);
-        part(element, 'detail', message.detail);
       } else if (message.type === 'node') {
         part(element, 'sessions', message.sessions.toLocaleString(document.documentElement.lang));
       }
