@@ -44,6 +44,8 @@ class PageView(GenericAPIView[Any]):
     parser_classes = [StrictJSONParser]
     filter_backends: Sequence[Any] = ()
     queryset: Any = None
+    metadata_class: Any = None
+    """OPTIONS is no method here: the schema describes every route."""
 
     def requirement(self) -> Requirement:
         """See ``access.ApiPermission``."""
