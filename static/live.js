@@ -6,7 +6,8 @@
    data-live="notifications"     is asked for again from data-refresh
    data-count-of="notifications|jobs" shows how many there are; data-jobs holds the numbers of the running jobs
    data-reload on a job: nothing can be typed while it runs; the page is loaded again when it has ended
-   data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes
+   data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes;
+   with the value "notifications" when a service changes or something is saved
    data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second)
    A page listens for the event "imp:live" (detail: the message) for anything else. */
 (() => {
@@ -133,6 +134,9 @@
       }
     });
     if (message.type === 'service') all('[data-live="notifications"]').forEach(refresh);
+    if (message.type === 'service' || message.type === 'notifications') {
+      if (document.querySelector('[data-with-state="notifications"]')) refreshHead();
+    }
   }
 
   let ticking;
