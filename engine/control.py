@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from engine.contract import events
+from engine.contract import events, messages
+from engine.contract.messages import Text, message
 from engine.contract.services import BY_KEY, CONFIG_AGENT, PRESENCE_ENGINE, XCP_ROUTER
 from engine.node import RedisDown
 from engine.store import status
@@ -74,16 +75,16 @@ class Control:
             'restart': self.node.restart_service,
         }
         if command.verb not in verbs:
-            return f'There is no command {command.verb!r}; use start, stop or restart.'
+            return message(Text.NO_SUCH_COMMAND, verb=command.verb)
         if command.service not in BY_KEY:
-            return f'There is no service {command.service!r}.'
+            return message(Text.NO_SERVICE, service=command.service)
         try:
             # A restart takes over what the console saved before it, even when the nudge about it is still on its way.
             if command.verb != 'stop':
                 await self._generations()
             await verbs[command.verb](command.service)
         except Refused as refusal:
-            return str(refusal)
+            return describe(refusal)
         except Exception as error:
             log.exception('command failed', id=command.id)
             return describe(error)
@@ -92,7 +93,7 @@ class Control:
     async def _finish(self, command_id: int, error: str) -> None:
         while True:
             try:
-                await status.finish_command(self.node.store, command_id, error)
+                await status.finish_command(self.node.store, command_id, messages.encode(error, messages.LONGEST))
                 return
             except Unavailable as problem:
                 log.warning('the outcome of a command is not written yet', id=command_id, error=describe(problem))

@@ -16,7 +16,7 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from engine.contract import events
+from engine.contract import events, messages
 from engine.contract.config import Config
 from engine.contract.events import Live, NodeLive, NotificationsLive, ServiceStateLive
 from engine.contract.services import XCP_ROUTER
@@ -99,7 +99,7 @@ class Node:
             return
         self._open_alarms[name] = text
         log.warning('alarm', name=name, text=text)
-        self._alarms.append(('open', name, severity, text))
+        self._alarms.append(('open', name, severity, messages.encode(text)))
         self._record_now.set()
 
     def clear_alarm(self, name: str, notice: str = '', text: str = '') -> None:
@@ -108,7 +108,7 @@ class Node:
             return
         self._alarms.append(('close', name, '', ''))
         if notice:
-            self._alarms.append(('note', notice, 'Low', text))
+            self._alarms.append(('note', notice, 'Low', messages.encode(text)))
         self._record_now.set()
 
     def spawn(
@@ -244,7 +244,7 @@ class Node:
                                 str(slot.state),
                                 datetime.fromtimestamp(slot.since, UTC),
                                 slot.generation,
-                                slot.detail,
+                                messages.encode(slot.detail, messages.LONGEST),
                             )
                             for slot in dirty.values()
                         ],
@@ -291,7 +291,7 @@ class Node:
         self._record_now.set()
         self.publish(
             ServiceStateLive(
-                node=self.name, service=slot.key, state=str(slot.state), since=slot.since, detail=slot.detail
+                node=self.name, service=slot.key, state=str(slot.state), since=slot.since, detail=str(slot.detail)
             )
         )
 

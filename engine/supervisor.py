@@ -10,8 +10,10 @@ from importlib import import_module
 
 import structlog
 
+from engine.contract import messages
 from engine.contract import services as names
 from engine.contract.config import Config
+from engine.contract.messages import Text, message
 from engine.contract.services import BY_KEY, SERVICES, State, dependents
 from engine.services.base import Service
 
@@ -63,8 +65,10 @@ class Slot:
 
 def describe(error: BaseException) -> str:
     """An exception as one plain sentence for the status page."""
+    if found := messages.of(error):
+        return found
     if isinstance(error, TimeoutError) and not str(error):
-        return 'It did not answer in time.'
+        return message(Text.NO_ANSWER)
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return text.splitlines()[0][:400]
 
@@ -116,15 +120,14 @@ class Supervisor:
         """Why ``key`` cannot start now, or None."""
         slot = self.slots[key]
         if not self._placed(key):
-            return f'{slot.name} runs on the publisher node only.'
+            return message(Text.PUBLISHER_ONLY, service=slot.name)
         if not self._activated(key):
-            return f'{slot.name} is not activated on {self._node_name}. Activate it under Tools > Service Activation.'
+            return message(Text.NOT_ACTIVATED, service=slot.name, node=self._node_name)
         for dependency in BY_KEY[key].depends:
             if dependency not in self.running:
-                needed = BY_KEY[dependency].name
-                return f'{slot.name} cannot start because {needed} is not running. Start {needed} first.'
+                return message(Text.NEEDS, service=slot.name, needed=BY_KEY[dependency].name)
         if key not in UNGATED and not self._released and names.DATA_MONITOR in self.running:
-            return f'{slot.name} waits until {BY_KEY[names.DATA_MONITOR].name} finds the database ready.'
+            return message(Text.NOT_RELEASED, service=slot.name, monitor=BY_KEY[names.DATA_MONITOR].name)
         return None
 
     # ---- commands
@@ -140,7 +143,7 @@ class Supervisor:
                     continue
                 if self._may_run(key):
                     slot.wanted = True
-                    self._set(slot, State.STARTING, f'waiting for {BY_KEY[names.DATA_MONITOR].name}')
+                    self._set(slot, State.STARTING, _waiting())
                 else:
                     self._rest(slot)
 
@@ -210,8 +213,8 @@ class Supervisor:
                 instance.configure(config)
             except Exception as error:
                 log.exception('service could not take the configuration', service=key, generation=config.generation)
-                text = f'{BY_KEY[key].name} could not take configuration {config.generation}: {describe(error)}'
-                self._alarm('ConfigurationNotApplied', text)
+                values = {'service': BY_KEY[key].name, 'number': config.generation, 'reason': describe(error)}
+                self._alarm('ConfigurationNotApplied', message(Text.NOT_APPLIED, **values))
         async with self._lock:
             if self._closing:
                 return
@@ -233,12 +236,12 @@ class Supervisor:
 
     def _known(self, key: str) -> None:
         if key not in self.slots:
-            raise Refused(f'There is no service {key!r} on {self._node_name}.')
+            raise Refused(message(Text.NO_SUCH_SERVICE, service=key, node=self._node_name))
 
     def _raise_if_failed(self, key: str) -> None:
         slot = self.slots[key]
         if slot.state is State.FAILED:
-            raise Refused(f'{slot.name} could not start: {slot.detail}')
+            raise Refused(message(Text.NOT_STARTED, service=slot.name, reason=slot.detail))
 
     def _set(self, slot: Slot, state: State, detail: str = '', generation: int = 0) -> None:
         if (slot.state, slot.detail, slot.generation) == (state, detail, generation):
@@ -254,7 +257,7 @@ class Supervisor:
         if not self._activated(slot.key):
             self._set(slot, State.NOT_ACTIVATED)
         elif not self._placed(slot.key):
-            self._set(slot, State.STOPPED, 'runs on the publisher node')
+            self._set(slot, State.STOPPED, message(Text.ON_PUBLISHER))
         else:
             self._set(slot, State.STOPPED)
 
@@ -270,9 +273,9 @@ class Supervisor:
             return
         missing = [BY_KEY[key].name for key in BY_KEY[slot.key].depends if key not in self.running]
         if missing:
-            self._set(slot, State.STOPPED, f'waits for {missing[0]}')
+            self._set(slot, State.STOPPED, message(Text.WAITS, service=missing[0]))
         elif slot.key not in UNGATED and not self._released and names.DATA_MONITOR in self.running:
-            self._set(slot, State.STARTING, f'waiting for {BY_KEY[names.DATA_MONITOR].name}')
+            self._set(slot, State.STARTING, _waiting())
         else:
             await self._start_one(slot)
 
@@ -329,7 +332,7 @@ class Supervisor:
         wait = min(RETRY_MOST_S, RETRY_FIRST_S * 2**slot.failures) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         slot.failures += 1
         self._set(slot, State.FAILED, detail)
-        self._alarm(_alarm_name(slot), f'{slot.name} failed: {detail}')
+        self._alarm(_alarm_name(slot), message(Text.FAILED, service=slot.name, reason=detail))
         if not self._closing:
             loop = asyncio.get_running_loop()
             slot.retry = loop.call_later(wait, lambda: self._later(self._try_again(slot)))
@@ -389,6 +392,10 @@ def make_service(key: str, node: object) -> Service:
 
 def _alarm_name(slot: Slot) -> str:
     return f'ServiceFailed: {slot.name}'
+
+
+def _waiting() -> str:
+    return message(Text.WAITING, service=BY_KEY[names.DATA_MONITOR].name)
 
 
 def _unexpected(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+from engine.contract.messages import Text, message
 from engine.contract.services import BULK_PROVISIONING
 from engine.services.base import Service
 from engine.store import status
@@ -26,9 +27,9 @@ class BulkProvisioning(Service):
         while True:
             try:
                 processing, pending, held = await status.bulk_jobs(self.node.store)
-                detail = f'Jobs: {processing} processing, {pending} pending, {held} on hold.'
+                detail = message(Text.BULK_JOBS, processing=processing, pending=pending, held=held)
             except Unavailable:
-                detail = 'The database cannot be reached.'
+                detail = message(Text.DATABASE_AWAY)
             if detail != self.detail:
                 self.tell(detail)
             await asyncio.sleep(LOOK_S)

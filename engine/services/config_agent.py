@@ -10,6 +10,7 @@ import structlog
 
 from engine.contract import config as contract
 from engine.contract.config import Config
+from engine.contract.messages import Text, message
 from engine.contract.services import CONFIG_AGENT
 from engine.services.base import Service
 from engine.store import status
@@ -35,9 +36,9 @@ def read(number: int, document: str, node_name: str) -> Config:
     try:
         config = contract.decode(document)
     except msgspec.DecodeError as error:  # ValidationError names the path of the wrong value
-        raise WrongDocument(f'Configuration {number} is not valid: {error}') from None
+        raise WrongDocument(message(Text.WRONG_CONFIGURATION, number=number, reason=str(error))) from None
     if config.node(node_name) is None:
-        raise WrongDocument(f'Configuration {number} does not contain the node {node_name}.')
+        raise WrongDocument(message(Text.WITHOUT_NODE, number=number, node=node_name))
     return msgspec.structs.replace(config, generation=number)
 
 
@@ -54,10 +55,10 @@ async def first_configuration(node: Node) -> Config:
             try:
                 config = read(number, document, node.name)
             except WrongDocument as error:
-                wrong = wrong or str(error)
+                wrong = wrong or describe(error)
                 continue
             if wrong:
-                node.raise_alarm(ALARM, f'{wrong} Configuration {number} is used instead.')
+                node.raise_alarm(ALARM, message(Text.OLDER_USED, problem=wrong, number=number))
             return config
         reason = wrong or 'The console has stored no configuration yet. Start the console once.'
         if reason != told:
@@ -89,9 +90,8 @@ class ConfigAgent(Service):
             try:
                 config = read(number, document, self.node.name)
             except WrongDocument as error:
-                self.node.raise_alarm(
-                    ALARM, f'{error} The node goes on with configuration {self.node.config.generation}.'
-                )
+                shown = {'problem': describe(error), 'number': self.node.config.generation}
+                self.node.raise_alarm(ALARM, message(Text.OLD_STAYS, **shown))
                 return
             self.node.clear_alarm(ALARM)
             await self.node.take_configuration(config)

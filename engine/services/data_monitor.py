@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import structlog
 
+from engine.contract.messages import Text, message
 from engine.contract.services import DATA_MONITOR
 from engine.services.base import Service
 from engine.store import status
@@ -31,7 +32,7 @@ class DataMonitor(Service):
 
     async def start(self) -> None:
         """Begin to watch."""
-        self.detail = 'checking the database'
+        self.detail = message(Text.DATABASE_CHECK)
         self.spawn(self._watch(), 'data monitor')
 
     async def _watch(self) -> None:
@@ -41,23 +42,21 @@ class DataMonitor(Service):
         while True:
             problem = await self._problem()
             if not problem:
-                self.node.clear_alarm(ALARM, RESTORED, f'The database of {self.node.name} is ready.')
-                self._tell('The database is ready.')
+                self.node.clear_alarm(ALARM, RESTORED, message(Text.DATABASE_OF_NODE_READY, node=self.node.name))
+                self._tell(message(Text.DATABASE_READY))
                 await supervisor.release()
                 await asyncio.sleep(5 * LOOK_S)
                 continue
+            shown = {'node': self.node.name, 'problem': problem}
             if supervisor.released:
-                self.node.raise_alarm(ALARM, f'{self.node.name}: {problem}')
+                self.node.raise_alarm(ALARM, message(Text.DATABASE_PROBLEM, **shown))
                 self._tell(problem)
             elif self.node.publisher and loop.time() - began >= self.param('release_timeout_s'):
                 log.warning('the services start although the database is not ready', problem=problem)
-                self.node.raise_alarm(
-                    ALARM, f'{self.node.name}: {problem} The time-out is over, the services start all the same.'
-                )
+                self.node.raise_alarm(ALARM, message(Text.DATABASE_PROBLEM_OVER, **shown))
                 await supervisor.release()
             else:
-                held = ', '.join(supervisor.held())
-                self.node.raise_alarm(ALARM, f'{self.node.name}: {problem} Held back: {held}.')
+                self.node.raise_alarm(ALARM, message(Text.DATABASE_PROBLEM_HELD, **shown, services=supervisor.held()))
                 self._tell(problem)
             await asyncio.sleep(LOOK_S)
 
@@ -66,9 +65,9 @@ class DataMonitor(Service):
         try:
             missing = await status.missing_migrations(self.node.store)
         except Unavailable as error:
-            return f'The database cannot be reached ({describe(error)}).'
+            return message(Text.DATABASE_AWAY_WHY, reason=describe(error))
         if missing:
-            return f'The database lacks {len(missing)} migrations of this release, first {missing[0]}.'
+            return message(Text.MIGRATIONS_MISSING, count=len(missing), name=missing[0])
         return ''
 
     def _tell(self, detail: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from typing import ClassVar
 
 from engine.contract.config import value_at
+from engine.contract.messages import Text, message
 from engine.contract.services import SYNC_AGENT
 from engine.services.base import Service
 from engine.store import status
@@ -32,7 +33,7 @@ class SyncAgent(Service):
             try:
                 waiting = await status.unassigned_users(self.node.store)
             except Unavailable:
-                detail = 'The database cannot be reached.'
+                detail: str = message(Text.DATABASE_AWAY)
             else:
                 detail = self._describe(waiting)
             if detail != self.detail:
@@ -41,7 +42,7 @@ class SyncAgent(Service):
 
     def _describe(self, waiting: int) -> str:
         if not waiting:
-            return 'Every enabled user is assigned to a node.'
+            return message(Text.ALL_ASSIGNED)
         if value_at(self.config, 'enterprise.user_assignment_mode', self.node.name) == 'none':
-            return f'{waiting} enabled users are not assigned to a node; the assignment mode is None.'
-        return f'{waiting} enabled users wait to be assigned to a node.'
+            return message(Text.UNASSIGNED, count=waiting)
+        return message(Text.TO_ASSIGN, count=waiting)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import get_language, gettext
+from django.utils.translation import get_language, gettext, gettext_lazy
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -39,23 +39,28 @@ _RESULT = {
 _IDS = {'type': 'array', 'items': {'oneOf': [{'type': 'integer'}, {'type': 'string'}]}, 'minItems': 1}
 _OBJECT = {'type': 'object', 'additionalProperties': {}}
 _VERBS = {
-    ('CollectionView', 'GET'): ('list', 'Find and list'),
-    ('CollectionView', 'POST'): ('create', 'Add'),
-    ('ObjectView', 'GET'): ('retrieve', 'Read'),
-    ('ObjectView', 'PUT'): ('update', 'Replace'),
-    ('ObjectView', 'PATCH'): ('partial_update', 'Change some fields'),
-    ('ObjectView', 'DELETE'): ('destroy', 'Delete'),
-    ('HistoryView', 'GET'): ('history', 'History: who changed what, before and after'),
-    ('DeleteSelectedView', 'POST'): ('delete_selected', 'Delete several, all or none'),
-    ('SettingsView', 'GET'): ('retrieve', 'Read'),
-    ('SettingsView', 'PUT'): ('update', 'Replace'),
-    ('SettingsView', 'PATCH'): ('partial_update', 'Change some fields'),
-    ('ParameterListView', 'GET'): ('list', 'Servers, services and the declarations of their parameters'),
-    ('ParameterView', 'GET'): ('values', 'Values in force by name'),
-    ('ParameterView', 'PATCH'): ('set', 'Change some values; null goes back to the default'),
-    ('DataView', 'GET'): ('read', 'What the page shows, as data'),
+    ('CollectionView', 'GET'): ('list', gettext_lazy('Find and list')),
+    ('CollectionView', 'POST'): ('create', gettext_lazy('Add')),
+    ('ObjectView', 'GET'): ('retrieve', gettext_lazy('Read')),
+    ('ObjectView', 'PUT'): ('update', gettext_lazy('Replace')),
+    ('ObjectView', 'PATCH'): ('partial_update', gettext_lazy('Change some fields')),
+    ('ObjectView', 'DELETE'): ('destroy', gettext_lazy('Delete')),
+    ('HistoryView', 'GET'): ('history', gettext_lazy('History: who changed what, before and after')),
+    ('DeleteSelectedView', 'POST'): ('delete_selected', gettext_lazy('Delete several, all or none')),
+    ('SettingsView', 'GET'): ('retrieve', gettext_lazy('Read')),
+    ('SettingsView', 'PUT'): ('update', gettext_lazy('Replace')),
+    ('SettingsView', 'PATCH'): ('partial_update', gettext_lazy('Change some fields')),
+    ('ParameterListView', 'GET'): ('list', gettext_lazy('Servers, services and the declarations of their parameters')),
+    ('ParameterView', 'GET'): ('values', gettext_lazy('Values in force by name')),
+    ('ParameterView', 'PATCH'): ('set', gettext_lazy('Change some values; null goes back to the default')),
+    ('DataView', 'GET'): ('read', gettext_lazy('What the page shows, as data')),
 }
-_MESSAGES = {400: 'Wrong values, by field', 403: 'Not allowed', 404: 'Not found', 409: 'Refused in the present state'}
+_MESSAGES = {
+    400: gettext_lazy('Wrong values, by field'),
+    403: gettext_lazy('Not allowed'),
+    404: gettext_lazy('Not found'),
+    409: gettext_lazy('Refused in the present state'),
+}
 
 
 class PageSchema(AutoSchema):
@@ -79,7 +84,7 @@ class PageSchema(AutoSchema):
 
     def get_description(self) -> str:  # type: ignore[override]
         """Where it is in the console, and what a command asks."""
-        return f'{self.page.menu}'
+        return ' > '.join(gettext(part) for part in self.page.menu.split(' > '))
 
     def _verb(self) -> tuple[str, str]:
         command = getattr(self.view, 'command', None)
@@ -87,8 +92,9 @@ class PageSchema(AutoSchema):
             return f'do_{command.name.replace("-", "_")}', str(command.label)
         if self.kind == 'FileView':
             one = '_of_one' if '{pk}' in self.path or '{id}' in self.path else ''
-            return f'file_{self.view.file}{one}', f'File: {self.view.file}'
-        return _VERBS[self.kind, self.method]
+            return f'file_{self.view.file}{one}', gettext('File: %(name)s') % {'name': self.view.file}
+        verb, text = _VERBS[self.kind, self.method]
+        return verb, str(text)
 
     def _is_list_view(self, serializer: Any = None) -> bool:
         return self.kind in ('CollectionView', 'HistoryView') and self.method == 'GET'
@@ -100,10 +106,11 @@ class PageSchema(AutoSchema):
     def _get_parameters(self) -> list[dict[str, Any]]:
         found = [p for p in super()._get_parameters() if not (self.kind != 'CollectionView' and p['in'] == 'query')]
         if self.method != 'GET' and self.kind != 'CommandView':
-            text = 'true: show what would change, save nothing'
+            text = gettext('true: show what would change, save nothing')
             found.append(_parameter('dry_run', 'query', text, {'type': 'boolean'}))
         if (self.kind == 'ObjectView' or self.kind == 'SettingsView') and self.method not in ('GET', 'POST'):
-            found.append(_parameter('If-Match', 'header', 'ETag of what you read: refuses to overwrite a newer change'))
+            text = gettext('ETag of what you read: refuses to overwrite a newer change')
+            found.append(_parameter('If-Match', 'header', text))
         if self.kind == 'HistoryView':
             found += [_parameter(name, 'query', '', {'type': 'integer'}) for name in ('limit', 'offset')]
         return found
@@ -146,7 +153,7 @@ class PageSchema(AutoSchema):
         found = self._good() or super()._get_response_bodies(direction)
         for code in (400, 403, 404, 409) if self.method != 'GET' else (400, 403, 404):
             found[str(code)] = {
-                'description': _MESSAGES[code],
+                'description': str(_MESSAGES[code]),
                 'content': {'application/json': {'schema': ERRORS}},
             }
         return found
@@ -154,10 +161,10 @@ class PageSchema(AutoSchema):
     def _good(self) -> dict[str, Any] | None:
         """The good answer where the serializer does not say it; None otherwise."""
         if self.method == 'DELETE':
-            return {'204': {'description': 'Deleted'}}
+            return {'204': {'description': gettext('Deleted')}}
         if self.kind == 'FileView':
             content = {'schema': {'type': 'string', 'format': 'binary'}}
-            return {'200': {'description': 'The bytes', 'content': {'application/octet-stream': content}}}
+            return {'200': {'description': gettext('The bytes'), 'content': {'application/octet-stream': content}}}
         shape = {
             'CommandView': _RESULT,
             'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
@@ -194,7 +201,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 def param_schema(param: Param) -> dict[str, Any]:
     """JSON schema of one parameter."""
     shape: dict[str, Any] = {'type': {bool: 'boolean', int: 'integer', str: 'string'}[param.type]}
-    shape |= {'default': param.default, 'description': param.help or param.label, 'nullable': True}
+    shape |= {'default': param.default, 'description': gettext(param.help or param.label), 'nullable': True}
     if param.low is not None:
         shape['minimum'] = param.low
     if param.high is not None:

@@ -51,6 +51,16 @@ def place(entry: AuditEntry) -> str:
     return ' > '.join(gettext(part) for part in entry.page.split(' > ')) if entry.page else ''
 
 
+def actor_text(entry: AuditEntry) -> str:
+    """Who did it; the system itself translated."""
+    return gettext('System') if entry.channel == 'system' or not entry.actor else entry.actor
+
+
+def source_text(entry: AuditEntry) -> str:
+    """From where it was done."""
+    return gettext('System') if entry.channel == 'system' else entry.source
+
+
 def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
     """(field label, before, after) of one entry."""
     model: Any = None
@@ -139,7 +149,7 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'object': obj,
         'title': page.title if obj is None else str(obj),
         'is_settings': not isinstance(page, Page),
-        'entries': [(entry, summary(entry), channel_text(entry)) for entry in shown],
+        'entries': [(entry, summary(entry), channel_text(entry), actor_text(entry)) for entry in shown],
         'pager': pager,
         'chosen': chosen,
         **(entry_context(chosen) if chosen is not None else {}),
@@ -155,5 +165,6 @@ def entry_context(entry: AuditEntry) -> dict[str, Any]:
         'channel': channel_text(entry),
         'place': place(entry),
         'changes': changes(entry),
-        'who': entry.actor or gettext('System'),
+        'who': actor_text(entry),
+        'source': source_text(entry),
     }

@@ -39,6 +39,7 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext, gettext_noop
 from redis import RedisError
 
+from engine.contract import messages
 from engine.contract.events import LIVE, JobLive, encode
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.generations import redis
@@ -144,15 +145,12 @@ def message(text: str | Promise, **values: Any) -> str:
     from django.utils.translation import override
 
     with override('en'):
-        return json.dumps([str(text), values], default=str, ensure_ascii=False)
+        return messages.pack(str(text), values)
 
 
 def message_text(job: Job) -> str:
     """The message of a job in the active language."""
-    if not job.message.startswith('['):
-        return gettext(job.message) if job.message else ''
-    text, values = json.loads(job.message)
-    return gettext(text) % values if values else gettext(text)
+    return messages.decode(job.message, gettext)
 
 
 def submit(actor: Actor, kind_name: str, parameters: dict[str, Any], description: str = '', when: When = 'now') -> Job:

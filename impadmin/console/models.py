@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -118,7 +119,13 @@ class AuditEntry(models.Model):
         verbose_name_plural = _('History')
 
     def __str__(self) -> str:
-        return self.object_label or self.action
+        """What it calls its object: an object by its name; a page or the parameters of a service translated."""
+        if self.object_type == 'system.ParameterValue':
+            title, dot, node = self.object_label.partition(' · ')
+            return gettext(title) + dot + node if title else self.action
+        if self.object_label and self.object_label == self.page.rpartition(' > ')[2]:
+            return gettext(self.object_label)
+        return self.object_label or self.page or self.action
 
 
 class Preference(models.Model):

@@ -16,10 +16,11 @@ from typing import Any
 
 from django.db import connection, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.functional import Promise
+from django.utils.functional import Promise, lazy
 from django.utils.translation import get_language, gettext, gettext_lazy
 from django.views.decorators.http import require_POST
 
+from engine.contract import messages
 from engine.contract.config import Config, value_at
 from engine.contract.restarts import Pending, pending
 from engine.contract.services import BY_KEY, PRESENCE_ENGINE, XCP_ROUTER, parameter
@@ -270,10 +271,19 @@ def _alarms(services: list[list[Any]], alarms: list[list[Any]]) -> list[Notifica
                 page='',
                 since=datetime.fromtimestamp(float(raised), UTC),
                 rule=rule,
-                text=f'{name}: {text}' if text else name,
+                text=_alarm_text(name, text),
             )
         )
     return found
+
+
+def _alarm(name: str, text: str) -> str:
+    alarm = name.partition(':')[0]  # what follows is the service, which the text names too
+    return gettext('%(alarm)s: %(text)s') % {'alarm': alarm, 'text': messages.decode(text, gettext)} if text else alarm
+
+
+_alarm_text = lazy(_alarm, str)
+"""Rendered when it is shown: the list is kept for readers of every language."""
 
 
 def _advice() -> Notification:

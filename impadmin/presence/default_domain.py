@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
+from engine.contract import messages
 from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
 from impadmin.console import audit, generations, registry
 from impadmin.console.actions import Actor
@@ -236,7 +237,7 @@ def _bring(job: RunningJob, service: str, verb: str, nodes: list[Node], pending:
                 gettext_noop('%(service)s on %(node)s: %(error)s Retry goes on here.'),
                 service=BY_KEY[service].name,
                 node=failed.node.name,
-                error=failed.error,
+                error=messages.load(failed.error),
             )
         if time.monotonic() > deadline:
             text = (

@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from engine.contract.messages import decode
 from engine.contract.services import BY_KEY, SERVICES, State
 from impadmin.console import access, actions, notifications
 from impadmin.console.actions import Refused
@@ -82,7 +83,7 @@ def matrix(kind: str = '') -> dict[str, Any]:
                     'state': str(state),
                     'since': since,
                     'text': word if restart or since is None else age(since),
-                    'detail': row.detail if row is not None and in_contact(node) else '',
+                    'detail': decode(row.detail, _) if row is not None and in_contact(node) else '',
                     'restart': restart,
                     'live': f'service:{node.name}:{service.key}',
                 }
@@ -219,7 +220,7 @@ def control_center_api(request: HttpRequest) -> dict[str, Any]:
             'service': command.service,
             'verb': command.verb,
             'outcome': commands.outcome(command),
-            'error': command.error if command.finished_at else '',
+            'error': decode(command.error, _) if command.finished_at else '',
             'requested_by': command.requested_by,
             'requested_at': command.requested_at,
             'finished_at': command.finished_at,

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from engine.contract.messages import decode
 from engine.contract.services import BY_KEY
 from impadmin.console import access, context, notifications
 from impadmin.console.page import ViewPage
@@ -37,7 +38,7 @@ def _topology() -> dict[str, Any]:
                 'state': str(state),
                 'word': _(str(state)),
                 'mark': MARKS[state],
-                'detail': row.detail if row else '',
+                'detail': decode(row.detail, _) if row else '',
             }
             for (pk, key), (state, row) in now.items()
             if pk == node.pk

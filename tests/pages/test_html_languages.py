@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.html import escape
 
-from engine.contract.services import BY_KEY
+from engine.contract import messages
+from engine.contract.services import BY_KEY, CONNECTION_MANAGER, SERVICES, XCP_ROUTER
 from impadmin.console import registry
 from impadmin.console.management.commands import imp_messages
 from impadmin.console.page import BasePage, Page
+from tests.fixtures.processes import wait_until
 from tests.pages import payload
 
 PAGES = registry.pages()
@@ -139,3 +142,113 @@ def test_errors_speak_the_language(page: Page, name: str, language: str, admin_c
             for message in answer.context['form'].errors[name]:
                 assert CJK.search(message), (value, message)
                 assert escape(message) in shown
+
+
+def as_the_engine_says(text: messages.Text) -> messages.Message:
+    """A message with values like those of the engine."""
+    problem = messages.message(messages.Text.PORT_IN_USE, port=5222)
+    values: dict[str, Any] = dict.fromkeys(re.findall(r'%\((\w+)\)s', text), 'imp1')
+    for name, value in (('service', CONNECTION_MANAGER), ('needed', XCP_ROUTER), ('monitor', XCP_ROUTER)):
+        values |= {name: BY_KEY[value].name} if name in values else {}
+    values |= {name: problem for name in ('reason', 'problem') if name in values}
+    values |= {'services': [service.name for service in SERVICES]} if 'services' in values else {}
+    return messages.message(text, **values)
+
+
+@pytest.fixture
+def node(db: None) -> Any:
+    """The installed node, as if its engine had just been heard."""
+    from impadmin.system.models import Node
+
+    Node.objects.update(heartbeat_at=timezone.now())
+    return Node.objects.get()
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_what_the_engine_says_is_translated(language: str, node: Any, admin_client: Any, api: Any) -> None:
+    from impadmin.system.models import Alarm, ServiceCommand, ServiceStatus
+
+    browser, rest = speaking(admin_client('administrator'), language), api('administrator')
+    alarm = f'ServiceFailed: {BY_KEY[CONNECTION_MANAGER].name}'
+    row = {'node': node, 'service': CONNECTION_MANAGER}
+    for text in messages.Text:
+        said, now = as_the_engine_says(text), timezone.now()
+        stored = messages.encode(said, messages.LONGEST)
+        assert len(stored) <= messages.LONGEST
+        ServiceStatus.objects.update_or_create({'state': 'Failed', 'since': now, 'detail': stored}, **row)
+        Alarm.objects.update_or_create({'severity': 'High', 'text': messages.encode(said)}, node=node, name=alarm)
+        command = ServiceCommand.objects.create(**row, verb='start', finished_at=now, error=stored)
+        with translation.override(language):
+            shown = messages.decode(messages.encode(said), translation.gettext)
+        assert CJK.search(shown), text
+        for name in ('control-center', 'presence-topology', 'notifications'):
+            answer = browser.get(registry.page_url(name))
+            content = answer.content.decode()
+            assert '%(' not in content
+            assert '[&quot;' not in content
+            assert not list(left_in_english(visible(answer), LANGUAGES[language], {'imp1', '127.0.0.1'})), (name, text)
+            if name == 'notifications' or messages.load(stored) == said:
+                assert escape(shown) in content, (name, text)
+        found = rest.get('/api/v1/control-center/', {'command': command.pk}).json()
+        assert found['error'] == str(said)[: messages.LONGEST]
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_what_the_system_did_is_translated(language: str, db: None, admin_client: Any) -> None:
+    from impadmin.console import audit
+    from impadmin.console.actions import SYSTEM, do_set_parameters
+
+    entry = audit.record(
+        SYSTEM, 'domain audit', registry.page('domains'), None, None, {}, object_type='presence.Domain'
+    )
+    do_set_parameters(SYSTEM, '', None, {'cluster_id': 'Elsewhere'})
+    client = speaking(admin_client('administrator'), language)
+    data = {'Elsewhere', 'imp1'}
+    for url in (registry.page_url('history'), registry.page_url('history', 'edit', entry.pk)):
+        answer = client.get(url)
+        assert answer.status_code == 200
+        assert not list(left_in_english(visible(answer), LANGUAGES[language], data)), url
+    with translation.override(language):
+        title = translation.gettext('Enterprise Parameters')
+    assert title in client.get(registry.page_url('history')).content.decode()
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_the_rest_interface_is_described_in_the_language(language: str, db: None, admin_client: Any) -> None:
+    text = speaking(admin_client('administrator'), language).get('/api/docs/').content.decode()
+    with translation.override(language):
+        for source in ('Find and list', 'Change some fields', 'Refused in the present state'):
+            assert source not in text
+            assert translation.gettext(source) in text
+
+
+def test_plain_text_passes_through() -> None:
+    for text in ('', 'No such file', '["what is this', '["a", "b"]', '["%(x)s %", {"x": 1}]', '[]'):
+        assert messages.decode(text, str) == text
+    long = messages.message(messages.Text.FAILED, service=BY_KEY[XCP_ROUTER].name, reason='x' * 500)
+    assert messages.encode(long, messages.LONGEST) == str(long)[: messages.LONGEST]
+    assert messages.load(messages.encode(long)) == long
+
+
+def test_a_running_engine_is_read_in_japanese(db: None, make_engine: Any, admin_client: Any, api: Any) -> None:
+    from impadmin.system.models import ServiceStatus
+
+    engine = make_engine(wait=False)
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind(('127.0.0.1', engine.port))
+        squatter.listen()
+        failed = ServiceStatus.objects.filter(service=CONNECTION_MANAGER, state='Failed')
+        wait_until(failed.exists, 'Cisco XCP Connection Manager fails')
+        browser = speaking(admin_client('administrator'), 'ja')
+        shown = f'ポート {engine.port} は使用中です'
+        assert shown in browser.get(registry.page_url('control-center')).content.decode()
+        assert shown in browser.get(registry.page_url('presence-topology')).content.decode()
+
+        def alarmed() -> bool:
+            return shown in browser.get(registry.page_url('notifications')).content.decode()
+
+        wait_until(alarmed, 'the alarm is shown in Japanese')
+        cells = api('administrator').get('/api/v1/control-center/').json()['services']
+        cell = next(cell for cell in cells if cell['service'] == CONNECTION_MANAGER)
+        assert cell['detail'] == f'port {engine.port} is in use'

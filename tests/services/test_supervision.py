@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract import messages
 from engine.contract.services import SERVICES, dependents
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
@@ -51,7 +52,7 @@ def command(verb: str, service: str, timeout_s: float = 20) -> str:
     )
     generations.announce(CommandQueued(node=data.NODE))
     wait_until(lambda: ServiceCommand.objects.get(pk=row.pk).finished_at, f'{verb} {service}', timeout_s)
-    return ServiceCommand.objects.get(pk=row.pk).error
+    return messages.load(ServiceCommand.objects.get(pk=row.pk).error)
 
 
 def listens(port: int) -> bool:
@@ -66,12 +67,12 @@ def listens(port: int) -> bool:
 @proves('RST-08')
 def test_stop_and_start_of_the_router(engine: Engine) -> None:
     wait_until(lambda: set(states().values()) == {'Running'}, 'all services run')
-    detail = status(MANAGER).detail
+    detail = messages.load(status(MANAGER).detail)
     assert f'127.0.0.1:{engine.port} (STARTTLS)' in detail
     assert f':{engine.tls_port} (TLS)' in detail
 
     refused = command('start', 'no_such_service')
-    assert refused == "There is no service 'no_such_service'."
+    assert refused == 'There is no service no_such_service.'
 
     assert command('stop', ROUTER) == ''
     now = states()
@@ -113,7 +114,7 @@ def test_port_in_use_fails_that_service_only(db: None, make_engine: Any) -> None
         squatter.bind(('127.0.0.1', engine.port))
         squatter.listen()
         row = wait_state(MANAGER, 'Failed')
-        assert row.detail == f'port {engine.port} is in use'
+        assert messages.load(row.detail) == f'port {engine.port} is in use'
         assert {state for key, state in states().items() if key != MANAGER} == {'Running'}
         from impadmin.system.models import Alarm
 
@@ -189,7 +190,7 @@ def test_data_monitor_holds_services_until_the_database_is_ready(db: None, make_
         assert 'presence.0001_initial' in alarm.text
         assert 'Cisco XCP Router' in alarm.text
         assert status(ROUTER).state == 'Starting'
-        assert status(ROUTER).detail == 'waiting for Cisco IM and Presence Data Monitor'
+        assert messages.load(status(ROUTER).detail) == 'waiting for Cisco IM and Presence Data Monitor'
         assert not listens(engine.port)
     finally:
         with connection.cursor() as cursor:

@@ -18,6 +18,7 @@ import structlog
 
 from engine import tls
 from engine.contract.config import Config
+from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
 from engine.contract.services import AUTHENTICATION, CONNECTION_MANAGER, XCP_ROUTER
 from engine.features import caps
@@ -81,19 +82,18 @@ class ConnectionManager(Service):
         self._secret = _secret(folder)
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
-        told = []
-        for direct, variable, name, words in (
-            (False, 'IMP_CLIENT_PORT', 'client_port', 'STARTTLS'),
-            (True, 'IMP_DIRECT_TLS_PORT', 'direct_tls_port', 'TLS'),
+        ports = []
+        for direct, variable, name in (
+            (False, 'IMP_CLIENT_PORT', 'client_port'),
+            (True, 'IMP_DIRECT_TLS_PORT', 'direct_tls_port'),
         ):
             text = os.environ.get(variable) or self.param(name)
             listener = _listen(host, int(text))
             server = await self.loop.create_server(partial(Connection, self, direct), sock=listener, backlog=BACKLOG)
             self._servers.append(server)
-            told.append((listener.getsockname()[1], words))
+            ports.append(listener.getsockname()[1])
         shown = f'[{host}]' if ':' in host else host
-        (first, first_words), (second, second_words) = told
-        self.detail = f'listening on {shown}:{first} ({first_words}), :{second} ({second_words})'
+        self.detail = message(Text.LISTENING, first=f'{shown}:{ports[0]}', second=f':{ports[1]}')
         log.info(self.detail)
 
     async def stop(self) -> None:
@@ -207,10 +207,13 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = {
-            errno.EADDRINUSE: f'port {port} is in use',
-            errno.EADDRNOTAVAIL: f'{host} is not an address of this machine (parameter Listen address)',
-            errno.EACCES: f'port {port} may be opened by root only',
-        }.get(error.errno or 0, f'cannot listen on {host} port {port}: {error.strerror or error}')
+            errno.EADDRINUSE: message(Text.PORT_IN_USE, port=port),
+            errno.EADDRNOTAVAIL: message(Text.NO_SUCH_ADDRESS, address=host),
+            errno.EACCES: message(Text.PORT_OF_ROOT, port=port),
+        }.get(
+            error.errno or 0,
+            message(Text.CANNOT_LISTEN, address=host, port=port, reason=error.strerror or str(error)),
+        )
         raise OSError(error.errno, reason) from None
     listener.setblocking(False)
     return listener
