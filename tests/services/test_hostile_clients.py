@@ -88,6 +88,17 @@ def flood(engine: Engine, stanzas: Iterable[bytes], last: bytes = PING, timeout_
         alice.close()
 
 
+def fill(client: RawClient, stanza: bytes) -> None:
+    """Send until the server takes no more."""
+    client.socket.settimeout(0.5)
+    for _ in range(10_000):
+        try:
+            client.socket.sendall(stanza)
+        except TimeoutError:
+            return
+    pytest.fail('the client was never held back')
+
+
 @pytest.fixture
 def people(make_user: Any) -> None:
     """alice attacks, neighbour suffers, bob is talked about."""
@@ -156,6 +167,28 @@ def test_offline_messages_of_any_size_are_delivered_page_by_page(people: None, e
         bob = signed_in(engine, 'bob')
         received = pump(bob, [b'<presence/>'], b"id='o119'")
     assert [int(n) for n in re.findall(rb" id='o(\d+)'", received)] == list(range(120))
+
+
+def test_who_does_not_read_stops_nobody(people: None, engine: Engine) -> None:
+    """Bob sees alice's availability and reads nothing: alice, who only changes her status, is slowed down, not stopped;
+    who does not read the answers to the own requests waits alone."""
+    bob = signed_in(engine, 'bob', 'deaf')
+    bob.send(b"<presence/><presence type='subscribe' to='alice@example.com'/>").read_until(b"'subscribed'")
+    alice = signed_in(engine, 'alice')
+    alice.send(b'<presence/>').read_until(b'<presence')
+    bob.read_until(b'alice@example.com/raw')
+    mate = signed_in(engine, 'bob', 'mate')
+    fill(mate, b"<message to='bob@example.com/deaf'><body>%b</body></message>" % (b'z' * 8000))
+    with neighbour(engine):
+        for number in range(3):
+            begun = time.monotonic()
+            alice.send(b'<presence><status>%d</status></presence>' % number).read_until(b'<status>%d' % number)
+            alice.send(b"<iq type='get' id='k%d'><ping xmlns='urn:xmpp:ping'/></iq>" % number)
+            alice.read_until(b"'k%d'" % number)
+            assert time.monotonic() - begun < 3
+        fill(alice, b"<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>" * 100)
+    for client in (alice, bob, mate):
+        client.close()
 
 
 @pytest.mark.parametrize(

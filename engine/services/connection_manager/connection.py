@@ -36,6 +36,13 @@ log = structlog.get_logger(__name__)
 
 HIGH_WATER = 64 * 1024
 """Bytes waiting for a slow client above which whoever sends to it is paused."""
+GULP = 32 * 1024
+"""After so many bytes at once the others come first: libuv would go on reading a fast client 32 times in one turn."""
+HOLD_S = 1.0
+"""The longest a sender is paused for somebody else's slowness each time: a client that does not read slows down who
+sends to it, even without meaning to (presence), but cannot stop anybody."""
+MOST_BEHIND = 32 * 1024 * 1024
+"""A client with more bytes than this waiting for it is disconnected when it is sent still more."""
 STALL_S = 60.0
 """A client that took nothing for so long is gone."""
 LINGER_S = 5.0
@@ -47,7 +54,8 @@ class Connection(asyncio.Protocol):
 
     ``write`` collects; everything collected is sent once per turn of the event loop, in order. While the peer does
     not read fast enough ``congested`` is True; then whoever is being served at that moment (the sender of the
-    stanza) is paused until the backlog is gone, so nothing needs to be dropped and callers need not look.
+    stanza) is paused until the backlog is gone or ``HOLD_S`` is over, so nothing needs to be dropped and callers need
+    not look. A client that does not read the answers to its own requests is paused until it does.
 
     The Connection Manager calls the router: ``bind(user, resource, connection)`` (may raise ``BindRefused``),
     ``receive(session, stanza)`` for every stanza, ``unbind(session)`` when the connection ends for whatever reason.
@@ -95,7 +103,8 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._given = 0
         self._marks: list[tuple[int, Callable[[bool], None]]] | None = None
-        self._waiting: list[Connection] | None = None
+        self._waiting: dict[Connection, asyncio.TimerHandle | None] | None = None
+        """Who is paused because of this client, and when at the latest that ends."""
         self._paused = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
@@ -180,6 +189,9 @@ class Connection(asyncio.Protocol):
             self.close('internal-server-error')
         finally:
             manager.serving = None
+        if len(data) >= GULP:
+            self.pause()
+            manager.loop.call_soon(self.resume)
 
     def eof_received(self) -> None:
         """The client will send no more; the connection closes."""
@@ -217,6 +229,10 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
+        if self.congested and self._buffered() > MOST_BEHIND:
+            log.info('client is too far behind', address=self.address, bytes=self._buffered())
+            transport.abort()
+            return
         data = out[0] if len(out) == 1 else b''.join(out)
         self._given += len(data)
         counters = self.manager.counters
@@ -249,14 +265,22 @@ class Connection(asyncio.Protocol):
         if sender is None:
             return
         if self._waiting is None:
-            self._waiting = []
+            self._waiting = {}
         if sender not in self._waiting:
-            self._waiting.append(sender)
+            until = None if sender is self else self.manager.loop.call_later(HOLD_S, self._let_go, sender)
+            self._waiting[sender] = until
             sender.pause()
+
+    def _let_go(self, sender: Connection) -> None:
+        if self._waiting and sender in self._waiting:
+            del self._waiting[sender]
+            sender.resume()
 
     def _let_senders_go(self) -> None:
         waiting, self._waiting = self._waiting, None
-        for sender in waiting or ():
+        for sender, until in (waiting or {}).items():
+            if until is not None:
+                until.cancel()
             sender.resume()
 
     def _watch_progress(self, before: int) -> None:
