@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from engine.contract import jid
 from tests.fixtures import data
 from tests.fixtures.processes import Engine
 from tests.services.pump import pump
-from tests.services.rawclient import RawClient
+from tests.services.rawclient import STREAM, RawClient
 from tests.services.test_client_connections import set_parameter
 
 PING = b"<iq type='get' id='end'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -250,3 +251,49 @@ def test_wrong_and_longest_addresses_in_every_place(people: None, engine: Engine
     bare = longest.partition('/')[0]
     item = f"<iq id='end' type='set'><query xmlns='jabber:iq:roster'><item jid='{bare}'/></query></iq>"
     assert b"type='result'" in alice.send(item.encode()).read_until(END)
+
+
+def test_steps_out_of_order(people: None, engine: Engine) -> None:
+    """TLS twice, signing in twice, binding twice, an endless resource: a clear error, and only that stream may end."""
+    sasl = b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AAAA</auth>"
+    tls = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+    bind = b"<iq type='set' id='%b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>%b</resource></bind></iq>"
+    with neighbour(engine):
+        assert b'<failure' in RawClient(engine.port).starttls().send(tls).read_all()
+        assert b'<stream:error>' in signed_in(engine, 'alice').send(tls).read_all()
+        assert b'<stream:error>' in signed_in(engine, 'alice').send(sasl).read_all()
+        alice = signed_in(engine, 'alice')
+        assert b"type='error'" in alice.send(bind % (b'again', b'other')).read_until(b'</iq>')
+        assert b"type='result'" in alice.send(PING).read_until(END)
+        client = RawClient(engine.port).starttls()
+        assert b'<success' in client.plain('alice', data.PASSWORD)
+        client.send(STREAM).read_until(b'</stream:features>')
+        assert b'<bad-request' in client.send(bind % (b'long', b'r' * 1024)).read_until(b'</iq>')
+        bound = client.send(bind % (b'right', '📱 \u05d0\u05d1 電話'.encode())).read_until(b'</iq>')
+        assert '<jid>alice@example.com/📱 אב 電話</jid>'.encode() in bound
+
+
+def test_names_in_any_script(engine: Engine, make_user: Any) -> None:
+    """Users with Chinese, Hebrew and accented names sign in and talk; two who differ by width only are one."""
+    names = ('王小明', 'שלום', 'zoë', 'ﾀﾅｶ')
+    for name in names:
+        make_user(name)
+    clients = [signed_in(engine, name) for name in names]
+    for client in clients:
+        client.send(b'<presence/>').read_until(b'<presence')
+    for name, client in zip(names, clients, strict=True):
+        address = jid.prepare(f'{name}@example.com')
+        clients[0].send(f"<message to='{address}' id='to'><body>{name} 😀</body></message>".encode())
+        assert f'{name} 😀'.encode() in client.read_until(b'</message>')
+
+
+def test_the_right_user_elsewhere_is_not_throttled(people: None, engine: Engine) -> None:
+    """Wrong passwords from one address keep out that address only."""
+    set_parameter('xcp_authentication', 'failed_logins', 2)
+    for _ in range(2):
+        assert b'<not-authorized' in RawClient(engine.port).starttls().plain('alice', 'wrong')
+    assert b'<temporary-auth-failure' in RawClient(engine.port).starttls().plain('alice', data.PASSWORD)
+    elsewhere = RawClient.__new__(RawClient)
+    elsewhere.socket = socket.create_connection(('127.0.0.1', engine.port), 5, ('127.0.0.2', 0))
+    elsewhere.seen = b''
+    assert b'<success' in elsewhere.starttls().plain('alice', data.PASSWORD)
