@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, default=Path('/tmp/imp-bench'))
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
     people = servers.users(max(options.sessions, 1000 + OFFLINE_RECEIVERS))
     makers: dict[str, Callable[[], Any]] = {'engine': lambda: servers.engine(options.folder, people)}
     if options.peers:
