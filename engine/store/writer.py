@@ -93,10 +93,6 @@ class GroupWriter:
             self._queue.append(_Barrier(callback))
             self._wake.set()
 
-    async def settled(self) -> None:
-        """Wait until nothing is queued or being written."""
-        await self._idle.wait()
-
     async def _run(self) -> None:
         while True:
             if not self._queue:

@@ -209,11 +209,6 @@ def with_attributes(raw: bytes, changes: dict[str, str | None]) -> bytes:
     return b'%b%b%b%b' % (raw[:start], added.encode(), b''.join(kept), raw[position:])
 
 
-def with_to(raw: bytes, to: str) -> bytes:
-    """``raw`` addressed to ``to``."""
-    return with_attributes(raw, {'to': to})
-
-
 def split_to(raw: bytes) -> tuple[bytes, bytes]:
     """(head, tail) for a fan-out: ``head + escape(to).encode() + tail`` is ``raw`` addressed to ``to``. Cut once,
     write many."""

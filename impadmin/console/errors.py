@@ -58,7 +58,6 @@ def _title(status: int) -> str:
         403: gettext('Not allowed'),
         404: gettext('Not found'),
         409: gettext('Not possible now'),
-        429: gettext('Too many attempts'),
     }.get(status, gettext('The console could not answer'))
 
 
@@ -69,7 +68,6 @@ def _plain(status: int) -> str:
         403: gettext('Your role does not allow this.'),
         404: gettext('There is nothing at this address.'),
         409: gettext('The action is not possible now.'),
-        429: gettext('Too many attempts. Wait a while.'),
     }.get(status, gettext('The console could not answer. Try again; if it happens again, look at its log.'))
 
 
@@ -104,12 +102,6 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def refused(request: HttpRequest, text: str) -> HttpResponse:
     """409: the action is not possible in the present state."""
     return answer(request, 409, text)
-
-
-def too_many(request: HttpRequest, wait_s: int) -> HttpResponse:
-    """429 with Retry-After in seconds."""
-    text = gettext('Too many failed attempts. Wait %(seconds)d seconds, then try again.') % {'seconds': wait_s}
-    return answer(request, 429, text, {'Retry-After': str(wait_s)})
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

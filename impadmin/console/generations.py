@@ -91,12 +91,6 @@ def store_if_changed() -> int | None:
     return number
 
 
-def ensure() -> int:
-    """Make sure that the newest generation says what the models say; returns its number."""
-    with transaction.atomic():
-        return store_if_changed() or newest_number()
-
-
 def announce(event: events.Event) -> None:
     """Tell the engines, after commit. It is a nudge: when Redis is away this is logged, and the engines poll."""
     transaction.on_commit(lambda: _send(events.EVENTS, event))

@@ -304,7 +304,7 @@ def test_head_and_tail_around_to(raw: bytes) -> None:
         expected = xml.parse_tree(raw)
         expected.set('to', to)
         assert tree.attrib == expected.attrib
-        assert xml.with_to(raw, to) == addressed
+        assert xml.with_attributes(raw, {'to': to}) == addressed
 
 
 def test_children_are_added_at_the_end() -> None:
