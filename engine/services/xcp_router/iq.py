@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engine.contract import jid
 from engine.features import registry
 from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
@@ -37,14 +36,10 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     if to is None or to == session.bare:
         target = 'self'
     else:
-        try:
-            local, domain, resource = jid.split(to)
-        except jid.InvalidJID as error:
-            router.refuse(session, stanza, 'jid-malformed', str(error))
+        parts = router.address(session, stanza, to)
+        if parts is None:
             return
-        if domain not in router.domains:
-            router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
-            return
+        local, domain, resource = parts
         bare = f'{local}@{domain}' if local else domain
         if resource:
             _to_client(router, session, stanza, f'{bare}/{resource}')

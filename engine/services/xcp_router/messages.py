@@ -9,7 +9,6 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from engine.contract import jid
 from engine.features import registry
 from engine.xmpp import ns
 
@@ -47,14 +46,10 @@ def deliver(router: XcpRouter, session: Session, stanza: Stanza, to: str, kind: 
         return
     account = router.accounts.get(to)
     if account is None:
-        try:
-            local, domain, resource = jid.split(to)
-        except jid.InvalidJID as error:
-            router.refuse(session, stanza, 'jid-malformed', str(error))
+        parts = router.address(session, stanza, to)
+        if parts is None:
             return
-        if domain not in router.domains:
-            router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
-            return
+        local, domain, resource = parts
         if not local:
             if registry.host_message.fire(router, session, stanza) is None:
                 router.refuse(session, stanza, 'service-unavailable')

@@ -176,6 +176,19 @@ class XcpRouter(Service):
             log.exception('stanza failed', stanza=stanza.name, jid=session.jid)
             self.refuse(session, stanza, 'internal-server-error')
 
+    def address(self, session: Session, stanza: Stanza, to: str) -> tuple[str, str, str] | None:
+        """The prepared parts of an address at a domain served here; None when the stanza was refused for it."""
+        try:
+            parts = jid.split(to)
+        except jid.InvalidJID as error:
+            self.refuse(session, stanza, 'jid-malformed', str(error))
+            return None
+        if parts[1] not in self.domains:
+            text = f'This server does not know the domain {parts[1]}.'
+            self.refuse(session, stanza, 'remote-server-not-found', text)
+            return None
+        return parts
+
     def refuse(self, session: Session, stanza: Stanza, condition: str, text: str = '') -> None:
         """Answer a stanza with an error, unless it is one itself or the result of an IQ."""
         if stanza.type not in ('error', 'result'):
