@@ -99,3 +99,13 @@ def test_every_documented_variable_is_read_and_the_other_way_round() -> None:
 @pytest.mark.parametrize('page', ['docs/adding-a-page.md', 'docs/adding-a-feature.md'])
 def test_guides_fit_one_screen(page: str) -> None:
     assert (ROOT / page).read_text(encoding='utf-8').count('\n') <= 60
+
+
+def test_list_of_standards_is_what_the_code_declares() -> None:
+    """``python -m engine.standards`` was run after the last ``xep(...)`` was added."""
+    from engine import standards
+    from engine.contract.standards import STANDARDS
+
+    declared = standards.declared()
+    assert declared == STANDARDS
+    assert standards.readme(declared) == standards.README.read_text(encoding='utf-8')

@@ -1,4 +1,4 @@
-"""System > Cluster Topology, Presence Topology, Service Parameters, Enterprise Parameters, Notifications."""
+"""System > Cluster Topology, Presence Topology, Service Parameters, Enterprise Parameters, Notifications, standards."""
 
 from __future__ import annotations
 
@@ -114,4 +114,16 @@ NOTIFICATIONS = ViewPage(
     view=views.notifications_page,
     api=views.notifications_api,
 )
-register(CLUSTER_TOPOLOGY, PRESENCE_TOPOLOGY, SERVICE_PARAMETERS, ENTERPRISE_PARAMETERS, NOTIFICATIONS)
+STANDARDS = ViewPage(
+    name='standards',
+    console='admin',
+    area='diagnostics',
+    menu='Diagnostics > Supported Standards',
+    title=gettext_lazy('Supported Standards'),
+    right=Right.MONITOR,
+    intro=gettext_lazy('What the service speaks with XMPP clients and other servers.'),
+    order=950,
+    view=views.standards_page,
+    api=views.standards_api,
+)
+register(CLUSTER_TOPOLOGY, PRESENCE_TOPOLOGY, SERVICE_PARAMETERS, ENTERPRISE_PARAMETERS, NOTIFICATIONS, STANDARDS)

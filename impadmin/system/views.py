@@ -1,4 +1,4 @@
-"""Presence Topology and Notifications."""
+"""Presence Topology, Notifications and the list of supported standards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
 from engine.contract.services import BY_KEY
+from engine.contract.standards import STANDARDS
 from impadmin.console import access, context, notifications
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
@@ -140,3 +141,13 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
 def notifications_api(request: HttpRequest) -> dict[str, Any]:
     """The same as JSON."""
     return notifications.as_json()
+
+
+def standards_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
+    """The RFCs and XEPs the engine implements."""
+    return render(request, 'system/standards.html', {'page': page, 'standards': STANDARDS})
+
+
+def standards_api(request: HttpRequest) -> dict[str, Any]:
+    """The same as JSON."""
+    return {'standards': [standard._asdict() for standard in STANDARDS]}

@@ -1,0 +1,162 @@
+"""The list of implemented standards, made from the declarations in the code (``xep(...)``, features/registry.py).
+
+``python -m engine.standards`` writes it to ``engine/contract/standards.py`` (which the console shows) and into the
+README; a test fails when either is not what the code declares. Service discovery reads the declarations themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+import engine
+from engine import features
+from engine.contract.standards import Standard
+from engine.features.registry import XEPS
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST = ROOT / 'engine' / 'contract' / 'standards.py'
+README = ROOT / 'README.md'
+BEGIN, END = '<!-- standards: made by python -m engine.standards -->', '<!-- /standards -->'
+WIDTH = 120
+
+RFCS = (
+    Standard('RFC 6120', 'XMPP Core', '', 'complete'),
+    Standard('RFC 6121', 'XMPP Instant Messaging and Presence', '', 'complete'),
+    Standard('RFC 7590', 'Use of TLS in XMPP', '', 'complete'),
+    Standard('RFC 7622', 'XMPP Address Format', '', 'complete'),
+    Standard('RFC 5802', 'SCRAM-SHA-1', '', 'complete'),
+    Standard('RFC 7677', 'SCRAM-SHA-256', '', 'complete'),
+)
+WEBSOCKET = Standard('RFC 7395', 'XMPP over WebSocket', '', 'complete')
+
+TITLES = {
+    4: 'Data Forms',
+    12: 'Last Activity',
+    13: 'Flexible Offline Message Retrieval',
+    16: 'Privacy Lists',
+    30: 'Service Discovery',
+    33: 'Extended Stanza Addressing',
+    48: 'Bookmarks',
+    49: 'Private XML Storage',
+    50: 'Ad-Hoc Commands',
+    54: 'vcard-temp',
+    55: 'Jabber Search',
+    59: 'Result Set Management',
+    60: 'Publish-Subscribe',
+    66: 'Out of Band Data',
+    68: 'Field Standardization for Data Forms',
+    71: 'XHTML-IM',
+    82: 'XMPP Date and Time Profiles',
+    84: 'User Avatar',
+    85: 'Chat State Notifications',
+    92: 'Software Version',
+    106: 'JID Escaping',
+    107: 'User Mood',
+    114: 'Jabber Component Protocol',
+    115: 'Entity Capabilities',
+    118: 'User Tune',
+    124: 'Bidirectional-streams Over Synchronous HTTP (BOSH)',
+    126: 'Invisibility',
+    128: 'Service Discovery Extensions',
+    138: 'Stream Compression',
+    153: 'vCard-Based Avatars',
+    156: 'Discovering Alternative XMPP Connection Methods',
+    160: 'Best Practices for Handling Offline Messages',
+    163: 'Personal Eventing Protocol',
+    170: 'Recommended Order of Stream Feature Negotiation',
+    172: 'User Nickname',
+    175: 'Best Practices for Use of SASL ANONYMOUS',
+    178: 'Best Practices for Use of SASL EXTERNAL with Certificates',
+    184: 'Message Delivery Receipts',
+    185: 'Dialback Key Generation and Validation',
+    186: 'Invisible Command',
+    191: 'Blocking Command',
+    198: 'Stream Management',
+    199: 'XMPP Ping',
+    202: 'Entity Time',
+    203: 'Delayed Delivery',
+    206: 'XMPP Over BOSH',
+    220: 'Server Dialback',
+    222: 'Persistent Storage of Public Data via PubSub',
+    223: 'Persistent Storage of Private Data via PubSub',
+    227: 'Portable Import/Export Format for XMPP-IM Servers',
+    237: 'Roster Versioning',
+    273: 'Stanza Interception and Filtering Technology (SIFT)',
+    280: 'Message Carbons',
+    288: 'Bidirectional Server-to-Server Connections',
+    297: 'Stanza Forwarding',
+    308: 'Last Message Correction',
+    313: 'Message Archive Management',
+    333: 'Displayed Markers',
+    334: 'Message Processing Hints',
+    352: 'Client State Indication',
+    357: 'Push Notifications',
+    359: 'Unique and Stable Stanza IDs',
+    368: 'SRV records for XMPP over TLS',
+    398: 'User Avatar to vCard-Based Avatars Conversion',
+    402: 'PEP Native Bookmarks',
+    440: 'SASL Channel-Binding Type Capability',
+    441: 'Message Archive Management Preferences',
+    474: 'SASL SCRAM Downgrade Protection',
+}
+"""Titles of the XMPP Standards Foundation, in English everywhere."""
+
+
+def declared() -> tuple[Standard, ...]:
+    """Everything the code declares, RFCs first, XEPs by number. Raises KeyError for a XEP without a title."""
+    for module in pkgutil.walk_packages(engine.__path__, 'engine.'):
+        if not module.name.endswith('__main__'):
+            importlib.import_module(module.name)
+    features.load()
+    web = (WEBSOCKET,) if 'engine.services.web_connection_manager' in sys.modules else ()
+    xeps = (
+        Standard(f'XEP-{xep.number:04d}', TITLES[xep.number], xep.version, xep.status)
+        for xep in sorted(XEPS.values(), key=lambda xep: xep.number)
+    )
+    return (*RFCS, *web, *xeps)
+
+
+def source(standards: tuple[Standard, ...]) -> str:
+    """The text of ``engine/contract/standards.py``: what is there, with the list replaced."""
+    head, marker, _ = LIST.read_text(encoding='utf-8').partition('STANDARDS: ')
+    lines = ''.join(
+        f'    Standard({one.name!r}, {one.title!r}, {one.version!r}, {one.status!r}),\n' for one in standards
+    )
+    return f'{head}{marker}tuple[Standard, ...] = (\n{lines})\n'
+
+
+def paragraph(standards: tuple[Standard, ...]) -> str:
+    """The list as README shows it: names and titles, partial ones marked."""
+    words = [f'{one.name} {one.title}' + (' (partial)' if one.status == 'partial' else '') for one in standards]
+    lines, line = [], ''
+    for word in '; '.join(words).split(' '):
+        if len(line) + len(word) + 1 > WIDTH:
+            lines.append(line)
+            line = word
+        else:
+            line = f'{line} {word}' if line else word
+    return '\n'.join((*lines, line + '.'))
+
+
+def readme(standards: tuple[Standard, ...]) -> str:
+    """README with its list replaced."""
+    text = README.read_text(encoding='utf-8')
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f'README.md has no {BEGIN} ... {END}')
+    return f'{head}{begin}\n{paragraph(standards)}\n{end}{tail}'
+
+
+def main() -> None:
+    """Write both."""
+    standards = declared()
+    LIST.write_text(source(standards), encoding='utf-8')
+    README.write_text(readme(standards), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
