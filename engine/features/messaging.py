@@ -5,6 +5,9 @@ from __future__ import annotations
 from engine.features.registry import xep
 from engine.xmpp import ns
 
+FORMS = xep(4, '2.13.1', server=(ns.DATA_FORMS,))
+FORM_TYPES = xep(68, '1.3.0')
+TIMES = xep(82, '1.1.1')
 OFFLINE = xep(160, '1.0.1', server=('msgoffline',))
 DELAY = xep(203, '2.0', server=(ns.DELAY,))
 ESCAPING = xep(106, '1.1', server=('jid\\20escaping',))
