@@ -197,6 +197,14 @@ BULK_PROVISIONING_PARAMS = (
         high=500,
         unit='contacts per second',
     ),
+    Param(
+        'listed_rows',
+        1_000_000,
+        'Maximum number of rows listed per job',
+        'Rows that were not imported are kept with their reasons up to this number; further ones are only counted.',
+        low=1000,
+        high=100_000_000,
+    ),
 )
 SYNC_AGENT_PARAMS = (
     Param(

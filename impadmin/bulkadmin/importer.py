@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from engine.contract.events import ContactListsChanged
 from impadmin.bulkadmin import files
 from impadmin.bulkadmin.contactfile import COLUMNS, LEAST, SERVER_ERROR, Parser, Refusal, Row, subject
-from impadmin.bulkadmin.inforce import Pace, rules
+from impadmin.bulkadmin.inforce import Pace, listed_rows, rules
 from impadmin.bulkadmin.merge import merge
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs
@@ -47,6 +47,8 @@ def log_lines(job: RunningJob, state: JobState) -> Iterator[str]:
         found = JobRow.objects.filter(job_id=job.id, verdict=verdict).order_by('line', 'id')
         for row in found.iterator(chunk_size=2000):
             yield f'line {row.line}: {row.subject} : {row.reason}'
+    if counts.get('unlisted'):
+        yield f'{counts["unlisted"]} further contacts that were not imported are counted above but not listed.'
 
 
 def ended(job: RunningJob, state: JobState) -> None:
@@ -62,6 +64,7 @@ def import_contacts(job: RunningJob) -> None:
         if not job.counts.get('checked'):
             _check(job, file)
         counts = {'imported': 0, 'errors': 0, 'ignored': 0, 'reasons': {}, 'line': 1, **job.counts}
+        job.listed_rows = listed_rows()
         pace = Pace()
         pace.read()
         parser = Parser()

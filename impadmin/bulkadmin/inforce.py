@@ -63,11 +63,20 @@ def rules() -> Rules:
     )
 
 
-def import_rate() -> int:
-    """Contact List Import Rate in rows per second; 0: as fast as the nodes stay healthy."""
+def _parameter(name: str) -> int:
     config = generations.newest() or generations.compiled()
     publisher = next((node.name for node in config.nodes if node.publisher), '')
-    return int(parameter_value(config, publisher, BULK_PROVISIONING, 'contact_list_import_rate'))
+    return int(parameter_value(config, publisher, BULK_PROVISIONING, name))
+
+
+def import_rate() -> int:
+    """Contact List Import Rate in rows per second; 0: as fast as the nodes stay healthy."""
+    return _parameter('contact_list_import_rate')
+
+
+def listed_rows() -> int:
+    """Maximum number of rows listed per job."""
+    return _parameter('listed_rows')
 
 
 def worst_lag_ms() -> float:

@@ -248,10 +248,14 @@ def log_path(job: Job) -> Path:
 
 @dataclass(slots=True)
 class RunningJob:
-    """A claimed job, as its runner sees it. ``position`` is in the runner's own unit, 0 at the first start."""
+    """A claimed job, as its runner sees it. ``position`` is in the runner's own unit, 0 at the first start.
+
+    At most ``listed_rows`` verdicts are stored; counts ``listed`` and ``unlisted`` say how many are and are not.
+    """
 
     record: Job
     token: str
+    listed_rows: int = 1_000_000
     stopped: bool = False
     resumed: bool = False
     _rows: list[JobRow] = field(default_factory=list)
@@ -300,13 +304,19 @@ class RunningJob:
         """
         record = self.record
         values = {**record.counts, **counts}
+        listed = record.counts.get('listed', 0)
+        rows = self._rows[: max(self.listed_rows - listed, 0)]
+        if self._rows:
+            values['listed'] = listed + len(rows)
+        if len(rows) < len(self._rows):
+            values['unlisted'] = record.counts.get('unlisted', 0) + len(self._rows) - len(rows)
         new_done = record.done if done is None else done
         new_total = record.total if total is None else total
         new_failed = record.failed if failed is None else failed
         new_output = record.output_file if output_file is None else output_file
         with transaction.atomic(), connection.cursor() as cursor:
-            if self._rows:
-                store_rows(self._rows)
+            if rows:
+                store_rows(rows)
             cursor.execute(
                 'UPDATE job SET position = %s, done = %s, total = %s, failed = %s, output_file = %s, counts = %s,'
                 " heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s AND state = 'processing'",

@@ -112,11 +112,16 @@ def fresh(job):
 
 def set_rate(rate):
     """Contact List Import Rate."""
+    set_parameter('contact_list_import_rate', rate)
+
+
+def set_parameter(name, value):
+    """A service parameter of the Cisco Bulk Provisioning Service."""
     from impadmin.system.models import ParameterValue
     from tests.fixtures.data import publish_configuration
 
     ParameterValue.objects.update_or_create(
-        service='bulk_provisioning', name='contact_list_import_rate', node=None, defaults={'value': rate}
+        service='bulk_provisioning', name=name, node=None, defaults={'value': value}
     )
     publish_configuration()
 

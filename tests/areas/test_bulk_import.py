@@ -245,3 +245,20 @@ def test_file_with_a_header_only_fails_clearly(client):
     job = bulk.run_import(client, b'User ID,User Domain,Contact ID,Contact Domain,Nickname,Group Name,State\n')
     assert job.state == 'failed'
     assert 'no data rows' in client.get(f'{bulk.JOBS}{job.pk}/').content.decode()
+
+
+def test_a_file_of_bad_rows_fills_no_table(client, make_user):
+    """*Maximum number of rows listed per job*: further bad rows are counted, and page and log say how many."""
+    from impadmin.console.models import JobRow
+
+    make_user('userA')
+    bulk.set_parameter('listed_rows', 1000)
+    rows = ['userA,example.com,good,partner.example,,General,0']
+    rows += [f'nobody{n},example.com,b,example.org,,General,0' for n in range(2500)]
+    job = bulk.run_import(client, bulk.csv(rows))
+    assert (job.state, job.counts['imported'], job.counts['ignored']) == ('completed', 1, 2500)
+    assert JobRow.objects.filter(job=job).count() == 1000
+    assert '1,500 further rows are counted but not listed' in client.get(f'{bulk.JOBS}{job.pk}/').content.decode()
+    log = bulk.log_of(client, job)
+    assert '1500 further contacts that were not imported are counted above but not listed.' in log
+    assert log.count('line ') == 1000

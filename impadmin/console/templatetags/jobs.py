@@ -68,6 +68,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         'problems': counts.get('ignored', 0) + counts.get('errors', 0),
         'rows': [(row.line, row.subject, row.verdict, reason_text(row.reason)) for row in rows[:SHOWN]],
         'more': len(rows) > SHOWN,
+        'unlisted': counts.get('unlisted', 0),
         'shown': SHOWN,
         'file': job.output_file or parameters.get('name', ''),
         'has_file': bool(job.output_file) or 'file' in parameters,
