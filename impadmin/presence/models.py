@@ -162,3 +162,106 @@ class AddressJournal(models.Model):
     class Meta:
         db_table = 'address_journal'
         indexes = [models.Index(fields=['kind', 'key'])]
+
+
+class PubSubNode(models.Model):
+    """A publish-subscribe node: of an account (XEP-0163) when ``owner`` is set, else of the service (XEP-0060).
+
+    Written by the engine. ``items`` and ``size`` (bytes of the payloads) are kept exact with every change of an item.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    owner = models.ForeignKey('ucm.EndUser', models.CASCADE, null=True, related_name='pubsub_nodes', db_index=False)
+    creator = models.CharField(max_length=2000, blank=True)
+    """Bare JID of who created a node of the service; '' for a node of an account."""
+    name = models.CharField(max_length=1023)
+    config: models.JSONField[Any] = models.JSONField(default=dict)
+    """What differs from the defaults (engine/features/pubsub/config.py)."""
+    items = models.IntegerField(default=0)
+    size = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = 'pubsub_node'
+        verbose_name_plural = _('Publish-subscribe nodes')
+        constraints = [
+            models.UniqueConstraint(
+                fields=['owner', 'name'], name='pubsub_node_account', condition=models.Q(owner__isnull=False)
+            ),
+            models.UniqueConstraint(
+                fields=['name'], name='pubsub_node_service', condition=models.Q(owner__isnull=True)
+            ),
+        ]
+        indexes = [models.Index(fields=['creator'], name='pubsub_node_creator', condition=models.Q(owner__isnull=True))]
+
+
+class PubSubItem(models.Model):
+    """A published item. ``id`` grows with every publication, also when an item is replaced: the order of items."""
+
+    id = models.BigAutoField(primary_key=True)
+    node = models.ForeignKey(PubSubNode, models.CASCADE, related_name='published', db_index=False)
+    item_id = models.CharField(max_length=1023)
+    publisher = models.CharField(max_length=2000)
+    """Bare JID."""
+    payload = models.BinaryField()
+    """The element as it was published, empty when there was none."""
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = 'pubsub_item'
+        verbose_name_plural = _('Publish-subscribe items')
+        constraints = [models.UniqueConstraint(fields=['node', 'item_id'], name='pubsub_item_of_node')]
+        indexes = [models.Index(fields=['node', 'id'], name='pubsub_item_order')]
+
+
+class PubSubAffiliation(models.Model):
+    """What somebody may do at a node beyond its access model: owner, publisher, member, publish-only or outcast."""
+
+    pk = models.CompositePrimaryKey('node', 'jid')
+    node = models.ForeignKey(PubSubNode, models.CASCADE, related_name='affiliations', db_index=False)
+    jid = models.CharField(max_length=2000)
+    """Bare JID."""
+    affiliation = models.CharField(max_length=20)
+
+    class Meta:
+        db_table = 'pubsub_affiliation'
+        verbose_name_plural = _('Publish-subscribe affiliations')
+        indexes = [models.Index(fields=['jid'], name='pubsub_affiliation_jid')]
+
+
+class PubSubSubscription(models.Model):
+    """Who asked for the notifications of a node. Those who get them for their presence have no row."""
+
+    pk = models.CompositePrimaryKey('node', 'jid')
+    node = models.ForeignKey(PubSubNode, models.CASCADE, related_name='subscriptions', db_index=False)
+    jid = models.CharField(max_length=2000)
+    """Bare or full JID, as the subscriber asked."""
+    bare = models.CharField(max_length=2000)
+    subid = models.CharField(max_length=40)
+    pending = models.BooleanField(default=False)
+    """An owner has not approved it yet."""
+    deliver = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = 'pubsub_subscription'
+        verbose_name_plural = _('Publish-subscribe subscriptions')
+        indexes = [models.Index(fields=['bare'], name='pubsub_subscription_bare')]
+
+
+class PushRegistration(models.Model):
+    """Where a client of a user wants to be told of messages while it is not reachable (XEP-0357)."""
+
+    pk = models.CompositePrimaryKey('user', 'service', 'node')
+    user = models.ForeignKey('ucm.EndUser', models.CASCADE, related_name='push_registrations', db_index=False)
+    service = models.CharField(max_length=1200)
+    """JID of the push service."""
+    node = models.CharField(max_length=1023, blank=True)
+    resource = models.CharField(max_length=1023)
+    """The resource that enabled it."""
+    options = models.BinaryField()
+    """The publish-options form to send along, empty when there is none."""
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = 'push_registration'
+        verbose_name_plural = _('Push registrations')
