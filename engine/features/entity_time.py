@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from engine.xmpp.stanza import Stanza
 
 XEP = xep(202, '2.0', server=(ns.TIME,))
-DATES = xep(82, '1.1')
 
 
 @iq.on('get', ns.TIME, 'time', 'host')
