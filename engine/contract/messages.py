@@ -45,6 +45,8 @@ class Text(StrEnum):
     NO_SUCH_ADDRESS = '%(address)s is not an address of this machine (parameter Listen address)'
     PORT_OF_ROOT = 'port %(port)s may be opened by root only'
     CANNOT_LISTEN = 'cannot listen on %(address)s port %(port)s: %(reason)s'
+    # nodes
+    UNKNOWN_HOSTS = 'These addresses of nodes cannot be resolved: %(names)s. Correct DNS or System > Cluster Topology.'
     # database
     DATABASE_CHECK = 'checking the database'
     DATABASE_READY = 'The database is ready.'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ALARM = 'ConfigurationInvalid'
+NAMES_ALARM = 'XCPConfigMgrHostNameResolutionFailed'
+NAMES_S = 60.0
+"""How often the addresses of the nodes are resolved again, beside every change of the configuration."""
 LOOK_BACK = 50
 """So many generations are tried at start before the node gives up finding a valid one and waits for the next."""
 
@@ -75,10 +80,35 @@ class ConfigAgent(Service):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self._seen = node.config.generation
+        self._names_now = asyncio.Event()
 
     async def start(self) -> None:
         """Take what was stored while nobody looked."""
         self.spawn(self.look(), 'first look')
+        self.spawn(self._watch_names(), 'names of the nodes')
+
+    def configure(self, newest: Config) -> None:
+        """New generation: resolve the addresses of its nodes."""
+        super().configure(newest)
+        self._names_now.set()
+
+    async def _watch_names(self) -> None:
+        """Alarm while the address of a node cannot be resolved: the nodes could not reach each other (guide 12557)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._names_now.clear()
+            unknown = []
+            for address in sorted({node.address for node in self.node.config.nodes}):
+                try:
+                    await loop.getaddrinfo(address, None, type=socket.SOCK_STREAM)
+                except (OSError, UnicodeError):
+                    unknown.append(address)
+            if unknown:
+                self.node.raise_alarm(NAMES_ALARM, message(Text.UNKNOWN_HOSTS, names=', '.join(unknown)))
+            else:
+                self.node.clear_alarm(NAMES_ALARM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._names_now.wait(), NAMES_S)
 
     async def look(self) -> None:
         """Read the newest generation if it is new. Raises what the store raises."""

@@ -273,6 +273,30 @@ def test_a_real_engine_keeps_the_old_value_until_its_restart(engine: Any, rest: 
     wait_until(lambda: restarts() == set(), 'the restart of the router, with what depends on it, clears both', 40)
 
 
+@proves('RST-07')
+def test_a_real_engine_raises_an_alarm_that_recommends_a_restart(engine: Any, rest: Any) -> None:
+    """A node whose name nobody can resolve: alarm, recommended restart of Cisco XCP Router, which clears it."""
+    call = rest('administrator')
+
+    def recommended() -> list[dict[str, Any]]:
+        rows = call('GET', '/api/v1/notifications/').json()['results']
+        return [row for row in rows if row['kind'] == 'alarm']
+
+    assert recommended() == []
+    node = {'name': 'imp2', 'address': 'no-such-host-imp2', 'description': ''}
+    made = call('POST', '/api/v1/cluster-topology/', node)
+    assert made.status == 201, made.body
+    wait_until(recommended, 'the alarm')
+    row = recommended()[0]
+    assert (row['rule'], row['service'], row['severity'], row['node']) == ('RST-R35', 'xcp_router', 'High', 'imp1')
+    assert 'XCPConfigMgrHostNameResolutionFailed' in row['reason']
+    assert 'no-such-host-imp2' in row['reason']
+    path = f'/api/v1/cluster-topology/{made.json()["id"]}/'
+    assert call('PATCH', path, {'address': '127.0.0.1'}).status == 200
+    restart_router(call)
+    wait_until(lambda: recommended() == [], 'the restart clears the recommendation', 40)
+
+
 def restart_router(call: Any) -> None:
     """Control Center - Network Services: Restart."""
     answer = call('POST', '/api/v1/control-center-network/restart/', {'node': 'imp1', 'service': 'xcp_router'})
