@@ -37,6 +37,9 @@ class Counters:
         'messages_routed',
         'presence_in',
         'presence_out',
+        'remote_in',
+        'remote_out',
+        'remote_refused',
         'roster_pushes',
         'stanzas_in',
         'stanzas_out',
@@ -64,6 +67,9 @@ class Counters:
     messages_routed: int
     presence_in: int
     presence_out: int
+    remote_in: int
+    remote_out: int
+    remote_refused: int
     roster_pushes: int
     stanzas_in: int
     stanzas_out: int
@@ -97,6 +103,9 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'messages_routed': ('Cisco XCP Router', 'MessagesRouted', 'Messages delivered to clients'),
     'presence_in': ('Cisco XCP Router', 'PresencePackets', 'Presence stanzas from clients'),
     'presence_out': ('Cisco Presence Engine', 'PresenceSent', 'Presence stanzas to clients'),
+    'remote_in': ('Cisco XCP Router', 'RemotePacketsReceived', 'Stanzas from other domains'),
+    'remote_out': ('Cisco XCP Router', 'RemotePacketsSent', 'Stanzas to other domains'),
+    'remote_refused': ('Cisco XCP Router', 'RemotePacketsRefused', 'Stanzas from outside with a forged sender'),
     'roster_pushes': ('Cisco Presence Engine', 'RosterPushes', 'Changes of contact lists told to clients'),
     'stanzas_in': ('Cisco XCP Connection Manager', 'StanzasReceived', 'Stanzas from clients'),
     'stanzas_out': ('Cisco XCP Connection Manager', 'StanzasSent', 'Writes of stanzas to clients'),

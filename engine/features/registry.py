@@ -25,6 +25,19 @@ host_message: Hook[[XcpRouter, Session, Stanza], bool] = Hook(
 client_iq: Hook[[XcpRouter, Session, Stanza, str], bytes] = Hook(
     'client_iq', 'A request on its way to the client with this full JID. Bytes: the answer instead of delivery.'
 )
+session_bound: Hook[[XcpRouter, Session], None] = Hook(
+    'session_bound', 'A client has bound its resource; the account is in ``router.accounts``.'
+)
+session_ended: Hook[[XcpRouter, Session], None] = Hook(
+    'session_ended', 'A session is forgotten: not in ``router.full`` any more. The account is gone if it was the last.'
+)
+became_available: Hook[[XcpRouter, Session], None] = Hook(
+    'became_available', 'Initial presence of a session was told to those who see it; its contact list is in memory.'
+)
+subscription_changed: Hook[[XcpRouter, str, str], None] = Hook(
+    'subscription_changed',
+    'The subscription between a user who is signed in here (bare JID) and a contact (bare JID) is now another one.',
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from engine.features import registry
 from engine.services.presence_engine import visibility
-from engine.store.rosters import BOTH, FROM, TO, Item
+from engine.store.rosters import BOTH, FROM, NONE, TO, Item
 from engine.xmpp import ns
 from engine.xmpp.stanza import escape
 
@@ -56,6 +57,8 @@ def apply(
         after = bool(new and new.subscription & FROM)
         if before != after:
             visibility.grant(engine, person.bare, jid, visible=after)
+        if (old.subscription if old else NONE) != (new.subscription if new else NONE):
+            registry.subscription_changed.fire(engine.router, person.bare, jid)
     if known:
         person.version = version
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.features import registry
 from engine.store.rosters import FROM, TO
 from engine.xmpp.stanza import escape, with_attributes
 
@@ -45,6 +46,7 @@ def announce(engine: PresenceEngine, person: Person, session: Session) -> None:
     broadcast(engine, person, presence)
     if initial:
         _introduce(engine, person, session)
+        registry.became_available.fire(engine.router, session)
 
 
 def withdraw(engine: PresenceEngine, person: Person | None, session: Session, presence: Presence) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
+from engine.services.xcp_router import remote
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.services.xcp_router.remote import RemoteSender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -38,8 +40,12 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         router.refuse(session, stanza, 'jid-malformed', str(error))
         return
     bare = f'{local}@{domain}' if local else domain
+    full = f'{bare}/{resource}' if resource else bare
     if kind == 'error':
-        target = router.full.get(f'{bare}/{resource}')
+        if domain not in router.domains:
+            remote.send(router, session, stanza, full, domain)
+            return
+        target = router.full.get(full)
         if target is not None:
             target.send(stanza.raw)
         return
@@ -47,8 +53,8 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         router.refuse(session, stanza, 'bad-request', f'There is no presence of the type {kind}.')
         return
     if domain not in router.domains:
-        if kind != 'unavailable':
-            router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
+        if kind != 'unavailable' or remote.route_for(router, domain) is not None:
+            remote.send(router, session, stanza, full, domain)
         return
     engine = router.presence_engine()
     if engine is None:
@@ -56,6 +62,16 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
             router.refuse(session, stanza, 'service-unavailable', 'Cisco Presence Engine is not running.')
         return
     engine.receive(session, stanza, bare, resource)
+
+
+def receive_remote(router: XcpRouter, sender: RemoteSender, stanza: Stanza) -> None:
+    """One presence stanza from outside."""
+    parts = router.address(sender, stanza, stanza.to or '')
+    if parts is None:
+        return
+    target = router.full.get(f'{parts[0]}@{parts[1]}/{parts[2]}')
+    if target is not None:
+        target.send(stanza.raw)
 
 
 def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:

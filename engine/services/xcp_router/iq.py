@@ -6,7 +6,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -15,6 +15,7 @@ from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
+def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     """Route or answer one IQ of a session."""
     kind = stanza.type
     if kind not in ('get', 'set', 'result', 'error') or not stanza.id:
@@ -49,10 +50,10 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         _handle(router, session, stanza, target)
 
 
-def _to_client(router: XcpRouter, session: Session, stanza: Stanza, full: str) -> None:
+def _to_client(router: XcpRouter, session: Sender, stanza: Stanza, full: str) -> None:
     client = router.full.get(full)
     if stanza.type in ('get', 'set'):
-        answer = registry.client_iq.fire(router, session, stanza, full)
+        answer = registry.client_iq.fire(router, cast('Session', session), stanza, full)
         if answer:
             session.send(answer)
             return
@@ -63,7 +64,7 @@ def _to_client(router: XcpRouter, session: Session, stanza: Stanza, full: str) -
         client.send(stanza.raw)
 
 
-def _handle(router: XcpRouter, session: Session, stanza: Stanza, target: str) -> None:
+def _handle(router: XcpRouter, session: Sender, stanza: Stanza, target: str) -> None:
     payload = stanza.payload
     assert payload is not None
     namespace, _, name = payload.tag.rpartition('}')
@@ -80,7 +81,7 @@ def _handle(router: XcpRouter, session: Session, stanza: Stanza, target: str) ->
     router.answer(session, answer)
 
 
-def _later(router: XcpRouter, session: Session, job: Callable[[], Awaitable[None]], size: int) -> None:
+def _later(router: XcpRouter, session: Sender, job: Callable[[], Awaitable[None]], size: int) -> None:
     """Requests that need the database are done one after the other, in the order of the client (RFC 6120 10.1)."""
     session.begin(size)
     if session.answers is None:
@@ -89,7 +90,7 @@ def _later(router: XcpRouter, session: Session, job: Callable[[], Awaitable[None
     session.answers.append((job, size))
 
 
-async def _work(session: Session) -> None:
+async def _work(session: Sender) -> None:
     waiting = session.answers
     while waiting:
         job, size = waiting.popleft()
@@ -100,7 +101,7 @@ async def _work(session: Session) -> None:
     session.answers = None
 
 
-async def _answer(router: XcpRouter, session: Session, stanza: Stanza, awaited: Awaitable[bytes | None]) -> None:
+async def _answer(router: XcpRouter, session: Sender, stanza: Stanza, awaited: Awaitable[bytes | None]) -> None:
     try:
         answer = await awaited
     except Unavailable:

@@ -7,13 +7,14 @@ write. No tree, no await, no database.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine.features import registry
 from engine.xmpp import ns
 
 if TYPE_CHECKING:
     from engine.services.xcp_router.account import Account
+    from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -23,7 +24,7 @@ LOCKS_PER_USER = 1000
 _TYPES = frozenset(('chat', 'normal', 'headline', 'groupchat', 'error'))
 
 
-def route(router: XcpRouter, session: Session, stanza: Stanza) -> None:
+def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     """Deliver, store or refuse one message of a session."""
     attrs = stanza.attrs
     kind = attrs.get('type', 'normal')
@@ -36,7 +37,7 @@ def route(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     deliver(router, session, stanza, attrs.get('to') or session.bare, kind)
 
 
-def deliver(router: XcpRouter, session: Session, stanza: Stanza, to: str, kind: str) -> None:
+def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> None:
     """Deliver a message that policy lets pass."""
     target = router.full.get(to)
     if target is not None:
@@ -51,7 +52,7 @@ def deliver(router: XcpRouter, session: Session, stanza: Stanza, to: str, kind: 
             return
         local, domain, resource = parts
         if not local:
-            if registry.host_message.fire(router, session, stanza) is None:
+            if registry.host_message.fire(router, cast('Session', session), stanza) is None:
                 router.refuse(session, stanza, 'service-unavailable')
             return
         to = f'{local}@{domain}'
@@ -98,21 +99,23 @@ def fork(router: XcpRouter, account: Account, sender: str, raw: bytes, kind: str
     return found
 
 
-def _talked(router: XcpRouter, session: Session, peer: str, stanza: Stanza, kind: str) -> None:
+def _talked(router: XcpRouter, session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
     """``session`` wrote to ``peer``: from now on the messages of ``peer`` go to this client only.
 
     Only a chat message with a body counts: typing notices and receipts are sent by clients nobody looks at.
     """
     if kind != 'chat' or b'<body' not in stanza.raw or peer == session.bare:
         return
-    account = router.accounts[session.bare]
+    account = router.accounts.get(session.bare)
+    if account is None:
+        return
     locks = account.locks
     if locks is None:
         locks = account.locks = {}
     elif len(locks) >= LOCKS_PER_USER and peer not in locks:
         for old in sorted(locks, key=lambda key: locks[key][1])[: LOCKS_PER_USER // 2]:
             del locks[old]
-    locks[peer] = (session, monotonic())
+    locks[peer] = (session, monotonic())  # type: ignore[assignment]  # it has an account: a Session
 
 
 def _body(stanza: Stanza) -> bool:

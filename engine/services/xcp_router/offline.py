@@ -17,6 +17,7 @@ from engine.store.writer import Full
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -37,7 +38,7 @@ class OfflineStore:
         self.router = router
         self._busy: dict[int, set[int]] = {}
 
-    def store(self, session: Session, stanza: Stanza, bare: str) -> None:
+    def store(self, session: Sender, stanza: Stanza, bare: str) -> None:
         """Queue a message for the user ``bare``, or refuse it."""
         router = self.router
         if router.suppress_offline:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -15,11 +15,13 @@ from engine import features
 from engine.contract import jid
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
+from engine.features import registry
 from engine.services.base import Service
 from engine.services.presence_engine import PresenceEngine
-from engine.services.xcp_router import availability, iq, messages
+from engine.services.xcp_router import availability, iq, messages, remote
 from engine.services.xcp_router.account import Account
 from engine.services.xcp_router.offline import OfflineStore
+from engine.services.xcp_router.remote import RemoteSender, Route, Sender
 from engine.session import BindRefused, Connection, Session
 from engine.store import activity, users
 from engine.store.pool import Unavailable
@@ -51,6 +53,10 @@ class XcpRouter(Service):
         self.full: dict[str, Session] = {}
         self.accounts: dict[str, Account] = {}
         self.by_id: dict[int, Account] = {}
+        self.routes: dict[str, Route] = {}
+        """Exact domain -> where its stanzas go (components)."""
+        self.federation: Route | None = None
+        """Where stanzas for every other domain that is not served here go; None: nowhere."""
         self.started_at = time.monotonic()
         self.writer = GroupWriter(node.store)
         self.offline = OfflineStore(self)
@@ -119,6 +125,7 @@ class XcpRouter(Service):
         account.sessions[resource] = session
         self.full[session.jid] = session
         self.write(activity.signed_in(user.id, datetime.now(UTC)))
+        registry.session_bound.fire(self, session)
         return session
 
     def unbind(self, session: Session) -> None:
@@ -138,6 +145,7 @@ class XcpRouter(Service):
             self.write(activity.signed_out(account.user.id, datetime.now(UTC), session.status))
         if engine := self.presence_engine():
             engine.session_ended(session)
+        registry.session_ended.fire(self, session)
 
     def sessions_of(self, bare: str) -> Collection[Session]:
         """Every session of a user, available or not."""
@@ -158,7 +166,11 @@ class XcpRouter(Service):
 
     # stanzas
 
-    def receive(self, session: Session, stanza: Stanza) -> None:
+    def receive_remote(self, sender: RemoteSender, stanza: Stanza) -> bool:
+        """Route one stanza from outside, see ``remote.receive``."""
+        return remote.receive(self, sender, stanza)
+
+    def receive(self, session: Sender, stanza: Stanza) -> None:
         """Route one stanza of a session. ``from`` is stamped already. Never raises, never waits."""
         counters = self.node.counters
         try:
@@ -168,7 +180,10 @@ class XcpRouter(Service):
                 messages.route(self, session, stanza)
             elif name == 'presence':
                 counters.presence_in += 1
-                availability.receive(self, session, stanza)
+                if isinstance(session, RemoteSender):
+                    availability.receive_remote(self, session, stanza)
+                else:
+                    availability.receive(self, cast('Session', session), stanza)
             elif name == 'iq':
                 counters.iq_in += 1
                 iq.receive(self, session, stanza)
@@ -176,25 +191,25 @@ class XcpRouter(Service):
             log.exception('stanza failed', stanza=stanza.name, jid=session.jid)
             self.refuse(session, stanza, 'internal-server-error')
 
-    def address(self, session: Session, stanza: Stanza, to: str) -> tuple[str, str, str] | None:
-        """The prepared parts of an address at a domain served here; None when the stanza was refused for it."""
+    def address(self, session: Sender, stanza: Stanza, to: str) -> tuple[str, str, str] | None:
+        """The prepared parts of an address at a domain served here; None when the stanza went elsewhere or was
+        refused."""
         try:
             parts = jid.split(to)
         except jid.InvalidJID as error:
             self.refuse(session, stanza, 'jid-malformed', str(error))
             return None
         if parts[1] not in self.domains:
-            text = f'This server does not know the domain {parts[1]}.'
-            self.refuse(session, stanza, 'remote-server-not-found', text)
+            remote.send(self, session, stanza, jid.prepare(to), parts[1])
             return None
         return parts
 
-    def refuse(self, session: Session, stanza: Stanza, condition: str, text: str = '') -> None:
+    def refuse(self, session: Sender, stanza: Stanza, condition: str, text: str = '') -> None:
         """Answer a stanza with an error, unless it is one itself or the result of an IQ."""
         if stanza.type not in ('error', 'result'):
             session.send(xml.error(stanza, condition, text=text))
 
-    def answer(self, session: Session, answer: bytes) -> None:
+    def answer(self, session: Sender, answer: bytes) -> None:
         """Answer an IQ when every message the session sent before is on disk or refused; usually at once."""
         if not session.unstored:
             session.send(answer)
