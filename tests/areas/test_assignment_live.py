@@ -70,3 +70,28 @@ def test_assignment_modes(engine, worker, api, admin_client, xmpp):
         '/ucm/ucm/assign-presence-users/do/assign/', {'pk': [user.pk], 'confirmed': '1', 'how': 'node', 'node': 'imp1'}
     )
     xmpp('n0').roster()
+
+
+@proves('DOM-03')
+def test_nightly_audit_lists_the_domains_of_all_users(engine, worker, rest, admin_client):
+    """Users whose Directory URIs reached the table past the console: the Sync Agent's audit finds their domains."""
+    from impadmin.presence.tasks import domain_audit
+    from impadmin.ucm.models import EndUser
+
+    EndUser.objects.bulk_create(
+        EndUser(user_id=f'u{n}', last_name='U', directory_uri=f'u{n}@{("sales", "Sales", "lab")[n % 3]}.example.net')
+        for n in range(6)
+    )
+    call = rest('read_only')
+
+    def managed():
+        rows = call('GET', '/api/v1/domains/?limit=100').json()['results']
+        return {row['name']: row['user_count'] for row in rows if not row['configured']}
+
+    assert 'sales.example.net' not in managed()
+    domain_audit.delay()  # what beat sends every minute; it is due, because none has run
+    wait_until(lambda: managed().get('sales.example.net') == 4, 'the audit')
+    assert managed()['lab.example.net'] == 2
+    page = admin_client('read_only').get('/admin/presence/domains/').content.decode()
+    assert 'sales.example.net' in page
+    assert 'System Managed' in page
