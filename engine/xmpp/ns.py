@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 CLIENT = 'jabber:client'
+SERVER = 'jabber:server'
+COMPONENT = 'jabber:component:accept'
+DIALBACK = 'jabber:server:dialback'
+DIALBACK_FEATURE = 'urn:xmpp:features:dialback'
+BIDI = 'urn:xmpp:bidi'
+BIDI_FEATURE = 'urn:xmpp:features:bidi'
 STREAMS = 'http://etherx.jabber.org/streams'
 STREAM_ERRORS = 'urn:ietf:params:xml:ns:xmpp-streams'
 STANZA_ERRORS = 'urn:ietf:params:xml:ns:xmpp-stanzas'

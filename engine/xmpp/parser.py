@@ -26,6 +26,9 @@ _RESCAN_BYTES: Final = 8 * 1024 * 1024
 KiB)."""
 _DEPTH: Final = 200
 _SPACE: Final = b' \t\r\n'
+_HEADERS_KEPT: Final = 500
+"""Stream headers remembered with what they mean: the clients of one program send the same one, twice at each sign-in."""
+_HEADER_BYTES: Final = 500
 
 
 class StreamError(Exception):
@@ -89,15 +92,17 @@ class SliceChecker:
     """One expat parser that stands inside a standard stream for ever. ``check`` answers for a slice that the caller
     has cut so that it is one complete stanza or ill-formed; after True ``name`` and ``attrs`` are those of its tag."""
 
-    __slots__ = ('_left', '_on_start', '_parse', '_parser', 'attrs', 'name')
+    __slots__ = ('_left', '_on_start', '_opened', '_parse', '_parser', 'attrs', 'name')
 
-    def __init__(self) -> None:
+    def __init__(self, opened: bytes = STREAM_OPEN) -> None:
+        """``opened``: the start tag of the stream it stands in."""
+        self._opened = opened
         self._on_start = self._started
         self._renew()
 
     def _renew(self) -> None:
         self._parser = _new_parser()
-        self._parser.Parse(STREAM_OPEN, False)
+        self._parser.Parse(self._opened, False)
         self._parser.StartElementHandler = self._on_start
         self._parse = self._parser.Parse
         self._left = _RENEW_BYTES
@@ -129,13 +134,20 @@ class SliceChecker:
         return True
 
 
+_checker: Final = SliceChecker()
+_headers: Final[dict[bytes, Header]] = {}
+
+
 class StreamParser:
     """Follows one stream by depth. ``feed`` puts what became complete into ``items``; a violation is put into
     ``error``, after the items that came before it. Held-back bytes are bounded by ``limit``. Call ``close`` when done
-    with it."""
+    with it.
+
+    A stream that begins with a header seen before and then brings one whole element in each portion, as every sign-in
+    does, needs no expat parser of its own: making one costs as much as all its elements."""
 
     __slots__ = (
-        '_base', '_buffer', '_cut', '_declared', '_depth', '_parser', '_pending', '_rescanned',
+        '_base', '_buffer', '_cut', '_declared', '_depth', '_parser', '_pending', '_rescanned', '_shift',
         '_start', '_start_attrs', '_start_name', 'elements', 'error', 'items', 'limit',
     )  # fmt: skip
 
@@ -146,33 +158,42 @@ class StreamParser:
         self.items: deque[Header | Child | End] = deque()
         self.error: StreamError | None = None
         self.elements = 0
-        self._buffer = bytearray()  # fed to expat; begins at expat's byte index _base
+        self._buffer = bytearray()  # fed to expat; begins at the byte index _base of the stream
         self._pending = bytearray()  # not fed yet
         self._base = 0
-        self._cut = 0  # end of the newest item, as expat's byte index
+        self._shift = 0  # byte index of the stream minus expat's, which may have begun later
+        self._cut = 0  # end of the newest item, as such an index
         self._rescanned = 0
         self._depth = 0
         self._declared: dict[str, str] = {}
         self._start = 0
         self._start_name = ''
         self._start_attrs: dict[str, str] = {}
+        self._parser: expat.XMLParserType | None = None
+        if opened is not None:
+            self._depth = 1
+            self._base = self._cut = len(opened)
+            self._make_parser(opened)
+
+    def _make_parser(self, opened: bytes | None) -> expat.XMLParserType:
         self._parser = parser = _new_parser()
         parser.XmlDeclHandler = self._on_declaration
         if opened is None:
             parser.StartNamespaceDeclHandler = self._on_namespace
         else:
             parser.Parse(opened, False)
-            self._depth = 1
-            self._base = self._cut = len(opened)
+            self._shift = self._base - len(opened)
             parser.CharacterDataHandler = _no_text
         parser.StartElementHandler = self._on_start
         parser.EndElementHandler = self._on_end
+        return parser
 
     def close(self) -> None:
         """Let go of the expat parser: its handlers and this object hold each other."""
-        parser = self._parser
-        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
-        parser.XmlDeclHandler = parser.StartNamespaceDeclHandler = None
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
+            parser.XmlDeclHandler = parser.StartNamespaceDeclHandler = None
 
     @property
     def idle(self) -> bool:
@@ -195,6 +216,8 @@ class StreamParser:
         if not self.items:
             del self._buffer[: self._cut - self._base]
             self._base = self._cut
+            if self._parser is None and not self._pending and self._whole(data):
+                return
         self._pending += data
         if len(self._buffer) - (self._cut - self._base) + len(self._pending) > self.limit and b'>' not in data:
             self.error = _too_long(self.limit)
@@ -202,9 +225,37 @@ class StreamParser:
             # Without one nothing can become complete: do not make expat scan an unfinished tag again.
             self._parse()
 
+    def _whole(self, data: bytes) -> bool:
+        """Whether ``data`` was a header seen before, or (behind one) exactly one element: then it is an item now."""
+        if not self._depth:
+            header = _headers.get(data)
+            if header is None:
+                return False
+            item: Header | Child = header
+            self._depth = 1
+            self.elements += 1
+        else:
+            # The rule of ClientStream._cut: what begins with a name, holds that beginning once, no CDATA, comment or
+            # processing instruction, and ends with the first such end tag is one element or ill-formed.
+            named = NAME.match(data)
+            if named is None or len(data) > self.limit:
+                return False
+            closing = b'</%b>' % named.group(1)
+            if data.find(closing) != len(data) - len(closing) or data.find(named.group(), 1) > 0:
+                return False
+            if b'<!' in data or b'<?' in data or not _checker.check(data):
+                return False
+            item = Child(_checker.name, _checker.attrs, data, self._base + len(data))
+            self.elements += data.count(b'<') - data.count(b'</')
+        self._base = self._cut = self._base + len(data)
+        self.items.append(item)
+        return True
+
     def _parse(self) -> None:
         data = bytes(self._pending)
         self._pending.clear()
+        parser = self._parser or self._make_parser(STREAM_OPEN if self._depth else None)
+        first = data if not self._depth and not self._base and not self._buffer and not self.items else b''
         if not self._depth and not self._base and not self._buffer:
             data = data.lstrip(_SPACE)
             if data[:2] in (b'\xff\xfe', b'\xfe\xff') or b'\0' in data[:2]:
@@ -212,7 +263,7 @@ class StreamParser:
                 return
         self._buffer += data
         try:
-            self._parser.Parse(data, False)
+            parser.Parse(data, False)
         except StreamError as error:
             self.error = error.with_traceback(None)
             return
@@ -221,9 +272,15 @@ class StreamParser:
             self.error = StreamError(condition, f'{expat.ErrorString(error.code)}.')
             return
         end = self._base + len(self._buffer)
-        self._rescanned += end - self._parser.CurrentByteIndex
+        self._rescanned += end - self._shift - parser.CurrentByteIndex
         if end - self._cut > self.limit or self._rescanned > _RESCAN_BYTES:
             self.error = _too_long(self.limit)
+        elif first and len(first) <= _HEADER_BYTES and len(self.items) == 1:
+            header = self.items[0]
+            if isinstance(header, Header) and header.wrap is None and header.end == len(first):
+                if len(_headers) >= _HEADERS_KEPT:
+                    _headers.clear()
+                _headers[first] = header
 
     def _on_declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in ('utf-8', 'utf8'):
@@ -239,17 +296,19 @@ class StreamParser:
         self._depth = depth + 1
         if depth > 1:
             return
-        at = self._parser.CurrentByteIndex
+        parser = self._parser
+        assert parser is not None
+        at = parser.CurrentByteIndex + self._shift
         if depth == 1:
-            self._parser.CharacterDataHandler = None
+            parser.CharacterDataHandler = None
             self._start, self._start_name, self._start_attrs = at, name, attrs
             return
         tag = self._tag(at)
         named = NAME.match(tag)
         standard = self._declared == _STANDARD and named is not None and named.group(1) == b'stream:stream'
         wrap = None if standard else tag
-        self._parser.StartNamespaceDeclHandler = None
-        self._parser.CharacterDataHandler = _no_text
+        parser.StartNamespaceDeclHandler = None
+        parser.CharacterDataHandler = _no_text
         self._cut = at + len(tag)
         self.items.append(Header(name, attrs, wrap, self._declared.get('', ''), self._cut))
 
@@ -257,7 +316,9 @@ class StreamParser:
         self._depth -= 1
         if self._depth > 1:
             return
-        at = self._parser.CurrentByteIndex
+        parser = self._parser
+        assert parser is not None
+        at = parser.CurrentByteIndex + self._shift
         if self._depth == 0:
             self.items.append(End(at))
             return
@@ -270,7 +331,7 @@ class StreamParser:
         if end - self._start > self.limit:
             raise _too_long(self.limit)
         raw = bytes(self._buffer[self._start - self._base : end - self._base])
-        self._parser.CharacterDataHandler = _no_text
+        parser.CharacterDataHandler = _no_text
         self._rescanned = 0
         self._cut = end
         self.items.append(Child(self._start_name, self._start_attrs, raw, end))
@@ -291,9 +352,10 @@ def _no_text(text: str) -> None:
         raise StreamError('bad-format', 'Text between stanzas is not allowed.')
 
 
-def standalone(raw: bytes, wrap: bytes | None) -> bytes:
+def standalone(raw: bytes, wrap: bytes | None, namespace: str = ns.CLIENT) -> bytes:
     """``raw``, sent inside the start tag ``wrap``, written anew so that it means the same inside a standard stream
-    and its own tag has no prefix. Prefixes inside text are lost. Raises StreamError when it is nested too deeply."""
+    whose default namespace is ``namespace`` and its own tag has no prefix. Prefixes inside text are lost. Raises
+    StreamError when it is nested too deeply."""
     opened = wrap or STREAM_OPEN
     named = NAME.match(opened)
     assert named is not None
@@ -303,7 +365,7 @@ def standalone(raw: bytes, wrap: bytes | None) -> bytes:
     parser.feed(b'</%b>' % named.group(1))
     root: Element = parser.close()
     parts: list[str] = []
-    _write(root[0], ns.CLIENT, parts, 0)
+    _write(root[0], namespace, parts, 0)
     return ''.join(parts).encode()
 
 
