@@ -123,6 +123,56 @@ class UserPresencePolicy(models.Model):
         verbose_name_plural = _('Presence policies')
 
 
+class PrivacyList(models.Model):
+    """A user's privacy list (XEP-0016). The block list (XEP-0191) is what the default one denies.
+
+    Written by the engine. Every writer raises the owner's privacy_version in the same transaction.
+    """
+
+    user = models.ForeignKey('ucm.EndUser', models.CASCADE, related_name='privacy_lists', db_index=False)
+    name = models.CharField(max_length=255)
+    is_default = models.BooleanField(default=False)
+    """In force for every session that did not choose another one, and while nobody is signed in."""
+
+    class Meta:
+        db_table = 'privacy_list'
+        constraints = [
+            models.UniqueConstraint(fields=['user', 'name'], name='privacy_list_name'),
+            models.UniqueConstraint(fields=['user'], condition=models.Q(is_default=True), name='privacy_list_default'),
+        ]
+
+
+class PrivacyItem(models.Model):
+    """One rule of a privacy list, see engine.xmpp.privacy.Item."""
+
+    list = models.ForeignKey(PrivacyList, models.CASCADE, related_name='items', db_index=False)
+    order = models.BigIntegerField()
+    type = models.CharField(max_length=12, blank=True)
+    value = models.CharField(max_length=3071, blank=True)
+    """Prepared JID, group, or subscription."""
+    allow = models.BooleanField()
+    kinds = models.SmallIntegerField(default=0)
+    """Kinds of stanzas as bits, 0 for everything."""
+
+    class Meta:
+        db_table = 'privacy_item'
+        constraints = [models.UniqueConstraint(fields=['list', 'order'], name='privacy_item_order')]
+
+
+class PrivateData(models.Model):
+    """An element a user's clients keep on the server (XEP-0049). Written by the engine."""
+
+    user = models.ForeignKey('ucm.EndUser', models.CASCADE, related_name='private_data', db_index=False)
+    namespace = models.CharField(max_length=1023)
+    name = models.CharField(max_length=255)
+    xml = models.TextField()
+
+    class Meta:
+        db_table = 'private_data'
+        verbose_name_plural = _('Private data')
+        constraints = [models.UniqueConstraint(fields=['user', 'namespace', 'name'], name='private_data_element')]
+
+
 class LastActivity(models.Model):
     """When a user's last client signed out and its last status text (XEP-0012)."""
 

@@ -96,6 +96,7 @@ def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUs
     # written by the engine meanwhile: keep
     user.contact_count, user.watcher_count = before.contact_count, before.watcher_count
     user.roster_version, user.last_login_at = before.roster_version, before.last_login_at
+    user.privacy_version = before.privacy_version
     user.credentials = before.credentials
     if password:
         _set_password(user, password)

@@ -50,6 +50,8 @@ class EndUser(models.Model):
     """Distinct addresses with a subscription to the user (from or both)."""
     roster_version = models.BigIntegerField(default=0, editable=False)
     """Raised by every write to the contact list. Its row lock serialises writers of one list."""
+    privacy_version = models.BigIntegerField(default=0, db_default=0, editable=False)
+    """Raised by every write to the privacy lists. 0: the user never had one, nobody need look for them."""
     last_login_at = models.DateTimeField(_('Last sign-in'), null=True, editable=False)
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
     updated_at = models.DateTimeField(_('Changed'), auto_now=True, db_index=True)
