@@ -164,12 +164,17 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._stream = ClientStream(self.manager.settings, self._on_event, self.manager.loop.time())
+        self._stream = self._new_stream()
         self._arm()
         if self.direct:
             self._early = []
             # Not at once: the transport begins to read after this call, whatever is asked of it here.
             self.manager.loop.call_soon(self._begin_tls)
+
+    def _new_stream(self) -> ClientStream:
+        """The stream of this connection. Web clients override it (web_connection_manager), as they do ``write``,
+        ``data_received`` and ``_close``: there is one way to sign in, and one way to end."""
+        return ClientStream(self.manager.settings, self._on_event, self.manager.loop.time())
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client, after TLS."""
