@@ -31,6 +31,8 @@ _BINDING_ORDER: Final = ('tls-exporter', 'tls-server-end-point')
 _BIND_ATTEMPTS: Final = 5
 _WAITING_BYTES: Final = 65_536
 _HEADER_BYTES: Final = 4096
+_BASE64: Final = re.compile(rb'<[^<>]*[^<>/]>([A-Za-z0-9+/= \t\r\n]*)</[^<>]*>')
+"""An element with nothing inside but what base64 is made of: needs no tree."""
 _LANGUAGE: Final = re.compile('[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,6}')
 
 
@@ -341,7 +343,8 @@ class Negotiation:
     # Resource binding
 
     def _on_iq(self, child: Child) -> None:
-        iq = parse(standalone(child.raw, self.wrap))
+        plain = self.wrap is None and child.raw.startswith(b'<iq')
+        iq = parse(child.raw if plain else standalone(child.raw, self.wrap))
         payload = iq.payload
         self._bind_id = iq.id or ''
         if iq.type != 'set' or payload is None or payload.tag != f'{{{ns.BIND}}}bind':
@@ -386,6 +389,8 @@ class Negotiation:
 
 
 def _text(child: Child, wrap: bytes | None) -> str:
+    if bare := _BASE64.fullmatch(child.raw):
+        return bare.group(1).decode().strip()
     tree: Any = parse(standalone(child.raw, wrap)).tree
     if len(tree):
         raise sasl.Failure('malformed-request', 'No elements are allowed in here.')

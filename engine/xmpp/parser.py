@@ -27,7 +27,7 @@ KiB)."""
 _DEPTH: Final = 200
 _SPACE: Final = b' \t\r\n'
 _HEADERS_KEPT: Final = 500
-"""Stream headers remembered with what they mean: the clients of one program send the same one, twice at each sign-in."""
+"""Stream headers remembered with what they mean: every client of one program sends the same one, twice a sign-in."""
 _HEADER_BYTES: Final = 500
 
 
@@ -241,7 +241,9 @@ class StreamParser:
             if named is None or len(data) > self.limit:
                 return False
             closing = b'</%b>' % named.group(1)
-            if data.find(closing) != len(data) - len(closing) or data.find(named.group(), 1) > 0:
+            if not data.endswith(closing) or data.find(closing) != len(data) - len(closing):
+                return False
+            if data.find(named.group(), 1) > 0:
                 return False
             if b'<!' in data or b'<?' in data or not _checker.check(data):
                 return False

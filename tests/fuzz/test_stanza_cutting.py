@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 import pytest
 
 from engine.xmpp import c2s
-from engine.xmpp.parser import STREAM_OPEN
+from engine.xmpp.parser import STREAM_OPEN, StreamParser
 from engine.xmpp.stanza import Stanza, parse_tree
 from tests.xmpp.peer import BIND, OPEN, Peer, bound
 
@@ -225,3 +225,45 @@ def _bound(header: bytes) -> Peer:
     if header is not PREFIXED:
         return bound(header)
     return bound(header, bind=BIND.replace(b'<iq', b'<c:iq').replace(b'</iq', b'</c:iq'))
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_a_known_header_and_whole_elements_need_no_parser_of_their_own(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sign-in's short way (StreamParser._whole) gives the same items, errors, element counts and remainders."""
+    chance = random.Random(seed)
+    short_ways = 0
+    for _ in range(STREAMS):
+        data, _ = _stream(chance, 0)
+        if chance.random() < 0.3:
+            data = (
+                chance.choice((b"<auth xmlns='urn:s' mechanism='A'>YQ==</auth>", b'<auth>', b'<auth', b'<a/>')) + data
+            )
+        cuts = _cuts(chance, len(data))
+        pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+        if chance.random() < 0.4:
+            pieces = [
+                _element(chance, chance.choice(NAMES), 0, own=False).encode() for _ in range(chance.randrange(1, 3))
+            ]
+        taken = chance.random() < 0.7
+        StreamParser(9_999).feed(OPEN)
+        quick, plain = StreamParser(1000), StreamParser(1000)
+        seen = []
+        for parser in (quick, plain):
+            found: list[object] = []
+            with monkeypatch.context() as patch:
+                if parser is plain:
+                    patch.setattr(StreamParser, '_whole', lambda self, data: False)
+                for piece in (OPEN, *pieces):
+                    parser.feed(piece)
+                    while taken and parser.items:
+                        item = parser.items.popleft()
+                        found += [item, parser.rest(item.end)]
+            found += [*parser.items, parser.elements if parser.error is None else 0, parser.idle]
+            seen.append((found, parser.error and parser.error.condition))
+        assert seen[0] == seen[1], pieces
+        short_ways += quick._parser is None
+        quick.close()
+        plain.close()
+    assert short_ways > 10
