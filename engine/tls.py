@@ -24,9 +24,10 @@ XMPP_ADDRESS = ObjectIdentifier('1.3.6.1.5.5.7.8.5')
 CIPHERS = 'ECDHE+AESGCM:ECDHE+CHACHA20'
 
 
-def certificate(folder: Path, node_name: str, address: str, domains: Iterable[str]) -> Path:
+def certificate(folder: Path, node_name: str, address: str, domains: Iterable[str], peer: bool = False) -> Path:
     """Path of a PEM file with key and self-signed certificate for these names; made anew when the names are not those
-    of the present one or it ends within 30 days. Written in one step, readable by the owner only."""
+    of the present one or it ends within 30 days. Written in one step, readable by the owner only. ``peer``: it is
+    also shown when this node connects to others."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / 'xmpp.pem'
     wanted = _names(node_name, address, domains)
@@ -37,7 +38,7 @@ def certificate(folder: Path, node_name: str, address: str, domains: Iterable[st
     temporary = folder / '.xmpp.pem.new'
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, 'wb') as file:
-        file.write(_make(node_name, wanted))
+        file.write(_make(node_name, wanted, peer))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -102,7 +103,8 @@ def _outdated(path: Path, wanted: list[x509.GeneralName]) -> str | None:
     return None
 
 
-def _make(node_name: str, names: list[x509.GeneralName]) -> bytes:
+def _make(node_name: str, names: list[x509.GeneralName], peer: bool) -> bytes:
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else [])]
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_name[:64])])
     now = datetime.now(UTC)
@@ -122,7 +124,7 @@ def _make(node_name: str, names: list[x509.GeneralName]) -> bytes:
         # A client that chooses to trust this certificate needs it to be its own issuer.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
