@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
-from engine.features.registry import OWN, XEPS, iq, xep
+from engine.features.registry import OWN, XEPS, Own, Xep, iq, xep
 from engine.features.version import NAME, version
 from engine.services.presence_engine import visibility
 from engine.xmpp import ns
@@ -27,10 +26,11 @@ SERVER = ('server', 'im', NAME)
 """Category, type and name of the server's identity."""
 
 
-@cache
-def features(scope: str) -> tuple[str, ...]:
+def features(scope: str, router: XcpRouter) -> tuple[str, ...]:
     """Every announced feature of the 'server' or of an 'account', sorted."""
-    return tuple(sorted({feature for entry in (*XEPS.values(), *OWN) for feature in getattr(entry, scope)}))
+    declared: tuple[Xep | Own, ...] = (*XEPS.values(), *OWN)
+    entries = [entry for entry in declared if entry.when is None or entry.when(router)]
+    return tuple(sorted({feature for entry in entries for feature in getattr(entry, scope)}))
 
 
 def form() -> tuple[tuple[str, str], ...]:
@@ -38,12 +38,12 @@ def form() -> tuple[tuple[str, str], ...]:
     return (('software', NAME), ('software_version', version()))
 
 
-@cache
-def server_info() -> str:
+def server_info(router: XcpRouter) -> str:
     """Content of the server's disco#info result."""
     fields = ''.join(f"<field var='{key}'><value>{escape(value)}</value></field>" for key, value in form())
     hidden = f"<field var='FORM_TYPE' type='hidden'><value>{SOFTWARE}</value></field>"
-    return _identity(*SERVER) + _features('server') + f"<x xmlns='{ns.DATA_FORMS}' type='result'>{hidden}{fields}</x>"
+    extension = f"<x xmlns='{ns.DATA_FORMS}' type='result'>{hidden}{fields}</x>"
+    return _identity(*SERVER) + _features('server', router) + extension
 
 
 def _identity(category: str, kind: str, name: str = '') -> str:
@@ -51,8 +51,8 @@ def _identity(category: str, kind: str, name: str = '') -> str:
     return f"<identity category='{category}' type='{kind}'{named}/>"
 
 
-def _features(scope: str) -> str:
-    return ''.join(f"<feature var='{escape(feature)}'/>" for feature in features(scope))
+def _features(scope: str, router: XcpRouter) -> str:
+    return ''.join(f"<feature var='{escape(feature)}'/>" for feature in features(scope, router))
 
 
 def _query(stanza: Stanza) -> Element:
@@ -67,10 +67,10 @@ def on_server_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes
     from engine.features import caps
 
     node = _query(stanza).get('node')
-    if node and node != caps.node():
+    if node and node != caps.node(router):
         return error(stanza, 'item-not-found')
     named = f" node='{escape(node)}'" if node else ''
-    return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'{named}>{server_info()}</query>".encode())
+    return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'{named}>{server_info(router)}</query>".encode())
 
 
 @iq.on('get', ns.DISCO_ITEMS, 'query', 'host')
@@ -88,7 +88,7 @@ def on_account_info(session: Session, stanza: Stanza, router: XcpRouter) -> byte
         return error(stanza, 'service-unavailable')
     if _query(stanza).get('node'):
         return error(stanza, 'item-not-found')
-    content = _identity('account', 'registered') + _features('account')
+    content = _identity('account', 'registered') + _features('account', router)
     return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'>{content}</query>".encode())
 
 

@@ -6,6 +6,7 @@ does (run in the background, its failure is answered with internal-server-error)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -42,13 +43,15 @@ subscription_changed: Hook[[XcpRouter, str, str], None] = Hook(
 
 @dataclass(frozen=True, slots=True)
 class Xep:
-    """One implemented specification, with the features it adds to disco#info of the server and of an account."""
+    """One implemented specification, with the features it adds to disco#info of the server and of an account, while
+    ``when(router)`` is true; None: always."""
 
     number: int
     version: str
     status: Literal['complete', 'partial']
     server: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
+    when: Callable[[XcpRouter], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Own:
 
     server: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
+    when: Callable[[XcpRouter], bool] | None = None
 
 
 XEPS: dict[int, Xep] = {}
@@ -69,15 +73,19 @@ def xep(
     status: Literal['complete', 'partial'] = 'complete',
     server: tuple[str, ...] = (),
     account: tuple[str, ...] = (),
+    when: Callable[[XcpRouter], bool] | None = None,
 ) -> Xep:
-    """Declare an implemented XEP. Raises ValueError when it is declared twice."""
+    """Declare an implemented XEP; with ``when`` one that a setting switches, which is announced while it is on. What
+    the answer depends on may change only with a restart of the router. Raises ValueError when it is declared twice."""
     if number in XEPS:
         raise ValueError(f'XEP-{number:04d} is declared twice')
-    XEPS[number] = Xep(number, version, status, server, account)
+    XEPS[number] = Xep(number, version, status, server, account, when)
     return XEPS[number]
 
 
-def own(server: tuple[str, ...] = (), account: tuple[str, ...] = ()) -> Own:
-    """Declare a protocol of this service itself."""
-    OWN.append(Own(server, account))
+def own(
+    server: tuple[str, ...] = (), account: tuple[str, ...] = (), when: Callable[[XcpRouter], bool] | None = None
+) -> Own:
+    """Declare a protocol of this service itself; ``when`` as for ``xep``."""
+    OWN.append(Own(server, account, when))
     return OWN[-1]

@@ -175,13 +175,14 @@ class ConnectionManager(Service):
             self._watching = self.loop.call_later(WATCH_S, self._look)
 
     def _make_settings(self) -> StreamSettings:
+        router: Any = self.node.service(XCP_ROUTER)
         plain = parameter_value(self.config, self.node.name, AUTHENTICATION, 'allow_plain')
         return StreamSettings(
             domains=self._domains,
             secret=self._secret,
             random=os.urandom,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
-            features=caps.stream_feature(),
+            features=caps.stream_feature(router),
             limits=Limits(
                 before_auth_bytes=self.param('preauth_bytes'),
                 before_auth_elements=self.param('preauth_elements'),

@@ -1,0 +1,81 @@
+"""Stanzas inside stanzas as bytes (XEP-0297), and children taken out of a stanza without writing it anew.
+
+Cost (161-byte message): ``inner`` 1.3 microseconds, ``carbon`` 2.4 for any number of receivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from xml.parsers import expat
+
+from engine.xmpp import ns
+from engine.xmpp.stanza import NAME, TAG, delay, escape, with_attributes
+
+FORWARD: Final = 'urn:xmpp:forward:0'
+_OPEN: Final = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
+_DECLARED: Final = f" xmlns='{ns.CLIENT}'".encode()
+_FORWARDED: Final = f"<forwarded xmlns='{FORWARD}'>".encode()
+
+
+def inner(raw: bytes) -> bytes:
+    """``raw`` with its namespace written down, as it must be inside an element of another one."""
+    tag, name = TAG.match(raw), NAME.match(raw)
+    if tag is None or name is None:
+        raise ValueError('not a stanza')
+    if raw.find(b'xmlns', 0, tag.end()) >= 0:  # given by the client: twice would be ill-formed
+        return with_attributes(raw, {'xmlns': ns.CLIENT})
+    end = name.end()
+    return raw[:end] + _DECLARED + raw[end:]
+
+
+def forwarded(raw: bytes, at: datetime | None = None) -> bytes:
+    """The <forwarded/> of one stanza, with the time at which it was received first."""
+    return _FORWARDED + (delay(at) if at is not None else b'') + inner(raw) + b'</forwarded>'
+
+
+def carbon(direction: str, raw: bytes, owner: str, kind: str, hint: bytes = b'') -> tuple[bytes, bytes]:
+    """(head, tail) of a copy for the other clients of ``owner`` (bare JID): head + escaped full JID + tail.
+
+    ``direction`` is 'received' or 'sent', ``kind`` the type of the message, ``hint`` complete elements beside it.
+    """
+    head = f"<message from='{escape(owner)}' type='{kind}' to='".encode()
+    opened = f"'><{direction} xmlns='{ns.CARBONS}'>".encode()
+    return head, b'%b%b%b</forwarded></%b>%b</message>' % (
+        opened, _FORWARDED, inner(raw), direction.encode(), hint,
+    )  # fmt: skip
+
+
+def without(raw: bytes, unwanted: Callable[[str, dict[str, str]], bool]) -> bytes:
+    """``raw`` without the direct children for which ``unwanted('namespace name', attributes)`` is true."""
+    parser = expat.ParserCreate(namespace_separator=' ')
+    parser.buffer_text = True
+    spans: list[tuple[int, int]] = []
+    depth = 0
+    begun = -1
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, begun
+        depth += 1
+        if depth == 3 and unwanted(name, attributes):
+            begun = parser.CurrentByteIndex - len(_OPEN)
+
+    def end(_name: str) -> None:
+        nonlocal depth, begun
+        depth -= 1
+        if depth != 2 or begun < 0:
+            return
+        tag = TAG.match(raw, begun)
+        assert tag is not None
+        # expat reports the end of <m/> behind the tag, so only the start tag tells whether it is one
+        empty = raw[tag.end() - 2 : tag.end()] == b'/>'
+        spans.append((begun, tag.end() if empty else raw.index(b'>', parser.CurrentByteIndex - len(_OPEN)) + 1))
+        begun = -1
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.Parse(_OPEN + raw, False)
+    parser.StartElementHandler = parser.EndElementHandler = None
+    for first, last in reversed(spans):
+        raw = raw[:first] + raw[last:]
+    return raw
