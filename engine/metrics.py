@@ -46,6 +46,9 @@ class Counters:
         'stream_errors',
         'subscriptions_refused',
         'tls_failures',
+        'web_refused',
+        'web_requests',
+        'websockets',
     )
 
     def __init__(self) -> None:
@@ -76,6 +79,9 @@ class Counters:
     stream_errors: int
     subscriptions_refused: int
     tls_failures: int
+    web_refused: int
+    web_requests: int
+    websockets: int
 
 
 OBJECTS: dict[str, tuple[str, str, str]] = {
@@ -112,6 +118,13 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'stream_errors': ('Cisco XCP Connection Manager', 'StreamErrors', 'Streams ended with an error'),
     'subscriptions_refused': ('Cisco Presence Engine', 'SubscriptionsRefused', 'Subscriptions over a limit'),
     'tls_failures': ('Cisco XCP Connection Manager', 'TlsFailures', 'TLS handshakes that failed'),
+    'web_refused': (
+        'Cisco XCP Web Connection Manager',
+        'RequestsRefused',
+        'HTTP requests refused: form, size or origin',
+    ),
+    'web_requests': ('Cisco XCP Web Connection Manager', 'Requests', 'Complete HTTP requests'),
+    'websockets': ('Cisco XCP Web Connection Manager', 'WebSocketsOpened', 'WebSocket connections begun'),
 }
 
 

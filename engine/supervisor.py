@@ -28,6 +28,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.PRESENCE_ENGINE: 'engine.services.presence_engine:PresenceEngine',
     names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
+    names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)

@@ -41,6 +41,7 @@ class Text(StrEnum):
     INTERRUPTED = 'The node stopped while it executed this command.'
     # listening
     LISTENING = 'listening on %(first)s (STARTTLS), %(second)s (TLS)'
+    LISTENING_WEB = 'listening on %(address)s'
     PORT_IN_USE = 'port %(port)s is in use'
     NO_SUCH_ADDRESS = '%(address)s is not an address of this machine (parameter Listen address)'
     PORT_OF_ROOT = 'port %(port)s may be opened by root only'

@@ -45,6 +45,7 @@ SYNC_AGENT = 'sync_agent'
 CLIENT_PROFILE_AGENT = 'client_profile_agent'
 PRESENCE_ENGINE = 'presence_engine'
 CONNECTION_MANAGER = 'xcp_connection_manager'
+WEB_CONNECTION_MANAGER = 'xcp_web_connection_manager'
 AUTHENTICATION = 'xcp_authentication'
 BULK_PROVISIONING = 'bulk_provisioning'
 
@@ -161,6 +162,135 @@ CONNECTION_MANAGER_PARAMS = (
         section='Limits',
     ),
 )
+WEB_CONNECTION_MANAGER_PARAMS = (
+    Param(
+        'port',
+        7335,
+        'Web client port',
+        'BOSH, WebSocket and discovery (host-meta) share this port.',
+        low=1,
+        high=65535,
+        scope='node',
+        restart=(WEB_CONNECTION_MANAGER,),
+        section='Listeners',
+    ),
+    Param(
+        'bind_address',
+        '127.0.0.1',
+        'Listen address',
+        'IP address the port listens on. 0.0.0.0 means every IPv4 address of the node, :: every address.',
+        scope='node',
+        restart=(WEB_CONNECTION_MANAGER,),
+        section='Listeners',
+        pattern=r'[0-9A-Fa-f.:]{2,45}',
+    ),
+    Param(
+        'secure_mode',
+        True,
+        'Enable Web Client to IM/P Service Secure Mode',
+        'Web clients use HTTPS with the certificate of the node. Switch it off only behind a proxy on the same '
+        'machine: then the port speaks HTTP and clients can only sign in with SCRAM.',
+        restart=(WEB_CONNECTION_MANAGER,),
+        section='Listeners',
+    ),
+    Param(
+        'bosh_path',
+        '/httpbinding',
+        'BOSH path',
+        'Path of the address for BOSH clients.',
+        restart=(WEB_CONNECTION_MANAGER,),
+        section='Addresses',
+        pattern=r'(/[A-Za-z0-9._~-]{1,64}){1,4}',
+    ),
+    Param(
+        'websocket_path',
+        '/websocket',
+        'WebSocket path',
+        'Path of the address for WebSocket clients.',
+        restart=(WEB_CONNECTION_MANAGER,),
+        section='Addresses',
+        pattern=r'(/[A-Za-z0-9._~-]{1,64}){1,4}',
+    ),
+    Param(
+        'public_url',
+        '',
+        'Public address',
+        'What discovery tells clients when they reach the node by another address, for example '
+        'https://im.example.com. Empty: the address and port of the node.',
+        scope='node',
+        section='Addresses',
+        pattern=r'(https?://[A-Za-z0-9.:\[\]-]{1,255})?',
+    ),
+    Param(
+        'allowed_origins',
+        '',
+        'Allowed origins',
+        'Web sites whose pages may connect, separated by spaces, for example https://www.example.com. '
+        'Pages of the node itself always may; * allows every site.',
+        section='Addresses',
+        pattern=r'(\*|https?://[A-Za-z0-9.:\[\]-]{1,255})?( (\*|https?://[A-Za-z0-9.:\[\]-]{1,255}))*',
+    ),
+    Param(
+        'bosh_wait_s',
+        60,
+        'BOSH longest wait',
+        'The longest a request waits for something to answer. Clients may ask for less.',
+        low=5,
+        high=600,
+        unit='seconds',
+        section='BOSH',
+    ),
+    Param(
+        'bosh_hold',
+        1,
+        'BOSH requests on hold',
+        'How many requests of one client may wait at the same time. Clients may ask for less.',
+        low=1,
+        high=5,
+        section='BOSH',
+    ),
+    Param(
+        'bosh_inactivity_s',
+        60,
+        'BOSH inactivity',
+        'A session without a request for this time is over.',
+        low=5,
+        high=600,
+        unit='seconds',
+        section='BOSH',
+    ),
+    Param(
+        'bosh_polling_s',
+        2,
+        'BOSH shortest polling interval',
+        'A client that does not let requests wait and polls more often is disconnected.',
+        low=0,
+        high=60,
+        unit='seconds',
+        section='BOSH',
+    ),
+    Param(
+        'bosh_pause_s',
+        120,
+        'BOSH longest pause',
+        'For so long a client may announce to stay away.',
+        low=5,
+        high=3600,
+        unit='seconds',
+        section='BOSH',
+    ),
+    Param(
+        'max_body_bytes',
+        524288,
+        'Maximum request size',
+        'A larger HTTP request is refused.',
+        low=10000,
+        high=33554432,
+        unit='bytes',
+        section='Limits',
+    ),
+    *(param for param in CONNECTION_MANAGER_PARAMS if param.section == 'Limits'),
+)
 AUTHENTICATION_PARAMS = (
     Param(
         'failed_logins',
@@ -250,6 +380,15 @@ SERVICES: tuple[Service, ...] = (
         IM_SERVICES,
         depends=(XCP_ROUTER,),
         params=CONNECTION_MANAGER_PARAMS,
+    ),
+    Service(
+        WEB_CONNECTION_MANAGER,
+        'Cisco XCP Web Connection Manager',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=WEB_CONNECTION_MANAGER_PARAMS,
+        default_active=False,
     ),
     Service(
         BULK_PROVISIONING,

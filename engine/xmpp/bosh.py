@@ -141,9 +141,9 @@ class BoshSession:
     says, ``lost`` when the connection of a request broke, ``tick`` at ``deadline``."""
 
     __slots__ = (
-        '_acks', '_cache', '_closing', '_condition', '_content', '_empty_at', '_feeding', '_final', '_held', '_highest',
-        '_hold', '_host', '_idle_s', '_key', '_legacy', '_opening', '_out', '_paused', '_pending', '_silent_since', '_size',
-        '_terms', '_wait', 'authid', 'deadline', 'domain', 'gone', 'lang', 'sid',
+        '_acks', '_cache', '_closing', '_condition', '_content', '_empty_at', '_feeding', '_final', '_held',
+        '_highest', '_hold', '_host', '_idle_s', '_key', '_legacy', '_opening', '_out', '_paused', '_pending',
+        '_silent_since', '_size', '_terms', '_wait', 'authid', 'deadline', 'domain', 'gone', 'lang', 'sid',
     )  # fmt: skip
 
     def __init__(self, sid: str, terms: Terms, host: Host) -> None:
@@ -296,6 +296,18 @@ class BoshSession:
         if not self._feeding:
             self._end(now)
             self._arm(now)
+
+    def break_off(self, condition: str, request: Any) -> None:
+        """End the session because of this request, which is not one."""
+        self._break(condition, request)
+
+    def abandon(self) -> None:
+        """End the session without a word."""
+        for held in self._held:
+            if held.request is not None:
+                self._host.drop(held.request)
+        self._held.clear()
+        self._gone('')
 
     def tick(self, now: float) -> None:
         """Time has passed: empty responses for requests that waited long enough; the end of a silent session."""

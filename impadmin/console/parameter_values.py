@@ -12,7 +12,7 @@ from django.db import models
 from django.utils.translation import gettext
 
 from engine.contract.params import Param
-from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS
+from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER
 from impadmin.console import audit
 from impadmin.console.access import Right, may_write
 
@@ -66,9 +66,21 @@ def problem(param: Param, value: Any) -> str:
 
 
 def _listeners(found: Mapping[str, Any]) -> dict[str, str]:
-    errors = {}
+    errors = _address(found)
     if found['client_port'] == found['direct_tls_port']:
         errors['direct_tls_port'] = gettext('The two client ports must differ.')
+    return errors
+
+
+def _web_listener(found: Mapping[str, Any]) -> dict[str, str]:
+    errors = _address(found)
+    if found['bosh_path'] == found['websocket_path']:
+        errors['websocket_path'] = gettext('The two paths must differ.')
+    return errors
+
+
+def _address(found: Mapping[str, Any]) -> dict[str, str]:
+    errors = {}
     try:
         ipaddress.ip_address(found['bind_address'])
     except ValueError:
@@ -76,7 +88,10 @@ def _listeners(found: Mapping[str, Any]) -> dict[str, str]:
     return errors
 
 
-CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {CONNECTION_MANAGER: _listeners}
+CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
+    CONNECTION_MANAGER: _listeners,
+    WEB_CONNECTION_MANAGER: _web_listener,
+}
 """service key -> function of all values that gives messages by name, for what one value alone cannot tell."""
 
 

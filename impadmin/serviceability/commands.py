@@ -16,6 +16,7 @@ from engine.contract.services import (
     DATA_MONITOR,
     PRESENCE_ENGINE,
     SYNC_AGENT,
+    WEB_CONNECTION_MANAGER,
     XCP_ROUTER,
     dependents,
 )
@@ -75,6 +76,8 @@ def consequence(node: Node, service: str, verb: str) -> str:
             '%(count)d user on %(node)s is disconnected.', '%(count)d users on %(node)s are disconnected.', users
         )
         return ' '.join([text % shown, _('These services stop with it: %(services)s.') % {'services': others}])
+    if service == WEB_CONNECTION_MANAGER:
+        return _('Web clients on %(node)s are disconnected.') % shown
     if service in (CONNECTION_MANAGER, AUTHENTICATION):
         if service == AUTHENTICATION:
             return _('Nobody can sign in on %(node)s until it runs again.') % shown

@@ -1,0 +1,266 @@
+"""Web clients made of an HTTP connection or a WebSocket, for tests of what a library would never send.
+
+``BoshClient`` counts request ids by itself: ``post(children, **attributes)`` sends the next request and reads its
+response. ``WebSocketClient`` sends and reads messages. Both sign in with ``login``.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree.ElementTree import Element, fromstring
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.fixtures import data
+from tests.fixtures.processes import Engine, free_port, wait_until
+
+SERVICE = 'xcp_web_connection_manager'
+HTTPBIND = 'http://jabber.org/protocol/httpbind'
+FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing'
+SASL = 'urn:ietf:params:xml:ns:xmpp-sasl'
+STREAMS = 'http://etherx.jabber.org/streams'
+BIND = 'urn:ietf:params:xml:ns:xmpp-bind'
+BOSH, WEBSOCKET = '/httpbinding', '/websocket'
+
+
+class Web:
+    """A running engine whose Web Connection Manager listens on ``port``."""
+
+    def __init__(self, engine: Engine, port: int) -> None:
+        self.engine, self.port = engine, port
+
+    def bosh(self, **options: Any) -> BoshClient:
+        """A BOSH client that has said nothing yet."""
+        return BoshClient(self.port, **options)
+
+    def websocket(self, **options: Any) -> WebSocketClient:
+        """A WebSocket client that is connected."""
+        return WebSocketClient(self.port, **options)
+
+    def socket(self) -> ssl.SSLSocket:
+        """A TLS connection."""
+        return context().wrap_socket(socket.create_connection(('127.0.0.1', self.port), 5), server_hostname='x')
+
+
+def set_up(**parameters: Any) -> int:
+    """Activate the service on the node with a free port and these parameters, as the console would; the port."""
+    from impadmin.system.models import Node, ParameterValue, ServiceActivation
+
+    node = Node.objects.get(name=data.NODE)
+    ServiceActivation.objects.get_or_create(node=node, service=SERVICE)
+    port = free_port()
+    ParameterValue.objects.update_or_create(service=SERVICE, name='port', node=node, defaults={'value': port})
+    for name, value in parameters.items():
+        ParameterValue.objects.update_or_create(
+            service=SERVICE, name=name, node=node if name == 'public_url' else None, defaults={'value': value}
+        )
+    data.publish_configuration()
+    return port
+
+
+def start(request: pytest.FixtureRequest, **parameters: Any) -> Web:
+    """Engine and service, listening."""
+    port = set_up(**parameters)
+    engine: Engine = request.getfixturevalue('engine')
+    wait_until(lambda: _open(port), 'the web port is open')
+    return Web(engine, port)
+
+
+@pytest.fixture
+def web(db: None, request: pytest.FixtureRequest) -> Web:
+    """An engine with the Cisco XCP Web Connection Manager."""
+    return start(request)
+
+
+def _open(port: int) -> bool:
+    try:
+        socket.create_connection(('127.0.0.1', port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def context() -> ssl.SSLContext:
+    """TLS that takes any certificate."""
+    made = ssl.create_default_context()
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+def plain(user: str, password: str = data.PASSWORD) -> str:
+    """SASL PLAIN."""
+    token = base64.b64encode(f'\0{user}\0{password}'.encode()).decode()
+    return f"<auth xmlns='{SASL}' mechanism='PLAIN'>{token}</auth>"
+
+
+def bind(resource: str) -> str:
+    """Resource binding."""
+    inside = f"<bind xmlns='{BIND}'><resource>{resource}</resource></bind>"
+    return f"<iq xmlns='jabber:client' type='set' id='bind'>{inside}</iq>"
+
+
+class BoshClient:
+    """One BOSH session. ``headers`` go with every request."""
+
+    def __init__(self, port: int, secure: bool = True, headers: dict[str, str] | None = None) -> None:
+        self.port, self.secure = port, secure
+        self.headers = {'Content-Type': 'text/xml; charset=utf-8', **(headers or {})}
+        self.rid = random.randint(1_000, 10_000_000)
+        self.sid = ''
+        self.connections: list[http.client.HTTPConnection] = []
+        self.received: list[Element] = []
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A connection of its own."""
+        made: http.client.HTTPConnection = (
+            http.client.HTTPSConnection('127.0.0.1', self.port, timeout=20, context=context())
+            if self.secure
+            else http.client.HTTPConnection('127.0.0.1', self.port, timeout=20)
+        )
+        self.connections.append(made)
+        return made
+
+    def body(self, children: str = '', **attributes: Any) -> bytes:
+        """The text of a request; attributes with a colon are given as ``xmpp_restart``."""
+        given = {'sid': self.sid or None, 'rid': self.rid, **attributes}
+        text = ''.join(
+            f" {key.replace('xmpp_', 'xmpp:').replace('xml_', 'xml:')}='{value}'"
+            for key, value in given.items()
+            if value is not None
+        )
+        return f"<body xmlns='{HTTPBIND}' xmlns:xmpp='urn:xmpp:xbosh'{text}>{children}</body>".encode()
+
+    def send(self, children: str = '', **attributes: Any) -> http.client.HTTPConnection:
+        """Send the next request on a connection of its own, without waiting for the response."""
+        self.rid += 1
+        return self.send_raw(self.body(children, **attributes))
+
+    def send_raw(self, body: bytes) -> http.client.HTTPConnection:
+        """Send these bytes as the content of a request."""
+        connection = self.connection()
+        connection.request('POST', BOSH, body, self.headers)
+        return connection
+
+    def read(self, connection: http.client.HTTPConnection) -> Element:
+        """The response."""
+        response = connection.getresponse()
+        content = response.read()
+        assert response.status == 200, (response.status, content)
+        found = fromstring(content)  # noqa: S314
+        assert found.tag == f'{{{HTTPBIND}}}body', content
+        self.received += list(found)
+        return found
+
+    def post(self, children: str = '', **attributes: Any) -> Element:
+        """Send the next request, read its response."""
+        return self.read(self.send(children, **attributes))
+
+    def open(self, **attributes: Any) -> Element:
+        """Create the session; the response."""
+        given = {'to': data.DOMAIN, 'wait': 10, 'hold': 1, 'ver': '1.6', 'xml_lang': 'en', 'xmpp_version': '1.0'}
+        answer = self.post(**(given | attributes))
+        self.sid = answer.get('sid', '')
+        return answer
+
+    def login(self, user: str, resource: str = 'bosh', **attributes: Any) -> BoshClient:
+        """Create a session, sign in and bind."""
+        if not self.sid:
+            self.open(**attributes)
+        assert self.until(lambda: self.post(plain(user)), f'{{{SASL}}}success') is not None
+        self.post(xmpp_restart='true', to=data.DOMAIN)
+        bound = self.until(lambda: self.post(bind(resource)), '{jabber:client}iq')
+        assert bound.get('type') == 'result'
+        self.jid = f'{user}@{data.DOMAIN}/{resource}'
+        return self
+
+    def until(self, first: Any, tag: str) -> Element:
+        """``first()``, then empty requests until an element ``tag`` has come."""
+        answer = first()
+        for _ in range(10):
+            for child in answer:
+                if child.tag == tag:
+                    return child
+            answer = self.post()
+        raise AssertionError(f'no {tag}')
+
+    def terminate(self) -> Element:
+        """End the session."""
+        return self.post(type='terminate')
+
+    def close(self) -> None:
+        """Drop the connections."""
+        for connection in self.connections:
+            connection.close()
+
+
+class WebSocketClient:
+    """One WebSocket. ``headers``: more headers of the handshake."""
+
+    def __init__(
+        self, port: int, secure: bool = True, path: str = WEBSOCKET, protocol: str = 'xmpp', **options: Any
+    ) -> None:
+        options.setdefault('compression', None)
+        url = f'{"wss" if secure else "ws"}://127.0.0.1:{port}{path}'
+        self.ws: ClientConnection = connect(
+            url, ssl=context() if secure else None, subprotocols=[protocol] if protocol else None,  # type: ignore[list-item]
+            max_size=None, proxy=None, close_timeout=2, legacy=True, **options,
+        )  # fmt: skip
+
+    def send(self, text: str | bytes) -> WebSocketClient:
+        """Send a message."""
+        self.ws.send(text)
+        return self
+
+    def read(self, timeout: float = 10) -> Element:
+        """The next message as an element."""
+        message = self.ws.recv(timeout=timeout)
+        assert isinstance(message, str)
+        return fromstring(message)  # noqa: S314
+
+    def read_until(self, tag: str) -> Element:
+        """The first message whose element has this name ('{namespace}name')."""
+        while (found := self.read()).tag != tag:
+            pass
+        return found
+
+    def open(self, **attributes: str) -> Element:
+        """Open the stream; its features. The answer to <open/> is in ``opened``."""
+        given = {'to': data.DOMAIN, 'version': '1.0'} | attributes
+        text = ''.join(f" {key}='{value}'" for key, value in given.items())
+        self.send(f"<open xmlns='{FRAMING}'{text}/>")
+        self.opened = self.read_until(f'{{{FRAMING}}}open')
+        return self.read()
+
+    def login(self, user: str, resource: str = 'ws') -> WebSocketClient:
+        """Sign in and bind."""
+        self.open()
+        self.send(plain(user))
+        assert self.read().tag == f'{{{SASL}}}success'
+        self.open()
+        bound = self.send(bind(resource)).read_until('{jabber:client}iq')
+        assert bound.get('type') == 'result'
+        self.jid = f'{user}@{data.DOMAIN}/{resource}'
+        return self
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self.ws.socket.close()
+
+
+@contextmanager
+def later(call: Any) -> Iterator[list[Any]]:
+    """Run ``call`` in a thread; its result is the only item of the list after the block."""
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(call()))
+    thread.start()
+    yield result
+    thread.join(30)
