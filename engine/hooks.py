@@ -50,6 +50,19 @@ class Hook(Generic[P, R]):
                 return answer
         return None
 
+    def collect(self, *args: P.args, **kwargs: P.kwargs) -> list[R]:
+        """Call every handler; the answers that are not None."""
+        answers = []
+        for handler in self.handlers:
+            try:
+                answer = handler(*args, **kwargs)
+            except Exception:
+                log.exception('handler failed', hook=self.name, handler=handler.__module__ + '.' + handler.__name__)
+                continue
+            if answer is not None:
+                answers.append(answer)
+        return answers
+
 
 class IqTable:
     """IQ handlers by (type, namespace, child name, addressee kind): one dictionary look-up instead of a hook walk."""

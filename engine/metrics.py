@@ -37,6 +37,10 @@ class Counters:
         'messages_routed',
         'presence_in',
         'presence_out',
+        'pubsub_notifications',
+        'pubsub_published',
+        'push_failed',
+        'push_sent',
         'remote_in',
         'remote_out',
         'remote_refused',
@@ -70,6 +74,10 @@ class Counters:
     messages_routed: int
     presence_in: int
     presence_out: int
+    pubsub_notifications: int
+    pubsub_published: int
+    push_failed: int
+    push_sent: int
     remote_in: int
     remote_out: int
     remote_refused: int
@@ -109,6 +117,10 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'messages_routed': ('Cisco XCP Router', 'MessagesRouted', 'Messages delivered to clients'),
     'presence_in': ('Cisco XCP Router', 'PresencePackets', 'Presence stanzas from clients'),
     'presence_out': ('Cisco Presence Engine', 'PresenceSent', 'Presence stanzas to clients'),
+    'pubsub_notifications': ('Cisco XCP Router', 'PubSubNotifications', 'Publish-subscribe events sent'),
+    'pubsub_published': ('Cisco XCP Router', 'PubSubItemsPublished', 'Publish-subscribe items published'),
+    'push_failed': ('Cisco XCP Router', 'PushFailed', 'Push notifications that a push service refused'),
+    'push_sent': ('Cisco XCP Router', 'PushSent', 'Push notifications handed to push services'),
     'remote_in': ('Cisco XCP Router', 'RemotePacketsReceived', 'Stanzas from other domains'),
     'remote_out': ('Cisco XCP Router', 'RemotePacketsSent', 'Stanzas to other domains'),
     'remote_refused': ('Cisco XCP Router', 'RemotePacketsRefused', 'Stanzas from outside with a forged sender'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from engine.store.users import User
@@ -59,7 +59,7 @@ class Session:
     client asked for its roster (RFC 6121 2.2), ``policy_reader`` that it asked for the user's presence policy.
     ``directed`` holds the addresses that directed presence made aware of this resource. ``unstored`` counts its
     messages on their way to the offline store. ``answers`` holds the requests that wait
-    for the one being answered (xcp_router/iq.py).
+    for the one being answered (xcp_router/iq.py). ``notes`` is what features remember about the session, by name.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Session:
         'directed',
         'interested',
         'jid',
+        'notes',
         'policy_reader',
         'presence',
         'priority',
@@ -95,6 +96,7 @@ class Session:
         self.shown = False
         self.status = ''
         self.interested = False
+        self.notes: dict[str, Any] | None = None
         self.policy_reader = False
         self.closed = False
         self.directed: set[str] | None = None

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from engine.contract.params import Param
+from engine.contract.pubsub_params import PUBSUB_PARAMS, PUSH_PARAMS
 
 
 class State(StrEnum):
@@ -361,7 +362,13 @@ DATA_MONITOR_PARAMS = (
 SERVICES: tuple[Service, ...] = (
     Service(CONFIG_AGENT, 'Cisco Config Agent', 'network', DB_SERVICES),
     Service(DATA_MONITOR, 'Cisco IM and Presence Data Monitor', 'network', DB_SERVICES, params=DATA_MONITOR_PARAMS),
-    Service(XCP_ROUTER, 'Cisco XCP Router', 'network', IM_SERVICES, params=ROUTER_PARAMS),
+    Service(
+        XCP_ROUTER,
+        'Cisco XCP Router',
+        'network',
+        IM_SERVICES,
+        params=(*ROUTER_PARAMS, *PUBSUB_PARAMS, *PUSH_PARAMS),
+    ),
     Service(SYNC_AGENT, 'Cisco Sync Agent', 'network', DB_SERVICES, params=SYNC_AGENT_PARAMS, publisher_only=True),
     Service(CLIENT_PROFILE_AGENT, 'Cisco Client Profile Agent', 'network', IM_SERVICES),
     Service(PRESENCE_ENGINE, 'Cisco Presence Engine', 'feature', IM_SERVICES, depends=(XCP_ROUTER,)),

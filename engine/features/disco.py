@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
-from engine.features.registry import OWN, XEPS, Own, Xep, iq, xep
+from engine.features.pubsub import pep
+from engine.features.registry import OWN, XEPS, Own, Xep, iq, server_items, xep
 from engine.features.version import NAME, version
 from engine.services.presence_engine import visibility
+from engine.store import rosters
 from engine.xmpp import ns
 from engine.xmpp.stanza import error, escape, iq_result
 
@@ -78,35 +80,42 @@ def on_server_items(session: Session, stanza: Stanza, router: XcpRouter) -> byte
     """Services of the domain. Chat rooms and the like add themselves when they exist."""
     if _query(stanza).get('node'):
         return error(stanza, 'item-not-found')
-    return iq_result(stanza, f"<query xmlns='{ns.DISCO_ITEMS}'/>".encode())
+    items = b''.join(server_items.collect(router))
+    return iq_result(stanza, b"<query xmlns='%b'>%b</query>" % (ns.DISCO_ITEMS.encode(), items))
 
 
 @iq.on('get', ns.DISCO_INFO, 'query', 'self', 'bare')
-def on_account_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
-    """An account, for its user and for those who see the user's availability (XEP-0030 8)."""
-    if not _may_ask(session, stanza, router):
+async def on_account_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """An account, for its user and for those who see the user's availability (XEP-0030 8); or one of its nodes."""
+    if node := _query(stanza).get('node'):
+        return await pep.info(session, stanza, router, node)
+    if not await _may_ask(session, stanza, router):
         return error(stanza, 'service-unavailable')
-    if _query(stanza).get('node'):
-        return error(stanza, 'item-not-found')
-    content = _identity('account', 'registered') + _features('account', router)
+    content = _identity('account', 'registered') + _identity('pubsub', 'pep') + _features('account', router)
     return iq_result(stanza, f"<query xmlns='{ns.DISCO_INFO}'>{content}</query>".encode())
 
 
 @iq.on('get', ns.DISCO_ITEMS, 'query', 'self', 'bare')
-def on_account_items(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
-    """The available clients of the user."""
-    if not _may_ask(session, stanza, router):
+async def on_account_items(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
+    """The available clients of the user and the nodes of the account that the one who asks may see; of a node: its
+    items."""
+    if node := _query(stanza).get('node'):
+        return await pep.node_items(session, stanza, router, node)
+    if not await _may_ask(session, stanza, router):
         return error(stanza, 'service-unavailable')
-    if _query(stanza).get('node'):
-        return error(stanza, 'item-not-found')
     bare = jid.bare(stanza.to) if stanza.to else session.bare
     items = ''.join(f"<item jid='{escape(s.jid)}'/>" for s in router.sessions_of(bare) if s.available)
+    items += await pep.items(session, router, bare)
     return iq_result(stanza, f"<query xmlns='{ns.DISCO_ITEMS}'>{items}</query>".encode())
 
 
-def _may_ask(session: Session, stanza: Stanza, router: XcpRouter) -> bool:
+async def _may_ask(session: Session, stanza: Stanza, router: XcpRouter) -> bool:
     bare = jid.bare(stanza.to) if stanza.to else session.bare
     if bare == session.bare:
         return True
     engine = router.presence_engine()
-    return engine is not None and visibility.sees(engine, session.bare, bare)
+    if engine is None or not engine.sharing:
+        return False
+    if bare in engine.people:
+        return visibility.sees(engine, session.bare, bare)
+    return bool(await rosters.subscription(router.node.store, bare, session.bare) & rosters.FROM)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.hooks import Hook, IqTable
 
 if TYPE_CHECKING:
+    from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -38,6 +39,22 @@ became_available: Hook[[XcpRouter, Session], None] = Hook(
 subscription_changed: Hook[[XcpRouter, str, str], None] = Hook(
     'subscription_changed',
     'The subscription between a user who is signed in here (bare JID) and a contact (bare JID) is now another one.',
+)
+router_started: Hook[[XcpRouter], None] = Hook('router_started', 'The router begins to route; every feature is loaded.')
+router_stopped: Hook[[XcpRouter], None] = Hook('router_stopped', 'The router stops; its sessions are closed.')
+presence_updated: Hook[[XcpRouter, Session, Stanza], None] = Hook(
+    'presence_updated', 'A client sent available presence without addressee; the session has it.'
+)
+iq_answer: Hook[[XcpRouter, Sender, Stanza, str], bool] = Hook(
+    'iq_answer', 'Result or error of an IQ to a served domain or an account here (prepared bare JID). True: taken.'
+)
+message_waiting: Hook[[XcpRouter, str, bytes, Session | None], None] = Hook(
+    'message_waiting',
+    'A message with a body waits for a user (bare JID): on disk, or (with the session) for a client that is not looked '
+    'at: hibernating or inactive.',
+)
+server_items: Hook[[XcpRouter], bytes] = Hook(
+    'server_items', 'Items the server adds to its disco#items; all answers count (``collect``).'
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
+from engine.features import registry
 from engine.services.xcp_router import remote
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
@@ -90,6 +91,7 @@ def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     before = session.priority
     session.available, session.priority, session.status = True, priority, status
     session.presence = xml.split_to(stanza.raw)
+    registry.presence_updated.fire(router, session, stanza)
     if priority < 0:
         router.accounts[session.bare].unlock(session)
     if engine := router.presence_engine():

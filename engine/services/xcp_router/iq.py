@@ -48,6 +48,8 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         target = 'host' if not local else 'self' if bare == session.bare else 'bare'
     if request:
         _handle(router, session, stanza, target)
+    else:
+        registry.iq_answer.fire(router, session, stanza, session.bare if to is None or to == session.bare else bare)
 
 
 def _to_client(router: XcpRouter, session: Sender, stanza: Stanza, full: str) -> None:

@@ -82,6 +82,7 @@ class XcpRouter(Service):
         self.started_at = time.monotonic()
         self.writer.start()
         self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
+        registry.router_started.fire(self)
 
     async def stop(self) -> None:
         """Close every session, then write what was accepted."""
@@ -90,6 +91,7 @@ class XcpRouter(Service):
         for session in list(self.full.values()):
             session.close('system-shutdown')
             self.unbind(session)
+        registry.router_stopped.fire(self)
         await self.writer.stop()
 
     # sessions
