@@ -29,18 +29,20 @@ class User:
     watcher_count: int = 0
     fingerprint: str = ''
     """Changes when anything changes that a session depends on: address, node, eligibility, credentials."""
+    avatar: str = ''
+    """SHA-1 of the picture in the vCard, '' without one."""
 
 
 _ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
 _FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials))"
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}'
+    f' {_FINGERPRINT}, avatar'
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9])
+    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10])
 
 
 async def load_for_login(store: Store, bare: str) -> User | None:

@@ -52,6 +52,8 @@ class EndUser(models.Model):
     """Raised by every write to the contact list. Its row lock serialises writers of one list."""
     privacy_version = models.BigIntegerField(default=0, db_default=0, editable=False)
     """Raised by every write to the privacy lists. 0: the user never had one, nobody need look for them."""
+    avatar = models.CharField(max_length=40, default='', db_default='', editable=False)
+    """SHA-1 of the picture in the vCard, in hexadecimal digits (XEP-0153); '' without one. Written by the engine."""
     last_login_at = models.DateTimeField(_('Last sign-in'), null=True, editable=False)
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
     updated_at = models.DateTimeField(_('Changed'), auto_now=True, db_index=True)
