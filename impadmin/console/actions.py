@@ -98,7 +98,7 @@ def actor_of(request: HttpRequest) -> Actor:
         name=str(getattr(request.user, 'username', '')),
         role=role_of(request),
         source=request.META.get('REMOTE_ADDR') or '',
-        channel='rest' if is_api(request) else 'browser',
+        channel=getattr(request, 'channel', '') or ('rest' if is_api(request) else 'browser'),
     )
 
 
