@@ -7,6 +7,7 @@ wrong password. A user of another node is authenticated here; the router then na
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import structlog
@@ -15,6 +16,7 @@ from engine.contract import credentials
 from engine.contract.services import AUTHENTICATION
 from engine.services.base import Service
 from engine.store import users
+from engine.store.batch import Batch
 
 if TYPE_CHECKING:
     from engine.node import Node
@@ -52,6 +54,7 @@ class AuthenticationService(Service):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self._records: dict[tuple[str, str], _Record] = {}
+        self._users: Batch[str, User] = Batch(partial(users.load_for_login, node.store))
         self._decoy = credentials.verifiers('decoy', salt=b'0123456789abcdef')
 
     async def begin(self, bare: str, address: str) -> User | None:
@@ -60,7 +63,7 @@ class AuthenticationService(Service):
         record = self._admit(bare, address)
         record.under_way += 1
         try:
-            user = await users.load_for_login(self.node.store, bare)
+            user = await self._users.get(bare)
         except BaseException:
             record.under_way -= 1
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -15,6 +16,20 @@ Unavailable = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
 SIZE = 8
 WAIT_S = 10.0
+
+
+async def _check(connection: Connection) -> None:
+    """Raise OperationalError for a connection that the server has closed while it was idle.
+
+    Nothing may come from the server then, not even a notice: an idle connection that can be read has ended or has news.
+    Only that one is asked with a statement; asking each time cost as much as the statement it was for.
+    """
+    if connection.closed:
+        raise psycopg.OperationalError('the connection is closed')
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 class Store:
@@ -32,7 +47,7 @@ class Store:
             max_size=size,
             timeout=WAIT_S,
             open=False,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             kwargs={'autocommit': True, 'application_name': 'imp-engine', 'connect_timeout': 5},
         )
 

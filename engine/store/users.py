@@ -29,26 +29,24 @@ class User:
     watcher_count: int = 0
     fingerprint: str = ''
     """Changes when anything changes that a session depends on: address, node, eligibility, credentials."""
-    avatar: str = ''
-    """SHA-1 of the picture in the vCard, '' without one."""
 
 
 _ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
 _FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials))"
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}, avatar'
+    f' {_FINGERPRINT}'
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10])
+    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9])
 
 
-async def load_for_login(store: Store, bare: str) -> User | None:
-    """The user whose IM address is the prepared ``bare``, eligible or not; None when there is none."""
-    row = await store.fetch_one(f'SELECT {_COLUMNS} FROM end_user WHERE im_address = %s', bare)  # noqa: S608
-    return _user(row) if row else None
+async def load_for_login(store: Store, addresses: Iterable[str]) -> dict[str, User]:
+    """The users with these prepared IM addresses, eligible or not."""
+    rows = await store.fetch(f'SELECT {_COLUMNS} FROM end_user WHERE im_address = ANY(%s)', list(addresses))  # noqa: S608
+    return {row[2]: _user(row) for row in rows}
 
 
 async def load_many(store: Store, ids: Iterable[int]) -> dict[int, User]:

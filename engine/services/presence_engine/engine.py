@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -17,6 +18,7 @@ from engine.services.presence_engine.adhoc import AdHoc
 from engine.services.presence_engine.person import Operation, Person
 from engine.services.presence_engine.subscriptions import Kind, Rules
 from engine.store import rosters
+from engine.store.batch import Batch
 from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
 
@@ -50,6 +52,7 @@ class PresenceEngine(Service):
         self.people: dict[str, Person] = {}
         self.by_id: dict[int, Person] = {}
         self.adhoc = AdHoc(self)
+        self._rosters: Batch[int, rosters.Roster] = Batch(partial(rosters.load_many, node.store))
         self._locks: dict[int, tuple[asyncio.Lock, int]] = {}
         self._stale: set[int] = set()
         self._reloading = False
@@ -199,7 +202,7 @@ class PresenceEngine(Service):
         for pause in (*LOAD_RETRY_S, None):
             try:
                 async with self.owners(person.user_id):
-                    roster = await rosters.load(self.node.store, person.user_id)
+                    roster = await self._rosters.get(person.user_id)
                     if roster is None:
                         raise LookupError('the user was deleted')
                     person.take(roster)

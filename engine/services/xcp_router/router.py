@@ -26,7 +26,7 @@ from engine.session import BindRefused, Connection, Session
 from engine.store import activity, users
 from engine.store.pool import Unavailable
 from engine.store.users import User
-from engine.store.writer import Full, GroupWriter, Statement
+from engine.store.writer import Full, GroupWriter, Write
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class XcpRouter(Service):
         session = Session(user, resource, connection)
         account.sessions[resource] = session
         self.full[session.jid] = session
-        self.write(activity.signed_in(user.id, datetime.now(UTC)))
+        self.write(activity.SignedIn(user.id, datetime.now(UTC)))
         registry.session_bound.fire(self, session)
         return session
 
@@ -159,12 +159,12 @@ class XcpRouter(Service):
         service = self.node.service(PRESENCE_ENGINE)
         return service if isinstance(service, PresenceEngine) else None
 
-    def write(self, write: Statement) -> None:
+    def write(self, write: Write) -> None:
         """Queue a small write nobody waits for."""
         try:
             self.writer.put(write)
         except Full:
-            log.warning('write dropped: the database does not keep up', statement=write.sql)
+            log.warning('write dropped: the database does not keep up', write=type(write).__name__)
 
     # stanzas
 
