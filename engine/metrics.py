@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from engine import capacity
 from engine.contract.services import CONNECTION_MANAGER
 
 if TYPE_CHECKING:
@@ -31,10 +32,19 @@ class Counters:
         'connections_refused',
         'iq_in',
         'logins',
+        'mdm_flushed',
+        'mdm_flushes',
+        'mdm_flushes_limit',
+        'mdm_queued_ms',
+        'messages_archived',
+        'messages_copied',
         'messages_in',
         'messages_offline',
         'messages_refused',
+        'messages_rescued',
+        'messages_returned',
         'messages_routed',
+        'messages_unarchived',
         'presence_in',
         'presence_out',
         'pubsub_notifications',
@@ -43,11 +53,23 @@ class Counters:
         'push_sent',
         'remote_in',
         'remote_out',
+        'remote_presence',
         'remote_refused',
+        'resumptions_refused',
         'roster_pushes',
+        'component_in',
+        'component_out',
+        's2s_connections',
+        's2s_connections_refused',
+        's2s_in',
+        's2s_out',
+        's2s_stream_errors',
+        's2s_tls_failures',
         'stanzas_in',
         'stanzas_out',
         'stream_errors',
+        'streams_expired',
+        'streams_resumed',
         'subscriptions_refused',
         'tls_failures',
         'web_refused',
@@ -68,10 +90,19 @@ class Counters:
     connections_refused: int
     iq_in: int
     logins: int
+    mdm_flushed: int
+    mdm_flushes: int
+    mdm_flushes_limit: int
+    mdm_queued_ms: int
+    messages_archived: int
+    messages_copied: int
     messages_in: int
     messages_offline: int
     messages_refused: int
+    messages_rescued: int
+    messages_returned: int
     messages_routed: int
+    messages_unarchived: int
     presence_in: int
     presence_out: int
     pubsub_notifications: int
@@ -80,11 +111,23 @@ class Counters:
     push_sent: int
     remote_in: int
     remote_out: int
+    remote_presence: int
     remote_refused: int
+    resumptions_refused: int
     roster_pushes: int
+    component_in: int
+    component_out: int
+    s2s_connections: int
+    s2s_connections_refused: int
+    s2s_in: int
+    s2s_out: int
+    s2s_stream_errors: int
+    s2s_tls_failures: int
     stanzas_in: int
     stanzas_out: int
     stream_errors: int
+    streams_expired: int
+    streams_resumed: int
     subscriptions_refused: int
     tls_failures: int
     web_refused: int
@@ -111,10 +154,39 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     ),
     'iq_in': ('Cisco XCP Router', 'IqPackets', 'IQ stanzas from clients'),
     'logins': ('Cisco XCP Router', 'SessionsCreated', 'Sessions bound'),
+    'mdm_flushed': ('Cisco XCP MDM', 'MDMBufferFlushPackets', 'Packets flushed from quiet mode buffers'),
+    'mdm_flushes': ('Cisco XCP MDM', 'MDMBufferFlushes', 'Flushes of quiet mode buffers'),
+    'mdm_flushes_limit': (
+        'Cisco XCP MDM',
+        'MDMBufferFlushesLimitReached',
+        'Flushes because a quiet mode buffer, or all together, had reached the limit',
+    ),
+    'mdm_queued_ms': (
+        'Cisco XCP MDM',
+        'MDMBufferQueuedTime',
+        'Milliseconds that flushed packets had waited in quiet mode buffers',
+    ),
+    'messages_archived': ('Cisco XCP Router', 'MessagesArchived', 'Messages written to archives'),
+    'messages_copied': ('Cisco XCP Router', 'MessagesCopied', 'Copies of messages sent to further clients of a user'),
     'messages_in': ('Cisco XCP Router', 'MessagePackets', 'Messages from clients'),
     'messages_offline': ('Cisco XCP Router', 'MessagesOffline', 'Messages stored for users who are not signed in'),
     'messages_refused': ('Cisco XCP Router', 'MessagesRefused', 'Messages answered with an error'),
+    'messages_rescued': (
+        'Cisco XCP Router',
+        'MessagesRescued',
+        'Messages stored because the client did not receive them',
+    ),
+    'messages_returned': (
+        'Cisco XCP Router',
+        'MessagesReturned',
+        'Messages returned because a lost client did not come back',
+    ),
     'messages_routed': ('Cisco XCP Router', 'MessagesRouted', 'Messages delivered to clients'),
+    'messages_unarchived': (
+        'Cisco XCP Router',
+        'MessagesNotArchived',
+        'Messages that could not be written to an archive',
+    ),
     'presence_in': ('Cisco XCP Router', 'PresencePackets', 'Presence stanzas from clients'),
     'presence_out': ('Cisco Presence Engine', 'PresenceSent', 'Presence stanzas to clients'),
     'pubsub_notifications': ('Cisco XCP Router', 'PubSubNotifications', 'Publish-subscribe events sent'),
@@ -123,11 +195,55 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'push_sent': ('Cisco XCP Router', 'PushSent', 'Push notifications handed to push services'),
     'remote_in': ('Cisco XCP Router', 'RemotePacketsReceived', 'Stanzas from other domains'),
     'remote_out': ('Cisco XCP Router', 'RemotePacketsSent', 'Stanzas to other domains'),
+    'remote_presence': ('Cisco Presence Engine', 'RemotePresence', 'Presence of contacts at other servers'),
     'remote_refused': ('Cisco XCP Router', 'RemotePacketsRefused', 'Stanzas from outside with a forged sender'),
+    'resumptions_refused': ('Cisco XCP Router', 'StreamResumptionsRefused', 'Streams that could not be resumed'),
     'roster_pushes': ('Cisco Presence Engine', 'RosterPushes', 'Changes of contact lists told to clients'),
+    'component_in': (
+        'Cisco XCP Router',
+        'ComponentPacketsIn',
+        'Stanzas from external components',
+    ),
+    'component_out': (
+        'Cisco XCP Router',
+        'ComponentPacketsOut',
+        'Stanzas to external components',
+    ),
+    's2s_connections': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'ConnectionsAccepted',
+        'Connections other servers made',
+    ),
+    's2s_connections_refused': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'ConnectionsRefused',
+        'Connections of other servers over the limit per address',
+    ),
+    's2s_in': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'StanzasReceived',
+        'Stanzas from other servers',
+    ),
+    's2s_out': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'StanzasSent',
+        'Stanzas to other servers',
+    ),
+    's2s_stream_errors': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'StreamErrors',
+        'Streams with other servers ended with an error by this side',
+    ),
+    's2s_tls_failures': (
+        'Cisco XCP XMPP Federation Connection Manager',
+        'TlsFailures',
+        'TLS handshakes with other servers that failed',
+    ),
     'stanzas_in': ('Cisco XCP Connection Manager', 'StanzasReceived', 'Stanzas from clients'),
     'stanzas_out': ('Cisco XCP Connection Manager', 'StanzasSent', 'Writes of stanzas to clients'),
     'stream_errors': ('Cisco XCP Connection Manager', 'StreamErrors', 'Streams ended with an error'),
+    'streams_expired': ('Cisco XCP Router', 'StreamsExpired', 'Lost clients that did not come back in time'),
+    'streams_resumed': ('Cisco XCP Router', 'StreamsResumed', 'Streams that were resumed'),
     'subscriptions_refused': ('Cisco Presence Engine', 'SubscriptionsRefused', 'Subscriptions over a limit'),
     'tls_failures': ('Cisco XCP Connection Manager', 'TlsFailures', 'TLS handshakes that failed'),
     'web_refused': (
@@ -180,6 +296,7 @@ class _Collector:
                 'Configuration in force',
                 node.config.generation,
             ),
+            *capacity.gauges(node),
         )
         for name, thing, counter, text, value in gauges:
             gauge = GaugeMetricFamily(f'imp_{name}', f'{text}.', labels=labels)

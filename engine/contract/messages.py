@@ -42,6 +42,8 @@ class Text(StrEnum):
     # listening
     LISTENING = 'listening on %(first)s (STARTTLS), %(second)s (TLS)'
     LISTENING_WEB = 'listening on %(address)s'
+    LISTENING_SERVERS = 'listening for servers on %(address)s'
+    FEDERATION_OFF = 'XMPP federation is switched off'
     PORT_IN_USE = 'port %(port)s is in use'
     NO_SUCH_ADDRESS = '%(address)s is not an address of this machine (parameter Listen address)'
     PORT_OF_ROOT = 'port %(port)s may be opened by root only'
@@ -64,6 +66,12 @@ class Text(StrEnum):
     WITHOUT_NODE = 'Configuration %(number)s does not contain the node %(node)s.'
     OLDER_USED = '%(problem)s Configuration %(number)s is used instead.'
     OLD_STAYS = '%(problem)s The node goes on with configuration %(number)s.'
+    # messages and sessions
+    ARCHIVE_INCOMPLETE = '%(node)s: Messages were delivered but could not be written to the message archive.'
+    TOO_MANY_SESSIONS = (
+        '%(node)s: %(sessions)s JSM sessions are %(percent)s percent of the %(rated)s the node is rated for, more than '
+        '%(threshold)s percent. Check its memory and processor; move users to other nodes if they are short.'
+    )
     # work in progress
     ALL_ASSIGNED = 'Every enabled user is assigned to a node.'
     UNASSIGNED = 'Enabled users without a node: %(count)s. The assignment mode is None.'

@@ -27,6 +27,9 @@ class RestartRule:
     severity: str = 'Medium'
 
 
+_PARAMETER_RULES = {'max_sessions_per_user': 'RST-R54', 'enable_multi_device_messaging': 'RST-R53'}
+"""Service parameters with a row of their own; RST-R50 stands for every other one that needs the router restarted."""
+
 RULES: tuple[RestartRule, ...] = (
     RestartRule(
         'RST-R10', 'Messaging > Settings', ('messaging.im_enabled', 'messaging.suppress_offline'), (XCP_ROUTER,)
@@ -43,6 +46,26 @@ RULES: tuple[RestartRule, ...] = (
         (PRESENCE_ENGINE, XCP_ROUTER),
     ),
     RestartRule(
+        'RST-R23',
+        'Presence > Inter-Domain Federation > XMPP Federation > Settings',
+        (
+            'federation.enabled',
+            'federation.security',
+            'federation.require_certificates',
+            'federation.external_in',
+            'federation.external_out',
+            'federation.dialback',
+            'federation.secret_version',
+        ),
+        (XCP_ROUTER,),
+    ),
+    RestartRule(
+        'RST-R23',
+        'Presence > Inter-Domain Federation > XMPP Federation > Policy',
+        ('federation.policy', 'federation.domains'),
+        (XCP_ROUTER,),
+    ),
+    RestartRule(
         'RST-R47', 'Presence > Settings > Advanced Configuration', ('address_scheme',), (XCP_ROUTER,), severity='High'
     ),
     RestartRule(
@@ -51,7 +74,7 @@ RULES: tuple[RestartRule, ...] = (
     RestartRule('RST-R50', 'Presence > Domains', ('domains',), (XCP_ROUTER,)),
     *(
         RestartRule(
-            'RST-R54' if param.name == 'max_sessions_per_user' else 'RST-R50',
+            _PARAMETER_RULES.get(param.name, 'RST-R50'),
             'System > Service Parameters',
             (f'parameters.{service.key}.{param.name}',),
             param.restart,

@@ -211,6 +211,14 @@ async def unassigned_users(store: Store) -> int:
     return int(row[0]) if row else 0
 
 
+async def assigned_users(store: Store, node_id: int) -> int:
+    """How many users have this home node and are live on the wire."""
+    row = await store.fetch_one(
+        'SELECT count(*) FROM end_user WHERE home_node_id = %s AND im_enabled AND active AND home_cluster', node_id
+    )
+    return int(row[0]) if row else 0
+
+
 async def bulk_jobs(store: Store) -> tuple[int, int, int]:
     """(processing, pending, on hold) jobs of Bulk Administration."""
     row = await store.fetch_one(

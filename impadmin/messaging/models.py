@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -42,3 +45,62 @@ class OfflineMessage(models.Model):
         db_table = 'offline_message'
         verbose_name_plural = _('Offline messages')
         indexes = [models.Index(fields=['user', 'id'])]
+
+
+class ArchivedMessage(models.Model):
+    """One instant message in the archive of one user (XEP-0313). Written, read and deleted by the engine.
+
+    The id is a UUID of version 7, so it holds the time, and rows of a user are in order of time by their key.
+    """
+
+    pk = models.CompositePrimaryKey('user_id', 'id')
+    user = models.ForeignKey('ucm.EndUser', models.CASCADE, related_name='archived_messages', db_index=False)
+    id = models.UUIDField()
+    peer = models.TextField()
+    """Bare JID of the other side."""
+    resource = models.TextField()
+    """Resource of the other side, '' when it was addressed or spoke without one."""
+    stanza = models.BinaryField()
+
+    class Meta:
+        db_table = 'archive_message'
+        verbose_name_plural = _('Archived messages')
+        indexes = [
+            models.Index(fields=['user', 'peer', 'id']),
+            BrinIndex(fields=['id'], pages_per_range=32, name='archive_message_age'),
+        ]
+
+
+class ArchiveAccount(models.Model):
+    """Size of a user's archive, and what the user wants in it (XEP-0441). Written by the engine."""
+
+    user = models.OneToOneField('ucm.EndUser', models.CASCADE, primary_key=True, related_name='archive_account')
+    messages = models.IntegerField()
+    preferences: models.JSONField[Any] = models.JSONField(null=True)
+    """{default: always, never or roster; always: [JIDs]; never: [JIDs]}; null: the user decided nothing."""
+
+    class Meta:
+        db_table = 'archive_account'
+        verbose_name_plural = _('Archives')
+
+
+class ExternalComponent(models.Model):
+    """A program that serves a domain of its own through Cisco XCP Router (XEP-0114)."""
+
+    domain = models.CharField(
+        _('Component domain'), max_length=255, unique=True,
+        help_text=_('The domain the component serves, for example gateway.example.com. No user has an address in it.'),
+    )  # fmt: skip
+    name = models.CharField(
+        _('Description'), max_length=100, blank=True,
+        help_text=_('What clients show in the list of services.'),
+    )  # fmt: skip
+    secret = models.CharField(_('Secret'), max_length=200, editable=False)
+
+    class Meta:
+        db_table = 'external_component'
+        verbose_name = _('External component')
+        verbose_name_plural = _('External components')
+
+    def __str__(self) -> str:
+        return self.domain

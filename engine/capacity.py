@@ -1,0 +1,146 @@
+"""Device capacity monitoring (guide 6956-7017) and what Multi-Device Messaging shows of itself (guide 6943-6954).
+
+A JSM session is a session of a user on this node. Composed: one for each assigned user, connected or not. Active: a
+client. Phantom: a session whose connection is lost and that waits for its client, as suspended phones leave it. Hybrid:
+none, as there are no hybrid users. The part of the rated sessions is (active + phantom + hybrid) / rated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from engine.contract.messages import Text, message
+from engine.contract.services import XCP_ROUTER
+from engine.store import status
+from engine.store.pool import Unavailable
+
+if TYPE_CHECKING:
+    from engine.node import Node
+    from engine.services.xcp_router.router import XcpRouter
+
+log = structlog.get_logger(__name__)
+
+ALARM = 'JSMSessionsExceedsThreshold'
+SAMPLE_S = 5.0
+SLICE_S = 60.0
+"""What *last time slice* means for the packets flushed, and how often the assigned users are counted."""
+JSM, MDM = 'Cisco XCP JSM', 'Cisco XCP MDM'
+Gauge = tuple[str, str, str, str, float]
+
+
+class Threshold:
+    """When to raise and to clear the alarm. Pure: time and value come from outside."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._told: float | None = None
+
+    def sample(self, now: float, percent: float, limit: float, duration_s: float) -> str:
+        """'raise', 'clear' or ''. The value must be above the limit in every sample of the duration; while it stays
+        there 'raise' comes again after each further duration."""
+        if percent <= limit:
+            raised, self._since, self._told = self._told is not None, None, None
+            return 'clear' if raised else ''
+        if self._since is None:
+            self._since = now
+        if now - (self._since if self._told is None else self._told) < duration_s:
+            return ''
+        self._told = now
+        return 'raise'
+
+
+class Capacity:
+    """Samples of one router."""
+
+    def __init__(self, router: XcpRouter) -> None:
+        self.router = router
+        self.composed = 0
+        self._flushed: deque[tuple[float, int]] = deque([(time.monotonic(), router.node.counters.mdm_flushed)])
+        self._threshold = Threshold()
+
+    def sessions(self) -> tuple[int, int]:
+        """(active, phantom) sessions now."""
+        phantom = sum(session.hibernating for session in self.router.full.values())
+        return len(self.router.full) - phantom, phantom
+
+    def percent(self, sessions: int) -> float:
+        """Part of the rated sessions."""
+        return 100.0 * sessions / int(self.router.param('rated_jsm_sessions'))
+
+    def flushed_lately(self) -> int:
+        """Packets flushed from quiet mode buffers within the last time slice."""
+        old = time.monotonic() - SLICE_S
+        while len(self._flushed) > 1 and self._flushed[1][0] <= old:
+            self._flushed.popleft()
+        return self.router.node.counters.mdm_flushed - self._flushed[0][1]
+
+    async def watch(self) -> None:
+        """Sample for ever."""
+        node = self.router.node
+        counted = -SLICE_S
+        while True:
+            duration = float(self.router.param('jsm_threshold_s'))
+            now = time.monotonic()
+            if now - counted >= SLICE_S:
+                counted = now
+                try:
+                    self.composed = await status.assigned_users(node.store, node.id)
+                except Unavailable as error:
+                    log.warning('assigned users not counted: database not reachable', error=str(error))
+            self._flushed.append((now, node.counters.mdm_flushed))
+            self.flushed_lately()
+            self._judge(time.monotonic(), duration)
+            await asyncio.sleep(min(SAMPLE_S, max(0.1, duration / 10)))
+
+    def _judge(self, now: float, duration: float) -> None:
+        sessions = len(self.router.full)
+        percent = self.percent(sessions)
+        limit = float(self.router.param('jsm_threshold_percent'))
+        verdict = self._threshold.sample(now, percent, limit, duration)
+        if verdict == 'raise':
+            rated = int(self.router.param('rated_jsm_sessions'))
+            shown = {'sessions': sessions, 'percent': round(percent), 'rated': rated, 'threshold': round(limit)}
+            name = self.router.node.name
+            self.router.node.raise_alarm(ALARM, message(Text.TOO_MANY_SESSIONS, node=name, **shown))
+        elif verdict == 'clear':
+            self.router.node.clear_alarm(ALARM)
+
+
+def gauges(node: Node) -> Iterator[Gauge]:
+    """(name, object, counter, help, value) of everything here, for the Prometheus endpoint; zeros while the router is
+    stopped."""
+    router: Any = node.service(XCP_ROUTER)
+    active = phantom = composed = mdm = silent = quiet = flushed = 0
+    percent = 0.0
+    if router is not None:
+        capacity: Capacity = router.capacity
+        composed = capacity.composed
+        active, phantom = capacity.sessions()
+        percent = capacity.percent(active + phantom)
+        flushed = capacity.flushed_lately()
+        for account in router.accounts.values():
+            if account.carbons:
+                mdm += account.carbons
+                quiet += sum(session.carbons and not session.csi_active for session in account.sessions.values())
+                if account.carbons > 1 and account.active_session(router.mdm_active_s) is not None:
+                    silent += account.carbons - 1
+    counters = node.counters
+    queued = counters.mdm_queued_ms / counters.mdm_flushed / 1000 if counters.mdm_flushed else 0.0
+    yield 'jsm_sessions_composed', JSM, 'JsmSessionsComposed', 'Users assigned to the node', composed
+    yield 'jsm_client_sessions', JSM, 'JsmClientSessionsActive', 'Sessions with a connected client', active
+    yield 'jsm_phantom_sessions', JSM, 'JsmPhantomSessionsActive', 'Sessions that wait for their client', phantom
+    yield 'jsm_hybrid_sessions', JSM, 'JsmHybridSessionsActive', 'Sessions of hybrid users: there are none', 0
+    yield 'jsm_sessions_percent', JSM, ALARM, 'Active, phantom and hybrid sessions in percent of the rated', percent
+    yield 'mdm_sessions', MDM, 'MDMSessions', 'Sessions with Multi-Device Messaging', mdm
+    text = 'Sessions with Multi-Device Messaging that do not notify, because another client is active'
+    yield 'mdm_silent_sessions', MDM, 'MDMSilentModeSessions', text, silent
+    yield 'mdm_quiet_sessions', MDM, 'MDMQuietModeSessions', 'Sessions in quiet mode', quiet
+    text = 'Packets flushed from quiet mode buffers in the last 60 seconds'
+    yield 'mdm_flushed_lately', MDM, 'MDMBufferFlushPacketCount', text, flushed
+    yield 'mdm_queued_s', MDM, 'MDMBufferAvgQueuedTime', 'Average seconds in the buffer before the flush', queued

@@ -1,0 +1,110 @@
+"""Parameters of the Cisco XCP Router for instant messages: offline store, Multi-Device Messaging, archive, capacity."""
+
+from __future__ import annotations
+
+from engine.contract.params import Param
+
+XCP_ROUTER = 'xcp_router'
+
+MESSAGE_PARAMS = (
+    Param(
+        'max_offline_bytes',
+        10_485_760,
+        'Maximum size of offline messages per user',
+        'Room for the instant messages kept for a user who is not signed in. At the limit the sender gets an error.',
+        low=10_000,
+        high=1_073_741_824,
+        unit='bytes',
+    ),
+    Param(
+        'offline_days',
+        0,
+        'Offline message expiry',
+        'Instant messages that waited longer for their user are removed. 0 keeps them.',
+        low=0,
+        high=3650,
+        unit='days',
+    ),
+    Param(
+        'enable_multi_device_messaging',
+        'enabled',
+        'Enable Multi-Device Messaging',
+        'Instant messages reach every client of a user that asks for it, and what a user sends or reads on one client '
+        'is shown on the others. When it is disabled, messages go to the client that answered last.',
+        choices=(('enabled', 'Enabled'), ('disabled', 'Disabled')),
+        restart=(XCP_ROUTER,),
+        section='Multi-Device Messaging',
+    ),
+    Param(
+        'mdm_active_s',
+        300,
+        'Active client time-out',
+        'A client counts as the active one for this time after it sent a message or its availability. While none is '
+        'active, all clients of the user notify.',
+        low=1,
+        high=86400,
+        unit='seconds',
+        section='Multi-Device Messaging',
+    ),
+    Param(
+        'message_archive',
+        False,
+        'Enable Message Archive',
+        'Keeps the instant messages of every user on the server, so that each client can show what was said on others. '
+        'Users can exclude contacts.',
+        restart=(XCP_ROUTER,),
+        section='Message Archive',
+    ),
+    Param(
+        'archive_days',
+        365,
+        'Message archive retention',
+        'Older messages are removed from the archives.',
+        low=1,
+        high=36500,
+        unit='days',
+        section='Message Archive',
+    ),
+    Param(
+        'archive_max_messages',
+        100_000,
+        'Maximum number of archived messages per user',
+        'When an archive is larger, its oldest messages are removed. It may exceed the limit by 5 percent.',
+        low=10,
+        high=100_000_000,
+        section='Message Archive',
+    ),
+    Param(
+        'rated_jsm_sessions',
+        7500,
+        'Rated JSM sessions',
+        'Sessions the node was sized for: 1.5 times the users of its machine template (7,500, 22,500 or 37,500). '
+        'When both nodes of a redundancy group are active, half of that.',
+        low=1,
+        high=10_000_000,
+        scope='node',
+        section='Device Capacity Monitoring',
+    ),
+    Param(
+        'jsm_threshold_percent',
+        80,
+        'JSM sessions threshold',
+        'More than this part of the rated sessions for the duration below raises the alarm '
+        'JSMSessionsExceedsThreshold.',
+        low=1,
+        high=100,
+        unit='percent',
+        scope='node',
+        section='Device Capacity Monitoring',
+    ),
+    Param(
+        'jsm_threshold_s',
+        600,
+        'JSM sessions duration',
+        'For so long the threshold must be exceeded before the alarm is raised. It is renewed at the same interval.',
+        low=1,
+        high=86400,
+        unit='seconds',
+        section='Device Capacity Monitoring',
+    ),
+)
