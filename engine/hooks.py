@@ -6,7 +6,7 @@ highest first. A handler that raises is logged with its feature's name and skipp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import structlog
@@ -79,6 +79,24 @@ class IqTable:
                 if key in self.handlers:
                     raise ValueError(f'two handlers for {key}')
                 self.handlers[key] = handler
+            return handler
+
+        return register
+
+
+class DiscoNodes:
+    """Handlers by (namespace of service discovery, node). They return the whole answer."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[tuple[str, str], Callable[..., Awaitable[bytes]]] = {}
+
+    def on(
+        self, namespace: str, node: str
+    ) -> Callable[[Callable[..., Awaitable[bytes]]], Callable[..., Awaitable[bytes]]]:
+        """Decorator."""
+
+        def register(handler: Callable[..., Awaitable[bytes]]) -> Callable[..., Awaitable[bytes]]:
+            self.handlers[namespace, node] = handler
             return handler
 
         return register

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.contract import jid
 from engine.features.pubsub import pep
-from engine.features.registry import OWN, XEPS, Own, Xep, iq, server_items, xep
+from engine.features.registry import OWN, XEPS, Own, Xep, account_nodes, iq, server_items, xep
 from engine.features.version import NAME, version
 from engine.services.presence_engine import visibility
 from engine.store import rosters
@@ -88,6 +88,8 @@ def on_server_items(session: Session, stanza: Stanza, router: XcpRouter) -> byte
 async def on_account_info(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     """An account, for its user and for those who see the user's availability (XEP-0030 8); or one of its nodes."""
     if node := _query(stanza).get('node'):
+        if (answer := await _own_node(session, stanza, router, ns.DISCO_INFO, node)) is not None:
+            return answer
         return await pep.info(session, stanza, router, node)
     if not await _may_ask(session, stanza, router):
         return error(stanza, 'service-unavailable')
@@ -100,6 +102,8 @@ async def on_account_items(session: Session, stanza: Stanza, router: XcpRouter) 
     """The available clients of the user and the nodes of the account that the one who asks may see; of a node: its
     items."""
     if node := _query(stanza).get('node'):
+        if (answer := await _own_node(session, stanza, router, ns.DISCO_ITEMS, node)) is not None:
+            return answer
         return await pep.node_items(session, stanza, router, node)
     if not await _may_ask(session, stanza, router):
         return error(stanza, 'service-unavailable')
@@ -107,6 +111,16 @@ async def on_account_items(session: Session, stanza: Stanza, router: XcpRouter) 
     items = ''.join(f"<item jid='{escape(s.jid)}'/>" for s in router.sessions_of(bare) if s.available)
     items += await pep.items(session, router, bare)
     return iq_result(stanza, f"<query xmlns='{ns.DISCO_ITEMS}'>{items}</query>".encode())
+
+
+async def _own_node(session: Session, stanza: Stanza, router: XcpRouter, namespace: str, node: str) -> bytes | None:
+    """A node that only the user of the account may look at; None: it is none of these."""
+    handler = account_nodes.handlers.get((namespace, node))
+    if handler is None:
+        return None
+    if stanza.to is not None and jid.bare(stanza.to) != session.bare:
+        return error(stanza, 'forbidden', text='You can only look at your own account.')
+    return await handler(session, stanza, router)
 
 
 async def _may_ask(session: Session, stanza: Stanza, router: XcpRouter) -> bool:

@@ -11,3 +11,6 @@ TIMES = xep(82, '1.1.1')
 OFFLINE = xep(160, '1.0.1', server=('msgoffline',))
 DELAY = xep(203, '2.0', server=(ns.DELAY,))
 ESCAPING = xep(106, '1.1', server=('jid\\20escaping',))
+OUT_OF_BAND = xep(66, '1.5')
+XHTML = xep(71, '1.5.4')
+"""Both are between clients: the server passes them on untouched."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from engine.hooks import Hook, IqTable
+from engine.hooks import DiscoNodes, Hook, IqTable
 
 if TYPE_CHECKING:
     from engine.services.xcp_router.remote import Sender
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 iq = IqTable()
 """``@iq.on('get', NAMESPACE, 'query', 'host', 'self', 'bare')``."""
+account_nodes = DiscoNodes()
+"""``@account_nodes.on(ns.DISCO_INFO, NODE)``: service discovery of a node of the own account (XEP-0030 3.2)."""
 
 host_message: Hook[[XcpRouter, Session, Stanza], bool] = Hook(
     'host_message', 'A message to a served domain itself. True: taken care of.'

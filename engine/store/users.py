@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.store.pool import Store
+from engine.store.privacy import Default, load_defaults
 
 
 @dataclass(slots=True)
@@ -28,25 +29,40 @@ class User:
     contact_count: int = 0
     watcher_count: int = 0
     fingerprint: str = ''
-    """Changes when anything changes that a session depends on: address, node, eligibility, credentials."""
+    """Changes when anything changes that a session depends on: address, node, eligibility, credentials, lists."""
+    privacy_version: int = 0
+    privacy: Default | None = None
+    """The default privacy list, on its way to the account's filter."""
+    avatar: str = ''
+    """SHA-1 of the picture in the vCard, '' without one."""
+    archive: Any = None
+    """What the user wants archived (``store.archive.rules``)."""
 
 
 _ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
-_FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials))"
+_FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials, privacy_version))"
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}'
+    f' {_FINGERPRINT}, privacy_version, avatar,'
+    ' (SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    return User(row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9])
+    return User(
+        row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10],
+        avatar=row[11], archive=row[12],
+    )  # fmt: skip
 
 
 async def load_for_login(store: Store, addresses: Iterable[str]) -> dict[str, User]:
     """The users with these prepared IM addresses, eligible or not."""
     rows = await store.fetch(f'SELECT {_COLUMNS} FROM end_user WHERE im_address = ANY(%s)', list(addresses))  # noqa: S608
-    return {row[2]: _user(row) for row in rows}
+    found = {row[2]: _user(row) for row in rows}
+    if with_lists := {user.id: user for user in found.values() if user.privacy_version}:
+        for user_id, default in (await load_defaults(store, with_lists)).items():
+            with_lists[user_id].privacy = default
+    return found
 
 
 async def load_many(store: Store, ids: Iterable[int]) -> dict[int, User]:

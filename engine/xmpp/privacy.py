@@ -158,8 +158,8 @@ def _bare(peer: str) -> str:
 def read_list(element: Element, most: int) -> tuple[str, tuple[Item, ...]]:
     """(name, items) of a <list/>. Raises PrivacyError."""
     name = list_name(element)
-    items = []
-    orders = set()
+    items: list[Item] = []
+    orders: set[int] = set()
     for child in element:
         if child.tag != f'{{{NS}}}item':
             continue

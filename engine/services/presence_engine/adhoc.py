@@ -13,10 +13,12 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from engine.filters import shows, takes_presence
 from engine.services.presence_engine import visibility
 from engine.xmpp.stanza import escape
 
 if TYPE_CHECKING:
+    from engine.filters import Filter
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.presence_engine.person import Person
     from engine.services.presence_engine.visibility import Presence
@@ -52,7 +54,7 @@ class AdHoc:
         """A client asks for the presence of ``bare``."""
         engine = self.engine
         if bare == session.bare or visibility.sees(engine, session.bare, bare):
-            self._answer(session, bare, visibility.shown(engine, bare))
+            self._answer(session, bare, visibility.shown(engine, bare, session))
             return
         refuse = engine.router.refuse
         if not engine.sharing:
@@ -84,7 +86,7 @@ class AdHoc:
         self._watchers.setdefault(bare, {})[session] = end
         self._ends[session, bare] = end
         self._ends.move_to_end((session, bare))
-        self._answer(session, bare, visibility.shown(engine, bare) if is_open else [])
+        self._answer(session, bare, visibility.shown(engine, bare, session) if is_open else [])
 
     def open(self, person: Person) -> bool:
         """Whether anybody may look at a user."""
@@ -99,18 +101,34 @@ class AdHoc:
             head, tail = visibility.gone(bare)
             session.send(head + address + tail)
 
-    def broadcast(self, person: Person, presence: Presence) -> int:
-        """Presence of ``person`` to the temporary watchers who do not get it as subscribers; how many."""
+    def broadcast(self, person: Person, presence: Presence, sender: Session) -> int:
+        """Presence of one client of ``person`` to the temporary watchers who do not get it as subscribers; how many."""
         watchers = self._watchers.get(person.bare)
         if not watchers or not self.open(person):
             return 0
         now = monotonic()
         sent = 0
         for session, end in watchers.items():
-            if end > now and not visibility.sees(self.engine, session.bare, person.bare):
-                session.send(presence[0] + escape(session.jid).encode() + presence[1])
+            if end <= now or visibility.sees(self.engine, session.bare, person.bare):
+                continue
+            data = presence[0] + escape(session.jid).encode() + presence[1]
+            if (sender.filter is None or shows(sender, session.bare)) and (
+                session.filter is None or takes_presence(session, sender.jid, data, to_bare=False)
+            ):
+                session.send(data)
                 sent += 1
         return sent
+
+    def filtered(self, person: Person, sender: Session, past: Filter) -> None:
+        """Other rules are in force for ``sender``, whose rules were ``past``: temporary watchers follow."""
+        assert sender.presence is not None
+        for session in list(self._watchers.get(person.bare, ())):
+            was, now = past.allows('out', 'presence', session.bare), shows(sender, session.bare)
+            if was != now:
+                head, tail = sender.presence if now else visibility.gone(sender.jid)
+                data = head + escape(session.jid).encode() + tail
+                if session.filter is None or takes_presence(session, sender.jid, data, to_bare=False):
+                    session.send(data)
 
     def release(self, session: Session, bare: str) -> None:
         """The client is no longer interested in ``bare``."""

@@ -20,17 +20,17 @@ def take(engine: PresenceEngine, person: Person, new: Policy) -> None:
     shown = [session for session in sessions if session.shown and session.presence is not None]
     if shared and not visibility.shares(engine, new):
         for session in shown:
-            visibility.broadcast(engine, person, visibility.gone(session.jid), own=False)
+            visibility.broadcast(engine, person, visibility.gone(session.jid), session, own=False)
         for session in sessions:
             visibility.end_directed(engine, session, visibility.gone(session.jid))
     elif open_before and not visibility.approves(engine, new):
         for session in shown:
-            engine.adhoc.broadcast(person, visibility.gone(session.jid))
+            engine.adhoc.broadcast(person, visibility.gone(session.jid), session)
     person.policy = new
     shares = visibility.shares(engine, new)
     for session in shown:
         assert session.presence is not None
         if shares and not shared:
-            visibility.broadcast(engine, person, session.presence, own=False)
+            visibility.broadcast(engine, person, session.presence, session, own=False)
         elif engine.adhoc.open(person) and not open_before:
-            engine.adhoc.broadcast(person, session.presence)
+            engine.adhoc.broadcast(person, session.presence, session)
