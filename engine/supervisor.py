@@ -29,6 +29,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
     names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
+    names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)

@@ -9,8 +9,15 @@ from django.db import models
 from engine.contract import config as contract
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES, parameter
 from impadmin.console import generations, notifications
-from impadmin.messaging.models import MessagingSettings
-from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
+from impadmin.messaging.models import ExternalComponent, MessagingSettings
+from impadmin.presence.models import (
+    AdvancedSettings,
+    Domain,
+    PresenceSettings,
+    XmppFederationDomain,
+    XmppFederationPolicy,
+    XmppFederationSettings,
+)
 from impadmin.system.models import Node, ParameterValue, ServiceActivation
 
 FEATURES = {service.key for service in SERVICES if service.kind == 'feature'}
@@ -18,7 +25,7 @@ FEATURES = {service.key for service in SERVICES if service.kind == 'feature'}
 
 @generations.register_compiler
 def compile_config() -> contract.Config:
-    """The whole configuration as it stands in the database, in seven short queries. ``generation`` is left 0."""
+    """The whole configuration as it stands in the database, in a few short queries. ``generation`` is left 0."""
     advanced = _row(AdvancedSettings)
     cluster, per_node, enterprise = _parameters()
     activated: dict[int, list[str]] = {}
@@ -33,6 +40,11 @@ def compile_config() -> contract.Config:
         domains=tuple(sorted(hosted)),
         presence=_settings(contract.PresenceSettings, _row(PresenceSettings)),
         messaging=_settings(contract.MessagingSettings, _row(MessagingSettings)),
+        federation=_federation(),
+        components=tuple(
+            contract.Component(domain=row.domain, secret=row.secret, name=row.name)
+            for row in ExternalComponent.objects.order_by('domain')
+        ),
         nodes=tuple(
             contract.Node(
                 id=node.pk,
@@ -59,6 +71,21 @@ def _settings(struct: type[Any], row: Any) -> Any:
     return struct(**{name: getattr(row, name) for name in struct.__struct_fields__})
 
 
+def _federation() -> contract.FederationSettings:
+    row = _row(XmppFederationSettings)
+    names = ('enabled', 'security', 'require_certificates', 'external_in', 'external_out', 'dialback')
+    return contract.FederationSettings(
+        **{name: getattr(row, name) for name in names},
+        secret=row.secret if not row._state.adding else '',
+        secret_version=row.secret_version,
+        policy=_row(XmppFederationPolicy).policy,
+        domains=tuple(
+            contract.FederatedDomain(domain=entry.domain, direction=entry.direction)
+            for entry in XmppFederationDomain.objects.order_by('domain')
+        ),
+    )
+
+
 Values = dict[str, dict[str, Any]]
 
 
@@ -78,7 +105,7 @@ def _parameters() -> tuple[Values, dict[int, Values], dict[str, Any]]:
     return cluster, per_node, enterprise
 
 
-_MODELS = {'presence': PresenceSettings, 'messaging': MessagingSettings}
+_MODELS = {'presence': PresenceSettings, 'messaging': MessagingSettings, 'federation': XmppFederationSettings}
 _ADVANCED = {'default_domain', 'address_scheme'}
 
 
@@ -93,7 +120,11 @@ def label_of(path: str) -> tuple[str, models.Field[Any, Any] | None]:
         return next((param.label for param in ENTERPRISE_PARAMS if param.name == rest), rest), None
     if head == 'domains':
         return str(Domain._meta.verbose_name_plural), None
-    model = AdvancedSettings if head in _ADVANCED else _MODELS[head]
+    if path == 'federation.domains':
+        return str(XmppFederationDomain._meta.verbose_name_plural), None
+    model: Any = AdvancedSettings if head in _ADVANCED else _MODELS[head]
+    if path == 'federation.policy':
+        model = XmppFederationPolicy
     found = model._meta.get_field(rest or head)
     assert isinstance(found, models.Field)
     return str(found.verbose_name), found

@@ -14,7 +14,13 @@ from impadmin.console.actions import SYSTEM
 from impadmin.console.administrators import create
 from impadmin.console.models import Administrator
 from impadmin.messaging.models import MessagingSettings
-from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
+from impadmin.presence.models import (
+    AdvancedSettings,
+    Domain,
+    PresenceSettings,
+    XmppFederationPolicy,
+    XmppFederationSettings,
+)
 from impadmin.presence.rules import NOT_SET, name_error
 from impadmin.system.actions import create_node
 from impadmin.system.models import Node
@@ -44,6 +50,8 @@ def install() -> Installed:
     with transaction.atomic():
         PresenceSettings.objects.get_or_create(pk=1)
         MessagingSettings.objects.get_or_create(pk=1)
+        XmppFederationSettings.objects.get_or_create(pk=1)
+        XmppFederationPolicy.objects.get_or_create(pk=1)
         domain = _domain()
         node = _node()
         name, password = _administrator()

@@ -38,6 +38,39 @@ class MessagingSettings(msgspec.Struct, frozen=True, kw_only=True):
     cut_and_paste: bool = True
 
 
+class FederatedDomain(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the XMPP federation policy: an exact domain, or ``*.DOMAIN`` for everything below it."""
+
+    domain: str
+    direction: Literal['both', 'incoming', 'outgoing'] = 'both'
+
+
+class FederationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Presence > Inter-Domain Federation > XMPP Federation > Settings and Policy (spec 11, RST-R23)."""
+
+    enabled: bool = True
+    security: Literal['none', 'optional', 'required'] = 'optional'
+    require_certificates: bool = False
+    external_in: bool = True
+    external_out: bool = True
+    dialback: bool = True
+    secret: str = ''
+    """Dialback secret of the cluster. Shown nowhere."""
+    secret_version: int = 0
+    """Grows with every change of the secret: what notifications compare."""
+    policy: Literal['allow', 'deny'] = 'allow'
+    """allow: everybody but ``domains``; deny: nobody but ``domains``."""
+    domains: tuple[FederatedDomain, ...] = ()
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True):
+    """Messaging > External Server Setup > External Components: one component of XEP-0114."""
+
+    domain: str
+    secret: str
+    name: str = ''
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One IM and Presence node of the cluster."""
 
@@ -62,6 +95,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every hosted IM address domain, lower case, the default domain included."""
     presence: PresenceSettings = PresenceSettings()
     messaging: MessagingSettings = MessagingSettings()
+    federation: FederationSettings = FederationSettings()
+    components: tuple[Component, ...] = ()
     nodes: tuple[Node, ...] = ()
     parameters: dict[str, dict[str, Any]] = {}
     """Cluster-wide service parameters: service key -> parameter name -> value. Absent means default."""

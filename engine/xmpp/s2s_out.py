@@ -41,10 +41,8 @@ class InitiatingStream(ServerStream):
 
     __slots__ = ('_external', '_state', '_verifying', '_wanted', 'bidi', 'local', 'may_bidi', 'refusal', 'remote')
 
-    def __init__(
-        self, settings: ServerSettings, emit: Callable[[ServerEvent], None], local: str, remote: str, deadline: float
-    ) -> None:
-        super().__init__(settings, emit, deadline)
+    def __init__(self, settings: ServerSettings, emit: Callable[[ServerEvent], None], local: str, remote: str) -> None:
+        super().__init__(settings, emit, None)
         self.local = local
         self.remote = remote
         self.bidi = False
@@ -230,4 +228,3 @@ class InitiatingStream(ServerStream):
             raise StreamError('invalid-from', f'This stream is verified for {self.remote} to {self.local} only.')
         assert self.on_stanza is not None
         self.on_stanza(remote, local, name, attrs, raw)
-

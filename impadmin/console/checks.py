@@ -53,8 +53,8 @@ def _names(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
         yield f'another page has the same menu path {page.menu!r}', 'One menu path opens one page.'
     if page.console not in navigation.CONSOLES:
         yield f'there is no console {page.console!r}', 'Consoles: ' + ', '.join(navigation.CONSOLES) + '.'
-    if not page.menu or not all(navigation.menu_parts(page)) or len(navigation.menu_parts(page)) > 3:
-        yield f'the menu path {page.menu!r} is not usable', 'One to three parts separated by " > ".'
+    if not page.menu or not all(navigation.menu_parts(page)) or len(navigation.menu_parts(page)) > 4:
+        yield f'the menu path {page.menu!r} is not usable', 'One to four parts separated by " > ".'
     if not page.title:
         yield 'it has no title', 'Give the title the product shows.'
     if len(page.related) > 3:

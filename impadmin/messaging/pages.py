@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Fieldset, SettingsPage, Text
 from impadmin.console.registry import register
+from impadmin.messaging.components import COMPONENTS
 from impadmin.messaging.models import MessagingSettings, OfflineMessage
 from impadmin.ucm.models import EndUser
 
@@ -39,4 +40,4 @@ SETTINGS = SettingsPage(
     ),
     impact=_impact,
 )
-register(SETTINGS)
+register(SETTINGS, COMPONENTS)

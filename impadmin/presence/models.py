@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -315,3 +316,85 @@ class PushRegistration(models.Model):
     class Meta:
         db_table = 'push_registration'
         verbose_name_plural = _('Push registrations')
+
+
+def new_secret() -> str:
+    """A dialback secret nobody has to type."""
+    return secrets.token_urlsafe(32)
+
+
+class XmppFederationSettings(models.Model):
+    """Presence > Inter-Domain Federation > XMPP Federation > Settings: one row, id 1."""
+
+    enabled = models.BooleanField(
+        _('XMPP Federation Node Status'), default=True,
+        help_text=_('On or off for every node on which Cisco XCP XMPP Federation Connection Manager is activated.'),
+    )  # fmt: skip
+    security = models.CharField(
+        _('Security Mode'), max_length=10, default='optional',
+        choices=[('none', _('No TLS')), ('optional', _('TLS Optional')), ('required', _('TLS Required'))],
+        help_text=_('TLS Optional encrypts when the other server can. TLS Required refuses servers that cannot.'),
+    )  # fmt: skip
+    require_certificates = models.BooleanField(
+        _('Require client-side security certificates'), default=False,
+        help_text=_('With TLS, a server is refused unless its certificate is for its domain and from an authority '
+                    'that is trusted here. Upload the certificates of these authorities first.'),
+    )  # fmt: skip
+    external_in = models.BooleanField(
+        _('Enable SASL EXTERNAL on all incoming connections'), default=True,
+        help_text=_('A server whose certificate is valid may prove its domain with it.'),
+    )  # fmt: skip
+    external_out = models.BooleanField(
+        _('Enabling SASL on outbound connections'), default=True,
+        help_text=_('Use the certificate of this node to prove its domain, when the other server offers that.'),
+    )  # fmt: skip
+    dialback = models.BooleanField(
+        _('Use server dialback'), default=True,
+        help_text=_('A server that has no valid certificate proves its domain through DNS. When this is off, only '
+                    'certificates count.'),
+    )  # fmt: skip
+    secret = models.CharField(_('Dialback secret'), max_length=200, default=new_secret, editable=False)
+    secret_version = models.IntegerField(_('Dialback secret'), default=1, editable=False)
+    """Grows with every new secret."""
+
+    class Meta:
+        db_table = 'xmpp_federation_settings'
+        verbose_name = _('XMPP Federation Settings')
+
+
+class XmppFederationPolicy(models.Model):
+    """Presence > Inter-Domain Federation > XMPP Federation > Policy: one row, id 1."""
+
+    policy = models.CharField(
+        _('Policy Mode'), max_length=10, default='allow',
+        choices=[('allow', _('Allow: every domain except the listed ones')),
+                 ('deny', _('Deny: no domain except the listed ones'))],
+        help_text=_('Whether the domains under Policy Domains are refused, or the only ones that are allowed.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'xmpp_federation_policy'
+        verbose_name = _('XMPP Federation Policy')
+
+
+class XmppFederationDomain(models.Model):
+    """An exception to the policy mode."""
+
+    domain = models.CharField(
+        _('Domain Name'), max_length=255, unique=True,
+        help_text=_('For example example.com, or *.example.com for every domain below it.'),
+    )  # fmt: skip
+    direction = models.CharField(
+        _('Direction'), max_length=10, default='both',
+        choices=[('both', _('Incoming and outgoing')), ('incoming', _('Incoming')), ('outgoing', _('Outgoing'))],
+        help_text=_('Which stanzas the entry is about: those that arrive from the domain, those sent to it, or both.'),
+    )  # fmt: skip
+    comment = models.CharField(_('Comment'), max_length=255, blank=True, help_text=_('For whoever reads the list.'))
+
+    class Meta:
+        db_table = 'xmpp_federation_domain'
+        verbose_name = _('Policy domain')
+        verbose_name_plural = _('Policy domains')
+
+    def __str__(self) -> str:
+        return self.domain
