@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import hmac
+import ipaddress
 import os
 import socket
 import ssl
@@ -57,6 +58,8 @@ class ConnectionManager(Service):
         self.settings: StreamSettings
         self._domains: frozenset[str] = frozenset()
         self._secret = b''
+        self._unencrypted = os.environ.get('IMP_UNENCRYPTED_LOOPBACK') == '1'
+        """Whether clients may sign in with SCRAM without TLS: for measurements, on a loopback address only."""
         self._per_ip: dict[str, int] = {}
         self._servers: list[asyncio.Server] = []
         self._dirty: list[Connection] = []
@@ -82,6 +85,8 @@ class ConnectionManager(Service):
         self._secret = _secret(folder)
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
+        if self._unencrypted and not _is_loopback(host):
+            raise OSError(errno.EINVAL, f'IMP_UNENCRYPTED_LOOPBACK is for 127.0.0.1 and ::1, not for {host}.')
         ports = []
         for direct, variable, name in (
             (False, 'IMP_CLIENT_PORT', 'client_port'),
@@ -181,6 +186,7 @@ class ConnectionManager(Service):
             domains=self._domains,
             secret=self._secret,
             random=os.urandom,
+            tls_required=not self._unencrypted,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
             features=caps.stream_feature(router),
             limits=Limits(
@@ -190,6 +196,13 @@ class ConnectionManager(Service):
                 stanza_bytes=self.param('max_stanza_bytes'),
             ),
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:
