@@ -14,3 +14,4 @@ ESCAPING = xep(106, '1.1', server=('jid\\20escaping',))
 OUT_OF_BAND = xep(66, '1.5')
 XHTML = xep(71, '1.5.4')
 """Both are between clients: the server passes them on untouched."""
+HINTS = xep(334, '0.4.0', server=(ns.HINTS,))

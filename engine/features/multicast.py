@@ -52,7 +52,7 @@ def on_message(router: XcpRouter, session: Session, stanza: Stanza) -> bool | No
     kind = stanza.attrs.get('type', 'normal')
     for address, entry in prepared:
         raw = with_attributes(head + _header(addresses, entry) + tail, {'to': address})
-        messages.deliver(router, session, Stanza(stanza.name, {**stanza.attrs, 'to': address}, raw), address, kind)
+        messages.submit(router, session, Stanza(stanza.name, {**stanza.attrs, 'to': address}, raw), address, kind)
     return True
 
 

@@ -142,15 +142,15 @@ async def _cut(connection: Connection, user_id: int, count: int) -> None:
 
 
 class ArchiveMessage:
-    """Keep one message in the archives of up to two users. ``outcome`` gets None (on disk) or the error."""
+    """Keep one message in the archive of one user. ``outcome`` gets None (on disk) or the error."""
 
-    __slots__ = ('entries', 'limit', 'outcome', 'size')
+    __slots__ = ('entry', 'limit', 'outcome', 'size')
 
-    def __init__(self, entries: tuple[Entry, ...], limit: int, outcome: Callable[[BaseException | None], None]) -> None:
-        self.entries = entries
+    def __init__(self, entry: Entry, limit: int, outcome: Callable[[BaseException | None], None]) -> None:
+        self.entry = entry
         self.limit = limit
         self.outcome = outcome
-        self.size = sum(len(entry.stanza) for entry in entries)
+        self.size = len(entry.stanza)
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
         """One statement for all."""
@@ -239,7 +239,7 @@ async def page(
     rows = await store.fetch(
         f'SELECT id, stanza, sum(octet_length(stanza)) OVER (ORDER BY id {order}) - octet_length(stanza) AS before'  # noqa: S608
         f' FROM (SELECT id, stanza FROM archive_message WHERE {where} ORDER BY id {order} OFFSET %s LIMIT %s) m'
-        f' ORDER BY id {order}',  # type: ignore[arg-type]
+        f' ORDER BY id {order}',
         *values,
         offset,
         size + 1,
@@ -263,7 +263,7 @@ async def count(store: Store, user_id: int, criteria: Criteria) -> int:
         row = await store.fetch_one('SELECT messages FROM archive_account WHERE user_id = %s', user_id)
     else:
         where, values = _where(user_id, criteria)
-        row = await store.fetch_one(f'SELECT count(*) FROM archive_message WHERE {where}', *values)  # type: ignore[arg-type]  # noqa: S608
+        row = await store.fetch_one(f'SELECT count(*) FROM archive_message WHERE {where}', *values)  # noqa: S608
     return int(row[0]) if row else 0
 
 

@@ -11,7 +11,7 @@ from engine.store.users import User
 
 if TYPE_CHECKING:
     from engine.filters import Filter
-    from engine.services.xcp_router.archive import Rules
+    from engine.store.archive import Rules
 
 COPIED = 50
 """Messages of one user whose copies are remembered, so that an error that comes back is copied too."""

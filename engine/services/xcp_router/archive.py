@@ -19,10 +19,10 @@ import structlog
 
 from engine.contract.messages import Text, message
 from engine.services.xcp_router.copies import MARKERS, hint
+from engine.session import Session
 from engine.store import archive as store
 from engine.store.archive import ArchiveMessage, Entry, Rules
 from engine.store.pool import Unavailable
-from engine.session import Session
 from engine.store.writer import Full
 from engine.xmpp import ns
 from engine.xmpp.forwarding import without

@@ -1,7 +1,8 @@
-"""Where a message goes (RFC 6121 8.5, spec 06).
+"""Where a message goes (RFC 6121 8.5, spec 06, XEP-0280, XEP-0313).
 
-Cost on the path of a message to an online user: about 2 microseconds: two dictionary look-ups, the reply lock, one
-write. No tree, no await, no database.
+Cost on the path of a message to an online user: about 2 microseconds: three dictionary look-ups, the reply lock, one
+write. No tree, no await, no database. A user with Multi-Device Messaging, an archive or a block list is told from
+others by one attribute of the account (``Account.plain``); what these cost stands in their modules.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from engine import filters
+from engine.contract import jid
 from engine.features import registry
+from engine.services.xcp_router import copies, remote
+from engine.services.xcp_router.archive import STANZA_ID, archivable, stanza_id, unforged
 from engine.xmpp import ns
+from engine.xmpp.stanza import with_child
 
 if TYPE_CHECKING:
     from engine.services.xcp_router.account import Account
     from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
+    from engine.store.archive import Entry
     from engine.xmpp.stanza import Stanza
 
 LOCKS_PER_USER = 1000
@@ -34,54 +41,160 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         router.node.counters.messages_refused += 1
         router.refuse(session, stanza, 'not-allowed', 'Instant messaging is disabled by the administrator.')
         return
-    deliver(router, session, stanza, attrs.get('to') or session.bare, kind)
+    if STANZA_ID in stanza.raw:
+        stanza.raw = unforged(router, stanza.raw)
+    submit(router, session, stanza, attrs.get('to') or session.bare, kind)
 
 
-def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> None:
-    """Deliver a message that policy lets pass."""
+def submit(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> None:
+    """Deliver a message that policy lets pass, and do what is due for its sender: archive and copies."""
+    sender = router.accounts.get(session.bare)
+    if sender is None or sender.plain:
+        deliver(router, session, stanza, to, kind)
+        return
+    own = router.full.get(session.jid)
+    if deliver(router, session, stanza, to, kind) and kind in ('chat', 'normal') and own is session:
+        _sent(router, sender, own, stanza, to, kind)
+
+
+def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> bool:
+    """Give a message to its receiver. False when it was refused, or is none for a user."""
+    if session.filter is not None and filters.stopped(router, session, stanza, 'message', to):
+        return False
     target = router.full.get(to)
     if target is not None:
-        _talked(router, session, target.bare, stanza, kind)
-        router.node.counters.messages_routed += 1
-        target.send(stanza.raw)
-        return
-    account = router.accounts.get(to)
+        account: Account | None = router.accounts[target.bare]
+        assert account is not None
+        if account.plain:
+            _talked(router, session, target.bare, stanza, kind)
+            router.node.counters.messages_routed += 1
+            target.send(stanza.raw)
+            return True
+        to = target.bare
+        if target.filter is not None:
+            if filters.refused(router, target.filter, session, stanza, 'message'):
+                return False
+            if not target.filter.passes('message', session.jid, False, stanza.raw):
+                if kind in ('headline', 'error'):
+                    return False
+                target = None  # the client does not want it: as if it were not there
+        if target is not None:
+            return _arrive(router, session, stanza, account, target, to, kind)
+    else:
+        account = router.accounts.get(to)
     if account is None:
-        parts = router.address(session, stanza, to)
-        if parts is None:
-            return
-        local, domain, resource = parts
+        try:
+            local, domain, resource = jid.split(to)
+        except jid.InvalidJID as error:
+            router.refuse(session, stanza, 'jid-malformed', str(error))
+            return False
+        if domain not in router.domains:
+            known = remote.route_for(router, domain) is not None
+            remote.send(router, session, stanza, jid.prepare(to), domain)
+            return known
         if not local:
             if registry.host_message.fire(router, cast('Session', session), stanza) is None:
                 router.refuse(session, stanza, 'service-unavailable')
-            return
+            return False
         to = f'{local}@{domain}'
         target = router.full.get(f'{to}/{resource}') if resource else None
         if target is not None:
-            deliver(router, session, stanza, target.jid, kind)
-            return
+            return deliver(router, session, stanza, target.jid, kind)
         if resource and kind in ('headline', 'error'):
-            return
+            return False
         if resource and kind == 'groupchat':
             router.refuse(session, stanza, 'service-unavailable', 'The addressee is not here.')
-            return
+            return False
         account = router.accounts.get(to)
-    _talked(router, session, to, stanza, kind)
     if kind in ('error', 'groupchat'):
         if kind == 'groupchat':
             router.refuse(session, stanza, 'service-unavailable')
-        return
+        return False
+    if account is not None and not account.plain:
+        if account.filter is not None and filters.refused_by_all(router, account, session, stanza):
+            return False
+        return _arrive(router, session, stanza, account, None, to, kind)
+    _talked(router, session, to, stanza, kind)
     if account is None or not fork(router, account, session.bare, stanza.raw, kind):
-        if kind != 'headline' and _body(stanza):
-            router.offline.store(session, stanza, to)
-        return
+        return _keep(router, session, stanza, account, to, kind, None)
     router.node.counters.messages_routed += 1
+    return True
+
+
+def _arrive(
+    router: XcpRouter, session: Sender, stanza: Stanza, account: Account, target: Session | None, bare: str, kind: str
+) -> bool:
+    """The message is for a user with more than plain clients; ``target``: for this one of them."""
+    _talked(router, session, bare, stanza, kind)
+    entry: Entry | None = None
+    raw = copies.cleaned(stanza) if account.carbons else stanza.raw
+    if account.archiving is not None and router.archive is not None and archivable(stanza, kind):
+        entry = router.archive.entry(bare, account.archiving, session.jid, raw)
+        if entry is not None:
+            raw = with_child(raw, stanza_id(bare, entry.id))
+    copied = account.carbons > 0 and copies.eligible(stanza, kind, sent=False)
+    if not copies.arriving(router, account, target, session.jid, raw, kind, copied):
+        return _keep(router, session, stanza, account, bare, kind, entry)
+    router.node.counters.messages_routed += 1
+    if entry is not None and router.archive is not None:
+        router.archive.add(session, entry)
+    if kind == 'error' and account.copied and target is not None:
+        copies.failed(account, target, stanza.id, session.bare, raw)
+    return True
+
+
+def _keep(
+    router: XcpRouter, session: Sender, stanza: Stanza, account: Account | None, bare: str, kind: str,
+    entry: Entry | None,
+) -> bool:  # fmt: skip
+    """No client of the user takes the message: store it, refuse it, or let it go when it is worth nothing later."""
+    if kind == 'headline':
+        return True
+    body = _body(stanza)
+    if copies.hint(stanza, 'no-store', 'no-storage'):
+        if body:
+            router.node.counters.messages_refused += 1
+            text = 'The user is not signed in, and the message asks not to be stored.'
+            router.refuse(session, stanza, 'service-unavailable', text)
+        return not body
+    if account is None and router.archive is not None and archivable(stanza, kind):
+        entry = router.archive.unknown(bare, session.jid, stanza.raw)
+    if body or copies.hint(stanza, 'store'):
+        router.offline.store(session, stanza, bare, entry)
+    elif entry is not None and router.archive is not None:
+        router.archive.add(session, entry)
+    return True
+
+
+def _sent(router: XcpRouter, account: Account, session: Session, stanza: Stanza, to: str, kind: str) -> None:
+    """A message of ``session`` is on its way: the own archive, and the user's other clients."""
+    peer = jid.prepare(to)
+    bare = peer.partition('/')[0]
+    raw = stanza.raw
+    own = bare == account.user.bare
+    if session.carbons and b'<body' in raw:
+        account.touch(session)
+    if account.archiving is not None and router.archive is not None and not own and archivable(stanza, kind):
+        entry = router.archive.entry(account.user.bare, account.archiving, peer, raw)
+        if entry is not None:
+            router.archive.add(session, entry)
+            raw = with_child(raw, stanza_id(account.user.bare, entry.id))
+    if account.carbons and not own and copies.eligible(stanza, kind, sent=True):
+        copies.sent(account, session, raw, stanza, bare, kind)
+
+
+def refused(router: XcpRouter, session: Sender, stanza: Stanza, answer: bytes) -> None:
+    """``session`` was sent the error ``answer`` to a message: the clients that got a copy of it hear of it too."""
+    account = router.accounts.get(session.bare)
+    identity = stanza.id
+    if account is not None and account.copied and identity is not None and identity in account.copied:
+        copies.failed(account, cast('Session', session), identity, account.copied[identity], answer)
 
 
 def fork(router: XcpRouter, account: Account, sender: str, raw: bytes, kind: str) -> bool:
     """Send to the client that answered ``sender`` last, else to every available client with priority >= 0.
 
-    False when there is none.
+    False when there is none. For a user whose account is plain.
     """
     if kind == 'chat' and account.locks and (lock := account.locks.get(sender)):
         target, at = lock

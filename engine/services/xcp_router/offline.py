@@ -1,18 +1,27 @@
 """XEP-0160: messages for users without an available client, and their delivery.
 
+Of a message that is also in the archive (XEP-0313) the client gets the id, and nothing more when it has read it there
+before it became available.
+
 The guarantee: the sender gets an error unless the message is on disk, and an answer to any IQ that the sender sends
-after the message comes only when that is decided. A message leaves the disk only after the operating system has taken
-all bytes of it for the client's socket; a crash in between may deliver it twice, never lose it.
+after the message comes only when that is decided. A message leaves the disk only after the client acknowledged it
+(XEP-0198), or, without that, after the operating system has taken all bytes of it for the client's socket; a crash in
+between may deliver it twice, never lose it.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from engine.store.offline import DeleteMessages, FetchMessages, Stored, StoreMessage
+from engine import filters
+from engine.delivery import Kept
+from engine.services.xcp_router.archive import archive_id, stanza_id
+from engine.store.offline import DeleteMessages, FetchMessages, Stored, StoreMessage, expire
+from engine.store.pool import Unavailable
 from engine.store.writer import Full
 from engine.xmpp import stanza as xml
 
@@ -20,13 +29,18 @@ if TYPE_CHECKING:
     from engine.services.xcp_router.remote import Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
+    from engine.store.archive import Entry
     from engine.xmpp.stanza import Stanza
 
 log = structlog.get_logger(__name__)
 
+TIDY_EVERY_S = 600.0
+HISTORY = 'history'
+"""Key in ``Session.notes``: ids of the archived messages that the client was sent before it became available."""
 _REFUSALS = {
     'unknown': ('service-unavailable', 'There is no such user.'),
     'full': ('service-unavailable', 'The user is not signed in and has the maximum number of waiting messages.'),
+    'blocked': ('service-unavailable', ''),
     'failed': ('internal-server-error', 'The message could not be stored. Send it again later.'),
 }
 
@@ -38,8 +52,9 @@ class OfflineStore:
         self.router = router
         self._busy: dict[int, set[int]] = {}
 
-    def store(self, session: Sender, stanza: Stanza, bare: str) -> None:
-        """Queue a message for the user ``bare``, or refuse it."""
+    def store(self, session: Sender, stanza: Stanza, bare: str, entry: Entry | None = None) -> None:
+        """Queue a message for the user ``bare``, or refuse it. ``entry``: for the user's archive, in the same
+        transaction."""
         router = self.router
         if router.suppress_offline:
             router.node.counters.messages_refused += 1
@@ -56,10 +71,17 @@ class OfflineStore:
                 return
             router.node.counters.messages_refused += 1
             condition, text = _REFUSALS[refused]
-            session.send(xml.error(stanza, condition, text=text))
+            router.refuse(session, stanza, condition, text)
 
+        archive = router.archive
+        raw = stanza.raw
+        named = xml.with_child(raw, stanza_id(bare, entry.id)) if entry is not None else b''
+        write = StoreMessage(
+            bare, raw, datetime.now(UTC), router.max_offline, outcome, session.jid, router.max_offline_bytes,
+            entry, named, archive.limit if archive is not None else 0,
+        )  # fmt: skip
         try:
-            router.writer.put(StoreMessage(bare, stanza.raw, datetime.now(UTC), router.max_offline, outcome))
+            router.writer.put(write)
             session.unstored += 1
             session.begin(size)
         except Full:
@@ -67,12 +89,16 @@ class OfflineStore:
 
     def deliver(self, session: Session, after: int = 0) -> None:
         """The session became available with priority >= 0: give it what waits, in order, a page at a time."""
+        if not filters.takes_offline(self.router, session):
+            return
         user_id = session.user.id
 
         def found(rows: list[Stored] | None) -> None:
             session.finish()
             if rows:
                 self._send(session, rows)
+            elif session.notes is not None:
+                session.notes.pop(HISTORY, None)
 
         try:
             self.router.writer.put(FetchMessages(user_id, after, found))
@@ -92,8 +118,12 @@ class OfflineStore:
         ids = [row.id for row in mine]
         busy.update(ids)
         domain = session.bare.rpartition('@')[2]
+        known = session.notes.get(HISTORY) if session.notes is not None else None
         for row in mine:
-            session.send(xml.with_child(row.stanza, xml.delay(row.stored_at, domain, 'Offline Storage')))
+            if known and archive_id(row.stanza, session.bare) in known:
+                continue  # the client has read it in the archive: once is enough
+            # Losing it on the way loses nothing: it is deleted after the client has it.
+            session.send(Kept(xml.with_child(row.stanza, xml.delay(row.stored_at, domain, 'Offline Storage'))))
 
         def release() -> None:
             busy.difference_update(ids)
@@ -111,7 +141,20 @@ class OfflineStore:
                 release()
             self.deliver(session, ids[-1])
 
-        session.connection.when_flushed(flushed)
+        session.when_delivered(flushed)
+
+    async def keep_tidy(self) -> None:
+        """Remove what has waited too long, for ever."""
+        while True:
+            days = int(self.router.param('offline_days'))
+            if days:
+                try:
+                    count = await expire(self.router.node.store, datetime.now(UTC) - timedelta(days=days))
+                    if count:
+                        log.info('offline messages expired', count=count)
+                except Unavailable as error:
+                    log.warning('offline messages not removed: database not reachable', error=str(error))
+            await asyncio.sleep(TIDY_EVERY_S)
 
     def _elsewhere(self, session: Session) -> None:
         """The client left before it had them: another client of the user gets them, else the next one."""
