@@ -13,7 +13,8 @@ nothing more comes out. No method raises for what the peer sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from engine.contract import jid as jids
@@ -27,6 +28,7 @@ from engine.xmpp.events import (
     Limits,
     NeedCredentials,
     NeedPasswordCheck,
+    ResumeRequest,
     Send,
     StartTLS,
     StreamSettings,
@@ -38,7 +40,7 @@ from engine.xmpp.stanza import LANG, Stanza, escape, iq_result, with_attributes
 
 __all__ = [
     'AuthFailed', 'Authenticated', 'BindRequest', 'ClientStream', 'Close', 'Event', 'Limits', 'NeedCredentials',
-    'NeedPasswordCheck', 'Send', 'StartTLS', 'StreamSettings', 'Verifiers',
+    'NeedPasswordCheck', 'ResumeRequest', 'Send', 'StartTLS', 'StreamSettings', 'Verifiers',
 ]  # fmt: skip
 
 _NEGOTIATING: Final = 0
@@ -58,16 +60,22 @@ _SHORT: Final = 4096
 """A tag that has not ended is held as plain bytes up to this length, then a parser follows it."""
 _SESSION: Final = ns.SESSION.encode()
 
+_REQUEST: Final = f'{ns.STREAM_MANAGEMENT} r'
+_ANSWER: Final = f'{ns.STREAM_MANAGEMENT} a'
+_SM: Final = rb"xmlns=(?:'urn:xmpp:sm:3'|\"urn:xmpp:sm:3\")"
+_H: Final = rb"h=(?:'([0-9]{1,10})'|\"([0-9]{1,10})\")"
+_ACKNOWLEDGEMENT: Final = re.compile(rb'<(?:r %b|a (?:%b %b|%b %b)) ?/>' % (_SM, _SM, _H, _H, _SM))
+"""<r/> and <a/> of XEP-0198 as everybody writes them; whatever else means the same goes the unusual way."""
 _checker: Final = SliceChecker()
 
 
 class ClientStream:
-    """One client connection. Public attributes: ``on_stanza`` (set it before ``bound``), ``jid`` (full JID after bind,
-    else ''), ``deadline`` (time at which ``tick`` must be called, or None)."""
+    """One client connection. Public attributes: ``on_stanza`` and ``on_nonza`` (set them before ``bound``), ``jid``
+    (full JID after bind, else ''), ``deadline`` (time at which ``tick`` must be called, or None)."""
 
     __slots__ = (
         '_busy', '_held', '_lang', '_negotiation', '_slow', '_stamp', '_state', '_wrap', 'deadline', 'emit', 'jid',
-        'on_stanza', 'settings',
+        'on_nonza', 'on_stanza', 'settings',
     )  # fmt: skip
 
     def __init__(self, settings: StreamSettings, emit: Callable[[Event], None], now: float) -> None:
@@ -75,6 +83,9 @@ class ClientStream:
         self.emit = emit
         self.jid = ''
         self.on_stanza: Callable[[Stanza], None] | None = None
+        self.on_nonza: Callable[[str, dict[str, str]], None] | None = None
+        """Called with 'namespace name' and the attributes of an element of ``settings.nonzas``. May raise
+        StreamError."""
         self.deadline: float | None = now + settings.limits.before_auth_s
         self._negotiation: Negotiation | None = Negotiation(settings, emit)
         self._state = _NEGOTIATING
@@ -152,6 +163,23 @@ class ClientStream:
         if negotiation is None or negotiation.waiting != 'bind':
             return
         negotiation.bound(jid)
+        self._open(negotiation, jid)
+
+    def resumed(self, jid: str, answers: Sequence[bytes]) -> None:
+        """Answer to ResumeRequest: the session with this full JID goes on here; these elements are sent first."""
+        negotiation = self._negotiation
+        if negotiation is None or negotiation.waiting != 'resume':
+            return
+        negotiation.answer_resume(answers)
+        self._open(negotiation, jid)
+
+    def resume_refused(self, answer: bytes) -> None:
+        """Answer to ResumeRequest: ``answer`` says why not. The client may bind."""
+        if self._negotiation is not None and self._negotiation.waiting == 'resume':
+            self._negotiation.answer_resume((answer,))
+            self._go_on()
+
+    def _open(self, negotiation: Negotiation, jid: str) -> None:
         self.jid = jid
         self._stamp = f" from='{escape(jid)}'".encode()
         # Our own streams say xml:lang='en', so only another language of the client's stream must be written down.
@@ -181,9 +209,9 @@ class ClientStream:
             self._state = _OPEN
             self._go_on()
 
-    def close(self, condition: str = '', text: str = '', host: str = '') -> None:
+    def close(self, condition: str = '', text: str = '', host: str = '', extra: bytes = b'') -> None:
         """End the stream from our side: stream error ``condition`` (RFC 6120 4.9.3) or an orderly end, then Close.
-        ``host`` is the other server of see-other-host."""
+        ``host`` is the other server of see-other-host, ``extra`` an application-specific condition."""
         if self._state == _CLOSED:
             return
         negotiation = self._negotiation
@@ -192,7 +220,7 @@ class ClientStream:
         if condition:
             words = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ''
             named = f"<{condition} xmlns='{ns.STREAM_ERRORS}'>{escape(host)}</{condition}>"
-            data += f'<stream:error>{named}{words}</stream:error>'.encode()
+            data += f'<stream:error>{named}{words}'.encode() + extra + b'</stream:error>'
         self.emit(Send(data + b'</stream:stream>'))
         self.emit(Close(condition, text))
 
@@ -258,6 +286,15 @@ class ClientStream:
                 if data[position] in _SPACES:
                     position += 1
                     continue
+                known = _ACKNOWLEDGEMENT.match(data, position) if self.on_nonza is not None else None
+                if known is not None and _REQUEST in self.settings.nonzas:
+                    position = known.end()
+                    self._acknowledgement(known)
+                    if self._state != _OPEN:
+                        if self._state == _HELD:
+                            self._held = data[position:] + self._held
+                        return b''
+                    continue
                 if size - position < 10 and b'>' not in data[position:]:
                     self._held = data[position:]
                     return b''
@@ -303,6 +340,13 @@ class ClientStream:
                 return b''
         return b''
 
+    def _acknowledgement(self, known: re.Match[bytes]) -> None:
+        assert self.on_nonza is not None
+        if known.lastindex is None:
+            self.on_nonza(_REQUEST, {})
+        else:
+            self.on_nonza(_ANSWER, {'h': known.group(known.lastindex).decode()})
+
     def _deliver(self, child: Child) -> None:
         """The same for a stanza that the depth-tracking parser has cut."""
         deliver = self.on_stanza
@@ -313,8 +357,8 @@ class ClientStream:
         if self._wrap is not None or not raw.startswith(b'<' + local.encode()):
             raw = standalone(raw, self._wrap)
         if name is None:
-            if child.name in self.settings.nonzas:
-                deliver(Stanza(child.name, child.attrs, raw))
+            if child.name in self.settings.nonzas and self.on_nonza is not None:
+                self.on_nonza(child.name, child.attrs)
                 return
             if local in _NAMES.values():
                 raise StreamError('invalid-namespace', f'The namespace of stanzas is {ns.CLIENT}.')

@@ -46,8 +46,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     features: bytes = b''
     """More stream features after login, complete elements (entity capabilities, stream management)."""
     nonzas: frozenset[str] = frozenset()
-    """'namespace name' of top-level elements other than stanzas that on_stanza takes after bind (e.g. 'urn:xmpp:sm:3
-    r'); their Stanza has this whole string as name and no from stamped. All others end the stream."""
+    """'namespace name' of top-level elements other than stanzas that on_nonza takes after bind (e.g. 'urn:xmpp:sm:3
+    r'). All others end the stream."""
+    resumption: bool = False
+    """Whether <resume/> is taken before bind (XEP-0198); ``features`` must offer it too."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -105,6 +107,15 @@ class BindRequest(msgspec.Struct, frozen=True):
     resource: str
 
 
+class ResumeRequest(msgspec.Struct, frozen=True):
+    """Answer with ``resumed(full_jid, answers)`` or ``resume_refused(answer)`` (XEP-0198 5); ``h`` is what the client
+    has handled."""
+
+    bare: str
+    previd: str
+    h: int
+
+
 class Close(msgspec.Struct, frozen=True):
     """Flush, then close the connection. ``condition`` is the stream error that was sent, '' for an orderly end."""
 
@@ -113,5 +124,6 @@ class Close(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Send | StartTLS | NeedCredentials | NeedPasswordCheck | AuthFailed | Authenticated | BindRequest | Close
+    Send | StartTLS | NeedCredentials | NeedPasswordCheck | AuthFailed | Authenticated | BindRequest | ResumeRequest
+    | Close
 )  # fmt: skip

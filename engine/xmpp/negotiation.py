@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from engine.contract import jid
-from engine.xmpp import ns, sasl
+from engine.xmpp import ns, sasl, sm
 from engine.xmpp.events import (
     Authenticated,
     AuthFailed,
@@ -19,6 +19,7 @@ from engine.xmpp.events import (
     Event,
     NeedCredentials,
     NeedPasswordCheck,
+    ResumeRequest,
     Send,
     StartTLS,
     StreamSettings,
@@ -42,7 +43,7 @@ class StreamEnd(Exception):
 
 class Negotiation:
     """The state of one client that has no session yet. ``waiting`` names the answer that must come before bytes are
-    looked at again: '', 'credentials', 'password', 'tls' or 'bind'."""
+    looked at again: '', 'credentials', 'password', 'tls', 'bind' or 'resume'."""
 
     __slots__ = (
         '_attempts', '_bind_id', '_bindings', '_bytes', '_elements', '_emit', '_end', '_failures', '_later',
@@ -222,6 +223,8 @@ class Negotiation:
             self._on_starttls()
         elif namespace == ns.SASL and name in ('auth', 'response', 'abort'):
             self._on_sasl(name, child)
+        elif namespace == ns.STREAM_MANAGEMENT and self.bare and name in ('enable', 'resume'):
+            self._on_management(name, child)
         elif namespace == ns.CLIENT and name in ('iq', 'message', 'presence'):
             if not self.bare or name != 'iq':
                 raise StreamError('not-authorized', 'Log in and bind a resource first.')
@@ -349,9 +352,7 @@ class Negotiation:
         self._bind_id = iq.id or ''
         if iq.type != 'set' or payload is None or payload.tag != f'{{{ns.BIND}}}bind':
             raise StreamError('not-authorized', 'Bind a resource first.')
-        self._attempts += 1
-        if self._attempts > _BIND_ATTEMPTS:
-            raise StreamError('policy-violation', 'Too many attempts to bind.')
+        self._count_attempt()
         wanted = payload.findtext(f'{{{ns.BIND}}}resource') or ''
         try:
             resource = jid.prepare_resource(wanted) if wanted else self._random(8).hex()
@@ -360,6 +361,34 @@ class Negotiation:
             return
         self.waiting = 'bind'
         self._emit(BindRequest(self.bare, resource))
+
+    def _count_attempt(self) -> None:
+        self._attempts += 1
+        if self._attempts > _BIND_ATTEMPTS:
+            raise StreamError('policy-violation', 'Too many attempts to bind or resume.')
+
+    # Stream management before bind (XEP-0198 5)
+
+    def _on_management(self, name: str, child: Child) -> None:
+        self._count_attempt()
+        if not self._settings.resumption:
+            self._emit(Send(sm.failed('feature-not-implemented')))
+        elif name == 'enable':
+            self._emit(Send(sm.failed('unexpected-request', 'Bind a resource first.')))
+        else:
+            try:
+                wanted = sm.read_resume(child.attrs)
+            except sm.Malformed as error:
+                self._emit(Send(sm.failed('bad-request', str(error))))
+                return
+            self.waiting = 'resume'
+            self._emit(ResumeRequest(self.bare, wanted.previd, wanted.h))
+
+    def answer_resume(self, answers: Sequence[bytes]) -> None:
+        """Answer to ResumeRequest."""
+        self.waiting = ''
+        for answer in answers:
+            self._emit(Send(answer))
 
     def bound(self, full: str) -> None:
         """Answer to BindRequest."""

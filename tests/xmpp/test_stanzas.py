@@ -169,10 +169,39 @@ def test_a_stream_without_prefix() -> None:
 
 
 def test_elements_that_are_no_stanzas_only_on_request() -> None:
-    peer = bound(nonzas=frozenset({'urn:xmpp:sm:3 r', 'urn:xmpp:sm:3 a'}))
-    peer.say(b"<r xmlns='urn:xmpp:sm:3'/><message/><a xmlns='urn:xmpp:sm:3' h='7'/>")
-    assert [stanza.name for stanza in peer.stanzas] == ['urn:xmpp:sm:3 r', 'message', 'urn:xmpp:sm:3 a']
-    assert peer.stanzas[2].attrs == {'h': '7'}
+    peer = bound(nonzas=frozenset({'urn:xmpp:sm:3 r', 'urn:xmpp:sm:3 a', 'urn:xmpp:csi:0 active'}))
+    seen: list[object] = []
+    peer.stream.on_stanza = lambda stanza: seen.append(stanza.name)
+    peer.stream.on_nonza = lambda name, attrs: seen.append((name, attrs))
+    peer.say(
+        b"<r xmlns='urn:xmpp:sm:3'/><message/><a xmlns='urn:xmpp:sm:3' h='7'/><active xmlns='urn:xmpp:csi:0'/><iq/>"
+    )
+    h = ('urn:xmpp:sm:3 a', {'h': '7'})
+    assert seen == [('urn:xmpp:sm:3 r', {}), 'message', h, ('urn:xmpp:csi:0 active', {}), 'iq']
+    assert peer.closed is None
+    peer.say(b"<inactive xmlns='urn:xmpp:csi:0'/>")
+    assert peer.closed is not None
+    assert peer.closed.condition == 'unsupported-stanza-type'
+
+
+def test_acknowledgements_in_every_spelling_and_split() -> None:
+    """The quick way and the parser agree, wherever the bytes are cut."""
+    spellings = (
+        b"<r xmlns='urn:xmpp:sm:3'/>", b'<r xmlns="urn:xmpp:sm:3" />', b"<r xmlns='urn:xmpp:sm:3'></r>",
+        b"<a xmlns='urn:xmpp:sm:3' h='7'/>", b'<a h="7" xmlns="urn:xmpp:sm:3"/>', b"<a  xmlns='urn:xmpp:sm:3'\nh='7' />",
+    )  # fmt: skip
+    nonzas = frozenset({'urn:xmpp:sm:3 r', 'urn:xmpp:sm:3 a'})
+    for spelling in spellings:
+        data = b'<message/>' + spelling + b'<presence/>' + spelling
+        for cut in range(len(data) + 1):
+            peer = bound(nonzas=nonzas)
+            seen: list[object] = []
+            peer.stream.on_stanza = lambda stanza, seen=seen: seen.append(stanza.name)
+            peer.stream.on_nonza = lambda name, attrs, seen=seen: seen.append((name[-1], attrs))
+            peer.say(data[:cut])
+            peer.say(data[cut:])
+            known = ('r', {}) if spelling.startswith(b'<r') else ('a', {'h': '7'})
+            assert seen == ['message', known, 'presence', known], (spelling, cut, peer.events)
 
 
 def test_the_size_of_a_stanza_is_bounded() -> None:

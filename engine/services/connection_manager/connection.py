@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engine.contract.services import AUTHENTICATION, XCP_ROUTER
+from engine.delivery import NOW, Delivery, Kept, track
 from engine.services.authentication import AuthenticationService, Refused
+from engine.services.connection_manager import nonzas
+from engine.services.xcp_router import rescue
 from engine.session import BindRefused, Session
 from engine.store.pool import Unavailable
 from engine.supervisor import describe
@@ -23,6 +27,7 @@ from engine.xmpp.c2s import (
     Event,
     NeedCredentials,
     NeedPasswordCheck,
+    ResumeRequest,
     Send,
     StartTLS,
 )
@@ -44,7 +49,9 @@ sends to it, even without meaning to (presence), but cannot stop anybody."""
 MOST_BEHIND = 32 * 1024 * 1024
 """A client with more bytes than this waiting for it is disconnected when it is sent still more."""
 STALL_S = 60.0
-"""A client that took nothing for so long is gone."""
+"""A client that took nothing, or answered no <r/>, for so long is gone."""
+PORTION = 256 * 1024
+"""Bytes given at once to a client that caught up."""
 LINGER_S = 5.0
 """How long a closing connection may take to get rid of its last bytes."""
 
@@ -57,17 +64,26 @@ class Connection(asyncio.Protocol):
     stanza) is paused until the backlog is gone or ``HOLD_S`` is over, so nothing needs to be dropped and callers need
     not look. A client that does not read the answers to its own requests is paused until it does.
 
+    What the operating system did not take (``blocked``) is remembered stanza by stanza; when the connection ends that
+    way, its messages go to the user's other clients or to the offline store (xcp_router/rescue.py). Sessions with
+    stream management need no such memory: they have their own.
+
     The Connection Manager calls the router: ``bind(user, resource, connection)`` (may raise ``BindRefused``),
     ``receive(session, stanza)`` for every stanza, ``unbind(session)`` when the connection ends for whatever reason.
     """
 
     __slots__ = (
         '_attempt',
+        '_behind',
         '_early',
         '_ended',
+        '_full',
         '_given',
+        '_kept',
         '_marks',
+        '_notes',
         '_out',
+        '_owner',
         '_paused',
         '_raw',
         '_router',
@@ -77,6 +93,7 @@ class Connection(asyncio.Protocol):
         '_user',
         '_waiting',
         'address',
+        'blocked',
         'congested',
         'direct',
         'manager',
@@ -89,6 +106,7 @@ class Connection(asyncio.Protocol):
         """Whether TLS begins with the first byte."""
         self.address = ''
         self.congested = False
+        self.blocked = False
         self.session: Session | None = None
         self._transport: Any = None
         self._raw: Any = None
@@ -101,13 +119,26 @@ class Connection(asyncio.Protocol):
         self._early: list[bytes] | None = None
         """While the TLS handshake runs: what was decrypted before the stream knew that TLS is up."""
         self._out: list[bytes] = []
+        self._full = False
+        """The transport takes no more: what is written waits in ``_out``."""
+        self._behind = 0
+        """Bytes that wait in ``_out`` for that reason."""
         self._given = 0
+        self._kept: deque[tuple[int, bytes]] | None = None
+        """What was given and not all taken: (end in the bytes given, stanza)."""
+        self._notes: list[tuple[bytes, Delivery]] | None = None
+        """Messages whose senders wait to hear that they were taken."""
+        self._owner: tuple[XcpRouter, str] | None = None
+        """Of the session that was here: to whom what was not taken belongs."""
         self._marks: list[tuple[int, Callable[[bool], None]]] | None = None
         self._waiting: dict[Connection, asyncio.TimerHandle | None] | None = None
         """Who is paused because of this client, and when at the latest that ends."""
         self._paused = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
+
+    _low_level_limit = 0
+    """High water mark of the socket's own buffer."""
 
     # ---- what sessions use
 
@@ -117,8 +148,27 @@ class Connection(asyncio.Protocol):
         if not out:
             self.manager.will_flush(self)
         out.append(data)
-        if self.congested:
-            self._hold_sender()
+        if self._full or NOW.asker is not None:
+            self._careful(data)
+
+    def _careful(self, data: bytes) -> None:
+        """The client does not keep up, or the sender waits for an acknowledgement."""
+        session = self.session
+        if NOW.asker is not None and session is not None and session.managed is None and data.startswith(b'<m'):
+            delivery = track(data, session.bare)
+            if delivery is not None:
+                if self._notes is None:
+                    self._notes = []
+                self._notes.append((data, delivery))
+        if self._full:
+            self._behind += len(data)
+            waiting = self._behind + self._buffered()
+            if waiting > MOST_BEHIND:
+                log.info('client is too far behind', address=self.address, bytes=waiting)
+                self._transport.abort()
+            elif waiting > HIGH_WATER:
+                self.congested = True
+                self._hold_sender()
 
     def close(self, condition: str | None = None, text: str = '') -> None:
         """End the stream after sending what is queued; with ``condition``, as a stream error (RFC 6120 4.9.3)."""
@@ -150,7 +200,10 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self._marks is None:
             self._marks = []
-        self._marks.append((self._given, callback))
+        self._marks.append((self._given + sum(map(len, self._out)), callback))
+        self._look_later()
+
+    def _look_later(self) -> None:
         self.manager.watch(self)
 
     # ---- asyncio
@@ -163,7 +216,8 @@ class Connection(asyncio.Protocol):
             self._ended = True
             self._transport.abort()
             return
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        # Then a write goes to the operating system at once, and what is left shows how much it did not take.
+        self._transport.set_write_buffer_limits(high=self._low_level_limit)
         self._stream = self._new_stream()
         self._arm()
         if self.direct:
@@ -202,13 +256,18 @@ class Connection(asyncio.Protocol):
         """The client will send no more; the connection closes."""
 
     def pause_writing(self) -> None:
-        """More than HIGH_WATER bytes wait for this client."""
-        self.congested = True
-        if not self._ended:
-            self._watch_progress(self._buffered())
+        """The transport holds as much as it should."""
+        if not self._full:
+            self._full = True
+            if not self._ended:
+                self._watch_progress(self._given - self._buffered())
 
     def resume_writing(self) -> None:
-        """The client caught up."""
+        """The client caught up with what the transport had."""
+        self._full = False
+        self._give_portions()
+        if self._full:  # pause_writing was called meanwhile
+            return
         self.congested = False
         if not self._ended:
             self._cancel_timer()
@@ -216,7 +275,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
-        self._end()
+        self._end(lost=True)
+        self._rescue()
         self._cancel_timer()
         self._let_senders_go()
         self.manager.forget(self)
@@ -228,22 +288,55 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Give what was collected to the transport, in one piece. Once per turn of the loop, from the manager."""
         out = self._out
-        if not out or self._early is not None:
+        if not out or self._full or self._early is not None or self._transport.is_closing():
             return
         self._out = []
-        transport = self._transport
-        if transport.is_closing():
-            return
-        if self.congested and self._buffered() > MOST_BEHIND:
-            log.info('client is too far behind', address=self.address, bytes=self._buffered())
-            transport.abort()
-            return
+        self._give(out)
+
+    def _give(self, out: list[bytes]) -> None:
         data = out[0] if len(out) == 1 else b''.join(out)
         self._given += len(data)
         counters = self.manager.counters
         counters.bytes_out += len(data)
         counters.stanzas_out += len(out)
-        transport.write(data)
+        self._transport.write(data)
+        if self._raw.get_write_buffer_size():
+            self._keep(out)
+        elif self._notes is not None and not self.blocked:
+            self._took_all()
+
+    def _give_portions(self) -> None:
+        """What waited while the transport was full."""
+        while self._out and not self._full and not self._transport.is_closing():
+            size = count = 0
+            for data in self._out:
+                size += len(data)
+                count += 1
+                if size >= PORTION:
+                    break
+            portion, self._out = self._out[:count], self._out[count:]
+            self._behind = max(0, self._behind - size)
+            self._give(portion)
+
+    def _keep(self, out: list[bytes]) -> None:
+        """The operating system did not take all of it: remember the stanzas until it has."""
+        if self.session is not None and self.session.managed is not None:
+            return
+        if self._kept is None:
+            self._kept = deque()
+        self.blocked = True
+        end = self._given - sum(map(len, out))
+        for data in out:
+            end += len(data)
+            self._kept.append((end, data))
+        self._look_later()
+
+    def _took_all(self) -> None:
+        notes, self._notes = self._notes, None
+        self._kept = None
+        self.blocked = False
+        for _, delivery in notes or ():
+            delivery.finish()
 
     def _buffered(self) -> int:
         waiting: int = self._transport.get_write_buffer_size()
@@ -252,16 +345,23 @@ class Connection(asyncio.Protocol):
         return waiting
 
     def check_marks(self) -> bool:
-        """Answer the ``when_flushed`` callbacks that are due; whether some still wait."""
-        marks = self._marks
-        if not marks:
+        """Answer the ``when_flushed`` callbacks that are due and forget what was taken; whether to look again."""
+        marks, kept = self._marks, self._kept
+        if not marks and kept is None:
             return False
-        done = self._given - self._buffered() if not self._ended else 0
-        while marks and marks[0][0] <= done:
-            marks.pop(0)[1](True)
-        if not marks:
-            self._marks = None
-        return bool(marks)
+        gone = self._transport.is_closing() and self._ended and not self._buffered()
+        done = self._given - self._buffered()
+        if kept is not None and not gone:
+            while kept and kept[0][0] <= done:
+                kept.popleft()
+            if not kept:
+                self._took_all()
+        if not self._ended:
+            while marks and marks[0][0] <= done:
+                marks.pop(0)[1](True)
+            if not marks:
+                self._marks = None
+        return self._marks is not None or self._kept is not None
 
     # ---- back-pressure
 
@@ -293,11 +393,11 @@ class Connection(asyncio.Protocol):
         self._timer = self.manager.loop.call_later(STALL_S, self._stalled, before)
 
     def _stalled(self, before: int) -> None:
-        now = self._buffered()
-        if now < before or self._given == 0:
-            self._watch_progress(now)
+        taken = self._given - self._buffered()
+        if taken > before:
+            self._watch_progress(taken)
             return
-        log.info('client takes nothing any more', address=self.address, bytes=now)
+        log.info('client takes nothing any more', address=self.address, bytes=self._behind + self._buffered())
         self._transport.abort()
 
     def _may_steer(self) -> bool:
@@ -341,6 +441,8 @@ class Connection(asyncio.Protocol):
                 log.debug('signed in', user=event.bare, mechanism=event.mechanism, address=self.address)
             case BindRequest():
                 self._bind(event)
+            case ResumeRequest():
+                nonzas.resume(self, event, self._user)
             case StartTLS():
                 self._begin_tls()
             case Close():
@@ -390,6 +492,7 @@ class Connection(asyncio.Protocol):
             self._raw.abort()
             return
         transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._full = False
         if self._paused:
             transport.pause_reading()
         self._stream.tls_established(manager.bindings)
@@ -458,11 +561,24 @@ class Connection(asyncio.Protocol):
                 stream.bind_refused(refusal.condition, refusal.text)
             return
         self.manager.counters.logins += 1
-        self._router, self.session, self._user = router, session, None
-        stream.on_stanza = partial(router.receive, session)
+        self.serve(router, session)
         stream.bound(session.jid)
-        if not self._ended and not self.congested:
+        if not self._ended and not self._full:
             self._arm()
+
+    def serve(self, router: XcpRouter, session: Session) -> ClientStream:
+        """From now on this connection is the session's. The caller tells the stream."""
+        stream = self._stream
+        assert stream is not None
+        self._router, self.session, self._user = router, session, None
+        stream.on_stanza = nonzas.entrance(router, session)
+        stream.on_nonza = partial(nonzas.on_nonza, self, router, session, stream)
+        return stream
+
+    def give_up(self) -> None:
+        """The client has resumed its session over another connection: this one ends without it."""
+        self.session = self._router = None
+        self.close('conflict', 'The session was resumed over another connection.')
 
     def _close(self, event: Close) -> None:
         if event.condition:
@@ -470,6 +586,10 @@ class Connection(asyncio.Protocol):
             log.debug('stream error', address=self.address, condition=event.condition, text=event.text)
         last = self._early is None
         self.flush()
+        if self._full and last and not self._transport.is_closing():
+            # Nothing tells when the transport takes more once it closes, so it gets all of it now.
+            out, self._out, self._behind = self._out, [], 0
+            self._give(out)
         self._end()
         if last and not self._transport.is_closing():
             self._transport.close()
@@ -483,8 +603,29 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
         self._raw.abort()
 
-    def _end(self) -> None:
-        """The session ends here, whatever happens to the socket. Once."""
+    def _rescue(self) -> None:
+        """The socket is gone for good: messages it did not take are somebody's."""
+        kept, out, notes = self._kept, self._out, self._notes
+        self._kept, self._out, self._notes, self._behind = None, [], None, 0
+        owner, self._owner = self._owner, None
+        deliveries = {id(data): delivery for data, delivery in notes or ()}
+        if owner is not None:
+            router, bare = owner
+            left = [data for _, data in kept or ()] + out
+            rescue.rescue(
+                router,
+                bare,
+                [
+                    (data, deliveries.pop(id(data), None) or Delivery(bare))
+                    for data in left
+                    if data.startswith(b'<message') and type(data) is not Kept
+                ],
+            )
+        for delivery in deliveries.values():
+            delivery.finish()
+
+    def _end(self, lost: bool = False) -> None:
+        """The session ends here, or waits for its client when the connection was ``lost``. Once."""
         if self._ended:
             return
         # Looked at before anything else runs: bytes that the system took are delivered as far as we can tell.
@@ -499,6 +640,12 @@ class Connection(asyncio.Protocol):
         if self._attempt is not None:
             self._verdict('', None)
         session, self.session = self.session, None
-        if session is not None and self._router is not None:
-            self._router.unbind(session)
-            self._router = None
+        router, self._router = self._router, None
+        if session is None or router is None:
+            return
+        if session.managed is None:
+            self._owner = router, session.bare
+        elif lost and session.managed.identity:
+            session.managed.detach()
+            return
+        router.unbind(session)

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import time
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 
-from engine import tls
+from engine import quiet, tls
 from engine.contract.config import Config
 from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
 from engine.contract.services import AUTHENTICATION, CONNECTION_MANAGER, XCP_ROUTER
 from engine.features import caps
 from engine.services.base import Service
-from engine.services.connection_manager.connection import Connection
+from engine.services.connection_manager.connection import STALL_S, Connection
+from engine.xmpp import sm
 from engine.xmpp.c2s import Limits, StreamSettings
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP
 DRAIN_S = 3.0
 """How long the streams get to end when the service stops."""
 WATCH_S = 0.02
+SWEEP_S = 5.0
+"""How often it is looked for clients that do not answer an <r/> (XEP-0198)."""
 SCRAM = ('SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1')
 
 
@@ -65,6 +69,7 @@ class ConnectionManager(Service):
         self._dirty: list[Connection] = []
         self._watched: set[Connection] = set()
         self._watching: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def configure(self, newest: Config) -> None:
@@ -116,13 +121,16 @@ class ConnectionManager(Service):
             task.cancel()
         await asyncio.sleep(0)
         self._servers.clear()
-        if self._watching is not None:
-            self._watching.cancel()
+        for timer in (self._watching, self._sweeping):
+            if timer is not None:
+                timer.cancel()
 
     # ---- what connections use
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection; False when its address has too many."""
+        if self._sweeping is None:
+            self._sweeping = self.loop.call_later(SWEEP_S, self._sweep)
         count = self._per_ip.get(connection.address, 0)
         if count >= self.param('connections_per_ip'):
             self.counters.connections_refused += 1
@@ -179,8 +187,23 @@ class ConnectionManager(Service):
         if self._watched:
             self._watching = self.loop.call_later(WATCH_S, self._look)
 
+    def _sweep(self) -> None:
+        """Cut off who does not answer: its session hibernates and its messages get a fate."""
+        self._sweeping = None
+        late = time.monotonic() - STALL_S
+        for connection in list(self.connections):
+            session = connection.session
+            if session is not None and session.managed is not None:
+                asked_at = session.managed.outbound.asked_at
+                if asked_at and asked_at < late:
+                    log.info('client acknowledges nothing any more', jid=session.jid, address=connection.address)
+                    connection.abort()
+        if self.connections:
+            self._sweeping = self.loop.call_later(SWEEP_S, self._sweep)
+
     def _make_settings(self) -> StreamSettings:
         router: Any = self.node.service(XCP_ROUTER)
+        managed = router.param('stream_management') == 'enabled'
         plain = parameter_value(self.config, self.node.name, AUTHENTICATION, 'allow_plain')
         return StreamSettings(
             domains=self._domains,
@@ -188,7 +211,9 @@ class ConnectionManager(Service):
             random=os.urandom,
             tls_required=not self._unencrypted,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
-            features=caps.stream_feature(router),
+            features=caps.stream_feature(router) + (sm.FEATURE if managed else b'') + quiet.FEATURE,
+            nonzas=sm.NONZAS | quiet.NONZAS,
+            resumption=managed,
             limits=Limits(
                 before_auth_bytes=self.param('preauth_bytes'),
                 before_auth_elements=self.param('preauth_elements'),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from engine.services.connection_manager.connection import Connection
+from engine.services.connection_manager.connection import HIGH_WATER, Connection
 from engine.services.web_connection_manager.http import WebConnection
 from engine.xmpp.bosh import BadBody, Body, BoshSession, parse_body, terminate
 from engine.xmpp.c2s import ClientStream, Close
@@ -31,6 +31,7 @@ class BoshConnection(Connection):
     """The connection of one BOSH session, whatever TCP connections its requests come over."""
 
     __slots__ = ()
+    _low_level_limit = HIGH_WATER
     manager: WebConnectionManager
 
     def write(self, data: bytes) -> None:
@@ -51,6 +52,9 @@ class BoshConnection(Connection):
             self._marks = []
         self._marks.append((self._given, callback))
         loop.call_soon(self.check_marks)
+
+    def _look_later(self) -> None:
+        """The session tells when the client has more, see ``BoshTransport.delivered``."""
 
     def _watch_progress(self, before: int) -> None:
         """A client that stays away too long ends by the inactivity of its session."""

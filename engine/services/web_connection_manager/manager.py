@@ -18,6 +18,7 @@ from engine.services.connection_manager.manager import BACKLOG, ConnectionManage
 from engine.services.web_connection_manager import discovery
 from engine.services.web_connection_manager.bosh import BoshTransport, on_request
 from engine.services.web_connection_manager.http import WebConnection
+from engine.xmpp import sm
 from engine.xmpp.bosh import Terms
 from engine.xmpp.c2s import StreamSettings
 
@@ -102,7 +103,8 @@ class WebConnectionManager(ConnectionManager):
         public: str = self.param('public_url')
         if public and not host:
             return (plain if public.startswith('http:') else secure) + public[public.index(':') :].rstrip('/')
-        config, name = self.config, self.node.name
+        # Of another node the newest values count: it has started with them, or will.
+        config, name = self.node.config if host else self.config, self.node.name
         address = host
         if host:
             name = next((node.name for node in config.nodes if node.address == host), name)
@@ -128,5 +130,6 @@ class WebConnectionManager(ConnectionManager):
         settings = super()._make_settings()
         settings = msgspec.structs.replace(settings, tls_available=False, tls_required=self._secure)
         # The requests of BOSH are acknowledged themselves: no stream management above them.
-        self.bosh_settings = msgspec.structs.replace(settings, nonzas=frozenset())
+        features = settings.features.replace(sm.FEATURE, b'')
+        self.bosh_settings = msgspec.structs.replace(settings, features=features, resumption=False)
         return settings

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from engine import features
+from engine import features, filters
+from engine.capacity import Capacity
 from engine.contract import jid
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
+from engine.delivery import NOW
 from engine.features import registry
 from engine.services.base import Service
 from engine.services.presence_engine import PresenceEngine
 from engine.services.xcp_router import availability, iq, messages, remote
 from engine.services.xcp_router.account import Account
+from engine.services.xcp_router.archive import Archive
 from engine.services.xcp_router.offline import OfflineStore
 from engine.services.xcp_router.remote import RemoteSender, Route, Sender
 from engine.session import BindRefused, Connection, Session
@@ -30,6 +33,8 @@ from engine.store.writer import Full, GroupWriter, Write
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.managed import Managed
+    from engine.cluster.nodes import Nodes
     from engine.node import Node
     from engine.xmpp.stanza import Stanza
 
@@ -55,12 +60,21 @@ class XcpRouter(Service):
         self.by_id: dict[int, Account] = {}
         self.routes: dict[str, Route] = {}
         """Exact domain -> where its stanzas go (components)."""
+        self.nodes: Nodes | None = None
+        """Users signed in at other nodes of the cluster; None while there is no other node."""
         self.federation: Route | None = None
         """Where stanzas for every other domain that is not served here go; None: nowhere."""
+        self.managed: dict[str, Managed] = {}
+        """Streams that can be resumed (XEP-0198), by the id their client was given."""
+        self.quiet_total = 0
+        """Bytes that wait for inactive clients (engine/quiet.py)."""
         self.started_at = time.monotonic()
         self.writer = GroupWriter(node.store)
         self.offline = OfflineStore(self)
+        self.archive: Archive | None = None
+        """The message archive, None while it is switched off."""
         self._apply()
+        self.capacity = Capacity(self)
         self._poll: asyncio.Task[None] | None = None
 
     def _apply(self) -> None:
@@ -69,6 +83,14 @@ class XcpRouter(Service):
         self.suppress_offline = self.config.messaging.suppress_offline
         self.reply_lock_s = float(self.param('reply_lock_timeout_s'))
         self.max_offline = int(self.param('max_offline_messages'))
+        self.max_offline_bytes = int(self.param('max_offline_bytes'))
+        self.mdm = self.im_enabled and self.param('enable_multi_device_messaging') == 'enabled'
+        self.mdm_active_s = float(self.param('mdm_active_s'))
+        if self.archive is not None:
+            self.archive.configure()
+        self.quiet_stanzas = int(self.param('quiet_stanzas'))
+        self.quiet_bytes = int(self.param('quiet_bytes'))
+        self.quiet_most = int(self.param('quiet_total_bytes'))
 
     def configure(self, newest: Config) -> None:
         """Take a new generation; what needs a restart stays as it was at the start."""
@@ -81,6 +103,11 @@ class XcpRouter(Service):
         self._apply()
         self.started_at = time.monotonic()
         self.writer.start()
+        if self.param('message_archive'):
+            self.archive = Archive(self)
+            self.spawn(self.archive.keep_tidy(), 'message archive')
+        self.spawn(self.offline.keep_tidy(), 'offline messages')
+        self.spawn(self.capacity.watch(), 'JSM sessions')
         self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
         registry.router_started.fire(self)
 
@@ -116,6 +143,9 @@ class XcpRouter(Service):
         old = account.sessions.get(resource) if account else None
         limit = int(self.param('max_sessions_per_user'))
         if old is None and account is not None and len(account.sessions) >= limit:
+            # A client that lost its connection and comes back as a new one must not be kept out by its own shadow.
+            old = next((session for session in account.sessions.values() if session.hibernating), None)
+        if old is None and account is not None and len(account.sessions) >= limit:
             raise BindRefused('resource-constraint', f'The user has {limit} sessions, which is the maximum.')
         if old is not None:
             old.close('conflict', 'Another client signed in with the same resource.')
@@ -135,7 +165,7 @@ class XcpRouter(Service):
         if self.full.get(session.jid) is not session:
             return
         availability.unavailable(self, session, None)
-        session.closed = True
+        session.end()
         del self.full[session.jid]
         account = self.accounts[session.bare]
         del account.sessions[session.resource]
@@ -175,6 +205,7 @@ class XcpRouter(Service):
     def receive(self, session: Sender, stanza: Stanza) -> None:
         """Route one stanza of a session. ``from`` is stamped already. Never raises, never waits."""
         counters = self.node.counters
+        NOW.stanza = stanza
         try:
             name = stanza.name
             if name == 'message':
@@ -192,6 +223,7 @@ class XcpRouter(Service):
         except Exception:
             log.exception('stanza failed', stanza=stanza.name, jid=session.jid)
             self.refuse(session, stanza, 'internal-server-error')
+        NOW.stanza = None
 
     def address(self, session: Sender, stanza: Stanza, to: str) -> tuple[str, str, str] | None:
         """The prepared parts of an address at a domain served here; None when the stanza went elsewhere or was
@@ -204,16 +236,22 @@ class XcpRouter(Service):
         if parts[1] not in self.domains:
             remote.send(self, session, stanza, jid.prepare(to), parts[1])
             return None
+        if self.nodes is not None and parts[0] and (bare := f'{parts[0]}@{parts[1]}') not in self.accounts:
+            if self.nodes.forward(session, stanza, bare):
+                return None
         return parts
 
     def refuse(self, session: Sender, stanza: Stanza, condition: str, text: str = '') -> None:
         """Answer a stanza with an error, unless it is one itself or the result of an IQ."""
         if stanza.type not in ('error', 'result'):
-            session.send(xml.error(stanza, condition, text=text))
+            answer = xml.error(stanza, condition, text=text)
+            session.send(answer)
+            if stanza.name == 'message':
+                messages.refused(self, session, stanza, answer)
 
     def answer(self, session: Sender, answer: bytes) -> None:
         """Answer an IQ when every message the session sent before is on disk or refused; usually at once."""
-        if not session.unstored:
+        if session.unstored == session.unarchived:
             session.send(answer)
             return
 
@@ -248,6 +286,9 @@ class XcpRouter(Service):
                     self.unbind(session)
             else:
                 account.user.fingerprint = found[user_id].fingerprint
+                if account.user.privacy_version != found[user_id].privacy_version:
+                    account.user.privacy_version = found[user_id].privacy_version
+                    await filters.reload(self, account)
 
     def _objection(self, old: User, new: User | None) -> tuple[str, str]:
         if new is None:
