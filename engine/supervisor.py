@@ -30,6 +30,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
     names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
     names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',
+    names.DIRECTORY: 'engine.services.directory:DirectoryService',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)

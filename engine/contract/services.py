@@ -51,6 +51,7 @@ CONNECTION_MANAGER = 'xcp_connection_manager'
 WEB_CONNECTION_MANAGER = 'xcp_web_connection_manager'
 AUTHENTICATION = 'xcp_authentication'
 FEDERATION_MANAGER = 'xcp_xmpp_federation_connection_manager'
+DIRECTORY = 'xcp_directory'
 BULK_PROVISIONING = 'bulk_provisioning'
 
 IM_SERVICES = 'IM and Presence Services'
@@ -675,6 +676,16 @@ FEDERATION_PARAMS = (
         section='Limits',
     ),
 )
+DIRECTORY_PARAMS = (
+    Param(
+        'max_results',
+        100,
+        'Maximum number of search results',
+        'When a search finds more users, the client gets the first ones and a note.',
+        low=1,
+        high=1000,
+    ),
+)
 BULK_PROVISIONING_PARAMS = (
     Param(
         'contact_list_import_rate',
@@ -768,6 +779,15 @@ SERVICES: tuple[Service, ...] = (
         IM_SERVICES,
         depends=(XCP_ROUTER,),
         params=FEDERATION_PARAMS,
+        default_active=False,
+    ),
+    Service(
+        DIRECTORY,
+        'Cisco XCP Directory Service',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=DIRECTORY_PARAMS,
         default_active=False,
     ),
     Service(

@@ -78,7 +78,6 @@ def hears(sender: XmppClient, receiver: XmppClient, to: str = '') -> bool:
     return bool(arrived)
 
 
-@proves('EU-05')
 def test_blocking_and_unblocking(sign_in: SignIn) -> None:
     """Messages, presence, requests and subscriptions in both directions; pushes; what the blocked one sees."""
     alice, second, bob = sign_in('alice', 'a1'), sign_in('alice', 'a2'), sign_in('bob')
@@ -132,7 +131,6 @@ def test_blocking_and_unblocking(sign_in: SignIn) -> None:
     assert hears(alice, bob)
 
 
-@proves('EU-05')
 def test_blocks_hold_without_a_session_and_over_restarts(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
     """Offline messages are refused, requests wait, a whole domain can be blocked, nothing is lost by a restart."""
     alice, bob = sign_in('alice'), sign_in('bob')
