@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -20,7 +22,7 @@ from django.utils.translation import gettext
 
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS
-from impadmin.console import local_api, navigation, registry, tables
+from impadmin.console import configuration, local_api, navigation, registry, tables
 from impadmin.console.actions import Actor
 from impadmin.console.local_api import Answer
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
@@ -43,10 +45,11 @@ class Failed(Exception):
 class Session:
     """One command: who acts, how the result is shown."""
 
-    def __init__(self, actor: Actor, out: TextIO, form: str = 'table', dry_run: bool = False) -> None:
+    def __init__(self, actor: Actor, out: TextIO, form: str = 'table', dry_run: bool = False, node: str = '') -> None:
         self.actor = actor
         self.out = out
         self.form = form
+        self.node = node
         self.query = {'dry_run': 'true'} if dry_run else {}
 
     def call(self, method: str, path: str, body: Any = None, query: Any = None, files: Any = None) -> Answer:
@@ -189,6 +192,12 @@ def phrase(
         return function
 
     return register
+
+
+def is_phrase(words: Sequence[str]) -> bool:
+    """Whether ``words`` begin with one of them."""
+    autodiscover_modules('words')
+    return any(tuple(words[: len(known)]) == known for known in PHRASES)
 
 
 def say(session: Session, words: Sequence[str]) -> None:
@@ -371,3 +380,47 @@ def download(session: Session, name: str, words: Sequence[str], target: str) -> 
     path = Path(target or answer.file)
     path.write_bytes(answer.content)
     session.out.write(f'{path}: {len(answer.content)} {gettext("bytes")}\n')
+
+
+def export(session: Session) -> None:
+    """The whole configuration as YAML (impadmin/console/configuration.py), or as JSON."""
+    document = configuration.export(session.actor)
+    if session.form == 'json':
+        session.show(document)
+    else:
+        session.out.write(configuration.dump(document))
+
+
+def apply(session: Session, name: str, prune: bool) -> None:
+    """Make the configuration what the file says ('-' reads standard input): all of it, or with a problem nothing."""
+    try:
+        data = sys.stdin.buffer.read() if name == '-' else Path(name).read_bytes()
+        document = configuration.load(data)
+    except OSError as error:
+        raise Failed(2, f'{name} cannot be read: {error.strerror}.') from None
+    except ValueError as error:
+        raise Failed(1, f'{name}: {error}') from None
+    plan = configuration.apply(session.actor, document, prune=prune, dry_run=bool(session.query))
+    if plan.problems:
+        raise Failed(1, '\n'.join([*plan.problems, 'Nothing was changed.']))
+    signs = {'add': '+', 'change': '~', 'delete': '-'}
+    if session.form != 'table':
+        session.show([{**asdict(step), 'changes': [list(change) for change in step.changes]} for step in plan.steps])
+        return
+    for step in plan.steps:
+        session.out.write(f'{signs[step.verb]} {step.where} {step.name}\n')
+        for field, before, after in step.changes:
+            shown = text_of_change(before, after) if step.verb == 'change' else text(after)
+            session.out.write(f'    {field}: {shown}\n')
+    count = Counter(step.verb for step in plan.steps)
+    done = 'would be ' if session.query else ''
+    session.out.write(
+        f'{count["add"]} {done}added, {count["change"]} {done}changed, {count["delete"]} {done}deleted.\n'
+        if plan.steps
+        else 'The configuration is as the file says: nothing to do.\n'
+    )
+
+
+def text_of_change(before: Any, after: Any) -> str:
+    """Old and new value."""
+    return f'{text(before) or "(empty)"} -> {text(after) or "(empty)"}'

@@ -20,9 +20,9 @@ _SAMPLE = re.compile(r'^imp_\w+\{(?P<labels>[^}]*)\} (?P<value>\S+)$')
 @phrase('utils service list', '[--node NODE]', 'Every service with its state on every node')
 def service_list(session: Session, words: Sequence[str]) -> None:
     """Name, node, state."""
-    node, rest = _node(words, required=False)
-    if rest:
-        raise Failed(2, f'{rest[0]}: nothing may follow but --node=NODE.')
+    node = _node(session)
+    if words:
+        raise Failed(2, f'{words[0]}: nothing may follow but --node NODE.')
     found = session.call('GET', 'control-center/').data['services']
     session.show(
         [
@@ -35,8 +35,7 @@ def service_list(session: Session, words: Sequence[str]) -> None:
 
 def _verb(verb: str, page: Callable[[Service], str]) -> Callable[[Session, Sequence[str]], None]:
     def run(session: Session, words: Sequence[str]) -> None:
-        node, rest = _node(words)
-        service = _service(rest)
+        node, service = _one_node(session), _service(words)
         body = {'node': node.name, 'service': service.key}
         answer = session.call('POST', f'{page(service)}/{verb}/', body).data
         session.out.write(answer['message'] + '\n')
@@ -64,15 +63,14 @@ def _control_center(service: Service) -> str:
 
 
 for _word in ('start', 'stop', 'restart'):
-    phrase(f'utils service {_word}', 'SERVICE [--node=NODE]', f'{_word.capitalize()} a service, e.g. Cisco XCP Router')(
+    phrase(f'utils service {_word}', 'SERVICE [--node NODE]', f'{_word.capitalize()} a service, e.g. Cisco XCP Router')(
         _verb(_word, _control_center)
     )
 
 
 def _activation(on: bool) -> Callable[[Session, Sequence[str]], None]:
     def run(session: Session, words: Sequence[str]) -> None:
-        node, rest = _node(words)
-        service = _service(rest)
+        node, service = _one_node(session), _service(words)
         keys = set(ServiceActivation.objects.filter(node=node).values_list('service', flat=True))
         keys = keys | {service.key} if on else keys - {service.key}
         body = {'node': node.name, 'services': sorted(keys)}
@@ -81,18 +79,18 @@ def _activation(on: bool) -> Callable[[Session, Sequence[str]], None]:
     return run
 
 
-phrase('utils service activate', 'SERVICE [--node=NODE]', 'Activate a feature service')(_activation(True))
-phrase('utils service deactivate', 'SERVICE [--node=NODE]', 'Deactivate a feature service')(_activation(False))
+phrase('utils service activate', 'SERVICE [--node NODE]', 'Activate a feature service')(_activation(True))
+phrase('utils service deactivate', 'SERVICE [--node NODE]', 'Deactivate a feature service')(_activation(False))
 
 
 @phrase(
     'show perf query counter',
-    'OBJECT [COUNTER] [--node=NODE]',
+    'OBJECT [COUNTER] [--node NODE]',
     'Counters, e.g. "Cisco Presence Engine" ActiveJsmSessions',
 )
 def perf_query_counter(session: Session, words: Sequence[str]) -> None:
     """Counters of one object, or one counter, of every node (guide: show perf query counter)."""
-    node, rest = _node(words, required=False)
+    node, rest = _node(session), words
     if not 1 <= len(rest) <= 2:
         raise Failed(2, 'Give the object in quotation marks and, if you like, one counter.')
     nodes = [node] if node else list(Node.objects.order_by('name'))
@@ -126,21 +124,24 @@ def _counters(node: Node) -> list[dict[str, str]]:
     return rows
 
 
-def _node(words: Sequence[str], required: bool = True) -> tuple[Node | None, list[str]]:
-    """The node of --node=NAME (the only one, when there is but one), and the other words."""
-    names = [word.removeprefix('--node=') for word in words if word.startswith('--node=')]
-    rest = [word for word in words if not word.startswith('--node=')]
-    if names:
-        found = Node.objects.filter(name=names[-1]).first()
-        if found is None:
-            raise Failed(4, f'There is no node {names[-1]}.')
-        return found, rest
-    if not required:
-        return None, rest
+def _node(session: Session) -> Node | None:
+    """The node of --node, or None."""
+    if not session.node:
+        return None
+    found = Node.objects.filter(name=session.node).first()
+    if found is None:
+        raise Failed(4, f'There is no node {session.node}.')
+    return found
+
+
+def _one_node(session: Session) -> Node:
+    """The node of --node, or the only one."""
+    if found := _node(session):
+        return found
     nodes = list(Node.objects.order_by('name'))
     if len(nodes) != 1:
-        raise Failed(2, f'Which node? Add --node= with one of: {", ".join(node.name for node in nodes)}.')
-    return nodes[0], rest
+        raise Failed(2, f'Which node? Add --node with one of: {", ".join(node.name for node in nodes)}.')
+    return nodes[0]
 
 
 def _service(words: Sequence[str]) -> Service:

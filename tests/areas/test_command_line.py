@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.fixtures.processes import environment, wait_until
 
@@ -164,3 +165,74 @@ def test_completion(imp: Any) -> None:
         'start',
         'stop',
     ]
+
+
+def test_configuration_as_code(imp: Any, tmp_path: Path) -> None:
+    """Exported, changed by hand, planned, applied, and back again to the letter."""
+    done(imp('add', 'domains', 'name=one.example'))
+    done(imp('set', 'messaging-settings', 'suppress_offline:=true'))
+    done(imp('set', 'service-parameters', 'imp1', 'xcp_router', 'max_sessions_per_user=5'))
+    done(imp('set', 'service-parameters', 'imp1', 'xcp_connection_manager', 'client_port=5333'))
+    first = done(imp('export'))
+    document = yaml.safe_load(first)
+    assert {'name': 'one.example'} in document['lists']['domains']
+    assert document['settings']['messaging-settings']['suppress_offline'] is True
+    assert document['parameters']['cluster'] == {'xcp_router': {'max_sessions_per_user': 5}}
+    assert document['parameters']['nodes'] == {'imp1': {'xcp_connection_manager': {'client_port': 5333}}}
+    path = tmp_path / 'configuration.yaml'
+    path.write_text(first)
+    assert 'nothing to do' in done(imp('apply', str(path)))
+
+    document['lists']['domains'].append({'name': 'two.example'})
+    document['lists']['domains'].remove({'name': 'one.example'})
+    document['settings']['messaging-settings']['suppress_offline'] = False
+    document['parameters']['cluster']['xcp_router']['max_sessions_per_user'] = None
+    path.write_text(yaml.safe_dump(document))
+    plan = done(imp('apply', str(path), '--dry-run', '--prune'))
+    assert '+ lists domains two.example' in plan
+    assert '- lists domains one.example' in plan
+    assert 'suppress_offline: true -> false' in plan
+    assert 'max_sessions_per_user: 5 -> 10' in plan
+    assert '1 would be added, 2 would be changed, 1 would be deleted.' in plan
+    assert done(imp('export')) == first, 'a dry run changes nothing'
+    assert '1 added, 2 changed, 1 deleted.' in done(imp('apply', str(path), '--prune'))
+    assert 'one.example' not in done(imp('export'))
+    path.write_text(first)
+    done(imp('apply', str(path), '--prune'))
+    assert done(imp('export')) == first
+    history = json.loads(done(imp('list', 'history', '--format', 'json')))
+    assert {entry['channel'] for entry in history} <= {'cli', 'CLI'}
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('version: 2', 'version must be 1'),
+        ('- a', 'must have the parts'),
+        ('version: 1\nmore: {}', 'There is no part more'),
+        ('version: 1\nversion: 1', 'version occurs twice'),
+        ('a: &a [x]\nb: [*a, *a]', 'aliases are not allowed'),
+        ('version: 1\nlists: {nothing: []}', 'lists nothing: is no list of configuration'),
+        ('version: 1\nlists: {domains: [{name: -bad-}]}', 'lists domains -bad-: name: '),
+        ('version: 1\nlists: {domains: [{}]}', 'each object needs its name'),
+        (
+            'version: 1\nsettings: {messaging-settings: {im_enabled: perhaps}}',
+            'settings messaging-settings: im_enabled: ',
+        ),
+        ('version: 1\nparameters: {cluster: {xcp_router: {max_sessions_per_user: 0}}}', 'from 1 to 100'),
+        ('version: 1\nparameters: {cluster: {nothing: {a: 1}}}', 'There is no service nothing'),
+        (
+            'version: 1\nsettings: {messaging-settings: {im_enabled: {from_env: IMP_NOT_SET}}}',
+            'has no variable IMP_NOT_SET',
+        ),
+        ('{', 'This is not YAML'),
+    ],
+)
+def test_a_wrong_document_changes_nothing(imp: Any, tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / 'wrong.yaml'
+    good = '\nsettings: {messaging-settings: {suppress_offline: true}}' if 'settings' not in text else ''
+    path.write_text(text + (good if text.startswith('version: 1\nlists') else ''))
+    answer = imp('apply', str(path))
+    assert message in answer.stderr, answer.stderr
+    assert answer.returncode == 1
+    assert json.loads(done(imp('show', 'messaging-settings', '--format', 'json')))['suppress_offline'] is False

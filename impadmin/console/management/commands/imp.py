@@ -6,12 +6,27 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError, OperationalError, connection
 from django.utils import translation
 
 from impadmin.console import cli, registry
 from impadmin.console.management.commands.createadmin import cli_actor
 
-VERBS = ('pages', 'words', 'list', 'show', 'add', 'set', 'delete', 'do', 'history', 'download', 'completion')
+VERBS = (
+    'pages',
+    'words',
+    'list',
+    'show',
+    'add',
+    'set',
+    'delete',
+    'do',
+    'history',
+    'download',
+    'export',
+    'apply',
+    'completion',
+)
 EXAMPLES = """examples:
   imp pages                                         every page, its resource name and its actions
   imp list domains name__contains=example           Find and List
@@ -20,6 +35,8 @@ EXAMPLES = """examples:
   imp add end-users user_id=anna last_name=Meier password=...
   imp set service-parameters imp1 xcp_router max_sessions_per_user=5
   imp do control-center restart node=imp1 service=presence_engine
+  imp export > configuration.yaml                   the whole configuration as code
+  imp apply configuration.yaml --dry-run            what it would change here; without --dry-run: do it
   imp utils service list                            the guide's own words; "imp words" lists them
   source <(manage.py imp completion)                tab completion for bash
 
@@ -58,26 +75,52 @@ class Command(BaseCommand):
         parser.add_argument('--limit', type=int, help='list: at most so many')
         parser.add_argument('--wide', action='store_true', help='list: every field')
         parser.add_argument('--output', default='', help='download: file to write, - for standard output')
+        parser.add_argument('--node', default='', help='words of the guide: the node they are for')
+        parser.add_argument('--prune', action='store_true', help='apply: delete what the lists of the file lack')
         parser.add_argument('--language', default='en', choices=('en', 'zh-hans', 'ja'), help='of messages')
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run it; ends the process with the exit code of what went wrong."""
         verb, *words = options['words'] or ['help']
-        session = cli.Session(cli_actor(), sys.stdout, options['format'], options['dry_run'])
+        session = cli.Session(cli_actor(), sys.stdout, options['format'], options['dry_run'], options['node'])
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            self.stderr.write(f'The database cannot be reached (DATABASE_URL): {str(error).splitlines()[0]}')
+            sys.exit(70)
         try:
             with translation.override(options['language']):
                 self._run(session, verb, words, options)
         except cli.Failed as failed:
             self.stderr.write(str(failed))
             sys.exit(failed.code)
+        except DatabaseError as error:
+            self.stderr.write(f'The database refused: {str(error).splitlines()[0]}')
+            sys.exit(70)
         except BrokenPipeError:
             sys.stderr.close()
 
     def _run(self, session: cli.Session, verb: str, words: list[str], options: dict[str, Any]) -> None:
-        least = {'list': 1, 'show': 1, 'add': 1, 'set': 1, 'delete': 2, 'do': 2, 'history': 2, 'download': 2}
+        least = (
+            {}
+            if cli.is_phrase([verb, *words])
+            else {
+                'list': 1,
+                'show': 1,
+                'add': 1,
+                'set': 1,
+                'delete': 2,
+                'do': 2,
+                'history': 2,
+                'download': 2,
+                'apply': 1,
+            }
+        )
         if len(words) < least.get(verb, 0):
             raise cli.Failed(2, f'{verb}: too few words. "imp --help" shows examples.')
-        if verb == 'help':
+        if cli.is_phrase([verb, *words]):  # first: "show perf query counter" is no page
+            cli.say(session, [verb, *words])
+        elif verb == 'help':
             self.print_help('manage.py', 'imp')
         elif verb == 'pages':
             cli.pages(session)
@@ -97,6 +140,10 @@ class Command(BaseCommand):
             cli.history(session, words[0], words[1])
         elif verb == 'download':
             cli.download(session, words[0], words[1:], options['output'])
+        elif verb == 'export':
+            cli.export(session)
+        elif verb == 'apply':
+            cli.apply(session, words[0], options['prune'])
         elif verb == 'completion':
             self.stdout.write('\n'.join(candidates(words)) if words or options['words'][1:] else COMPLETION)
         else:
