@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.presence_engine.person import Person
+    from engine.services.presence_engine.visibility import Presence
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.privacy import Rules
@@ -68,14 +69,23 @@ def _inbound(engine: PresenceEngine, person: Person, session: Session, past: Fil
             continue
         was = past.allows('in', 'presence', jid)
         now = session.filter is None or session.filter.allows('in', 'presence', jid)
-        if was and not now:
-            for other in engine.router.sessions_of(jid):
-                if other.shown and shows(other, session.bare):
-                    head, tail = visibility.gone(other.jid)
-                    session.send(head + address + tail)
-        elif now and not was and visibility.sees(engine, person.bare, jid):
-            for head, tail in visibility.shown(engine, jid, session):
+        if was != now:
+            for full, presence in _seen(engine, person, jid):
+                head, tail = presence if now else visibility.gone(full)
                 session.send(head + address + tail)
+
+
+def _seen(engine: PresenceEngine, person: Person, contact: str) -> list[tuple[str, Presence]]:
+    """Full JID and presence of each client of a contact, signed in here or elsewhere, that the user may see."""
+    if person.seen is not None and contact in person.seen:
+        return list(person.seen[contact].items())
+    if not visibility.sees(engine, person.bare, contact):
+        return []
+    return [
+        (other.jid, other.presence)
+        for other in engine.router.sessions_of(contact)
+        if other.shown and other.presence is not None and shows(other, person.bare)
+    ]
 
 
 def resynchronise(router: XcpRouter, session: Session) -> None:
@@ -86,6 +96,8 @@ def resynchronise(router: XcpRouter, session: Session) -> None:
         return
     address = escape(session.jid).encode()
     for jid, item in person.items.items():
-        if item.subscription & TO and visibility.sees(engine, person.bare, jid):
-            for head, tail in visibility.shown(engine, jid, session):
-                session.send(head + address + tail)
+        if item.subscription & TO:
+            for full, (head, tail) in _seen(engine, person, jid):
+                data = head + address + tail
+                if takes_presence(session, full, data):
+                    session.send(data)
