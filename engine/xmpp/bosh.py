@@ -216,6 +216,8 @@ class BoshSession:
         self._feed([header({**attrs, 'version': attrs.get(f'{XBOSH} version', '1.0')}), *body.children])
         if self._closing:
             self._end(now)
+        elif self.authid:
+            self._say()
         self._arm(now)
 
     def receive(self, body: Body, request: Any, now: float) -> None:
@@ -313,10 +315,9 @@ class BoshSession:
         """Time has passed: empty responses for requests that waited long enough; the end of a silent session."""
         while not self._closing and any(held.request is not None and held.until <= now for held in self._held):
             self._respond()
+        self._arm(now)
         if self.deadline is not None and self.deadline <= now and not self._alive():
             self._gone('gone')
-            return
-        self._arm(now)
 
     # ---- requests in order
 

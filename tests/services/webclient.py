@@ -37,18 +37,28 @@ class Web:
 
     def __init__(self, engine: Engine, port: int) -> None:
         self.engine, self.port = engine, port
+        self.clients: list[Any] = []
 
     def bosh(self, **options: Any) -> BoshClient:
         """A BOSH client that has said nothing yet."""
-        return BoshClient(self.port, **options)
+        self.clients.append(made := BoshClient(self.port, **options))
+        return made
 
     def websocket(self, **options: Any) -> WebSocketClient:
         """A WebSocket client that is connected."""
-        return WebSocketClient(self.port, **options)
+        self.clients.append(made := WebSocketClient(self.port, **options))
+        return made
 
     def socket(self) -> ssl.SSLSocket:
         """A TLS connection."""
-        return context().wrap_socket(socket.create_connection(('127.0.0.1', self.port), 5), server_hostname='x')
+        raw = socket.create_connection(('127.0.0.1', self.port), 5)
+        self.clients.append(made := context().wrap_socket(raw, server_hostname='x'))
+        return made
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for client in self.clients:
+            client.close()
 
 
 def set_up(**parameters: Any) -> int:
@@ -72,7 +82,9 @@ def start(request: pytest.FixtureRequest, **parameters: Any) -> Web:
     port = set_up(**parameters)
     engine: Engine = request.getfixturevalue('engine')
     wait_until(lambda: _open(port), 'the web port is open')
-    return Web(engine, port)
+    made = Web(engine, port)
+    request.addfinalizer(made.close)
+    return made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import hashlib
 import struct
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -97,10 +98,15 @@ class WebConnection(Connection):
             super().data_received(data)
         elif self._ended:
             return
-        elif self._frames is not None:
-            self._frames_received(data)
-        elif self._http is not None:
-            self._http_received(self._http, data)
+        else:
+            try:
+                if self._frames is not None:
+                    self._frames_received(data)
+                elif self._http is not None:
+                    self._http_received(self._http, data)
+            except Exception:
+                log.exception('web connection failed', address=self.address)
+                self.abort()
 
     def write(self, data: bytes) -> None:
         """Queue what stream or session say, as WebSocket messages."""
@@ -144,7 +150,7 @@ class WebConnection(Connection):
             super()._tick()
             return
         self._timer = None
-        if (self._early is None and self._http.their_state is not h11.IDLE) or (self._early is None and self._queued):
+        if self._early is None and (self._queued or self._http.their_state is not h11.IDLE):
             self._refuse(408, 'The request did not come in time.')
         else:
             self.abort()
@@ -214,12 +220,12 @@ class WebConnection(Connection):
 
     def _framing_problem(self, request: h11.Request) -> tuple[int, str] | None:
         """What makes the end of this request doubtful or too far away (request smuggling, RFC 9112 11.2)."""
+        if len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers) > HEAD_BYTES:
+            return 431, f'Request line and headers may have at most {HEAD_BYTES} bytes.'  # h11 counts incomplete ones
         lengths = [value for name, value in request.headers if name == b'content-length']
         coded = any(name == b'transfer-encoding' for name, _ in request.headers)
         if coded and (lengths or request.http_version < b'1.1'):
             return 400, 'Content-Length and Transfer-Encoding exclude each other.'
-        if len([1 for name, _ in request.headers.raw_items() if name.lower() == b'content-length']) > 1:
-            return 400, 'Content-Length may stand there once.'
         if lengths and int(lengths[0]) > self.manager.most_body:
             return 413, f'A request may have at most {self.manager.most_body} bytes.'
         if not request.target.startswith(b'/') and request.target != b'*':
@@ -313,8 +319,9 @@ class WebConnection(Connection):
             given += [('Content-Length', str(len(content))), ('Content-Type', kind)]
         if self._leaving:
             given.append(('Connection', 'close'))
-        data = http.send(h11.Response(status_code=status, headers=given)) or b''
-        if content and status != 204 and self._request is not None and self._request.method != b'HEAD':
+        reason = HTTPStatus(status).phrase.encode()
+        data = http.send(h11.Response(status_code=status, headers=given, reason=reason)) or b''
+        if content and status != 204 and (self._request is None or self._request.method != b'HEAD'):
             data += http.send(h11.Data(data=content)) or b''
         data += http.send(h11.EndOfMessage()) or b''
         self.manager.counters.bytes_out += len(data)
