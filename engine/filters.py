@@ -16,11 +16,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine.contract import jid
+from engine.contract.privacy import BLOCKING, Direction, Kind, Rules, forms
 from engine.features import registry
 from engine.store import privacy
 from engine.xmpp import sift as sifting
 from engine.xmpp import stanza as xml
-from engine.xmpp.privacy import BLOCKING, Direction, Kind, Rules, forms
 
 if TYPE_CHECKING:
     from collections.abc import Collection

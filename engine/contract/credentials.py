@@ -44,13 +44,15 @@ def _entry(mechanism: str, secret: bytes, iterations: int, salt: bytes) -> list[
 
 
 def matches(password: str, stored: dict[str, list[str | int]]) -> bool:
-    """Whether ``password`` fits the stored verifiers (for SASL PLAIN)."""
-    entry = stored.get('SCRAM-SHA-256')
-    if not entry:
+    """Whether ``password`` fits the stored verifiers (for SASL PLAIN). Users who came from another server
+    may have one mechanism only."""
+    mechanism = next((name for name in ('SCRAM-SHA-256', 'SCRAM-SHA-1') if stored.get(name)), '')
+    if not mechanism:
         return False
+    entry = stored[mechanism]
     salt, iterations = base64.b64decode(str(entry[0])), int(entry[1])
     try:
-        fresh = _entry('SCRAM-SHA-256', prepare_password(password).encode(), iterations, salt)
+        fresh = _entry(mechanism, prepare_password(password).encode(), iterations, salt)
     except ValueError:
         return False
     return hmac.compare_digest(str(fresh[2]), str(entry[2]))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine import filters
+from engine.contract.privacy import BLOCK_LIST, BLOCKING, Item, PrivacyError, block, blocked, read_jid, unblock
 from engine.features.privacy import BLOCK_NOTE, NOTE, blocks_xml, note, push_blocks, push_list, taken
 from engine.features.registry import iq, xep
 from engine.store import privacy as store
-from engine.xmpp.privacy import BLOCK_LIST, BLOCKING, Item, PrivacyError, block, blocked, read_jid, unblock
 from engine.xmpp.stanza import error, iq_result
 
 if TYPE_CHECKING:

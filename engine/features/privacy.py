@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from engine import filters
-from engine.features.registry import iq, xep
-from engine.services.presence_engine import blocking
-from engine.store import privacy as store
-from engine.xmpp.privacy import (
+from engine.contract.privacy import (
     BLOCKING,
     NS,
     Item,
@@ -27,6 +24,9 @@ from engine.xmpp.privacy import (
     list_xml,
     read_list,
 )
+from engine.features.registry import iq, xep
+from engine.services.presence_engine import blocking
+from engine.store import privacy as store
 from engine.xmpp.stanza import error, escape, iq_result, quote
 
 if TYPE_CHECKING:

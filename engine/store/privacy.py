@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from engine.contract.privacy import Direction, Item, Kind, Rules
 from engine.store.pool import Connection, Store
-from engine.xmpp.privacy import Direction, Item, Kind, Rules
 
 Known = Mapping[str, tuple[int, tuple[str, ...]]]
 """Bare JID -> (subscription bits, groups)."""

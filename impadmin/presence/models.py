@@ -144,7 +144,7 @@ class PrivacyList(models.Model):
 
 
 class PrivacyItem(models.Model):
-    """One rule of a privacy list, see engine.xmpp.privacy.Item."""
+    """One rule of a privacy list, see engine.contract.privacy.Item."""
 
     list = models.ForeignKey(PrivacyList, models.CASCADE, related_name='items', db_index=False)
     order = models.BigIntegerField()

@@ -12,12 +12,12 @@ from engine.xmpp.stanza import escape
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.contract.privacy import Rules
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.presence_engine.person import Person
     from engine.services.presence_engine.visibility import Presence
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
-    from engine.xmpp.privacy import Rules
 
 
 def apply(router: XcpRouter, before: Mapping[Session, Rules | None]) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape
 
 from engine.contract import jid
-from engine.xmpp.stanza import quote
 
 NS: Final = 'jabber:iq:privacy'
 BLOCKING: Final = 'urn:xmpp:blocking'
@@ -33,6 +33,7 @@ SUBSCRIPTIONS: Final = {'none': NONE, 'to': TO, 'from': FROM, 'both': BOTH}
 NAME_LENGTH: Final = 255
 GROUP_LENGTH: Final = 1023
 ORDERS: Final = 2**32
+_ENTITIES: Final = {"'": '&apos;', '"': '&quot;', '\n': '&#10;', '\t': '&#9;', '\r': '&#13;'}
 BLOCK_LIST: Final = 'blocklist'
 """Name of the default list that the first block creates."""
 
@@ -143,6 +144,10 @@ def _forms(peer: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _quote(text: str) -> str:
+    return escape(text, _ENTITIES)
+
+
 def forms(peer: str) -> tuple[str, ...]:
     """Every value of an item of the type jid that means ``peer``, the most exact first (XEP-0016 2.1)."""
     return _forms(peer) if len(peer) <= 200 else _forms.__wrapped__(peer)
@@ -222,11 +227,11 @@ def read_jid(text: str) -> str:
 def list_xml(name: str, items: Iterable[Item] = ()) -> str:
     """The <list/>."""
     inside = ''.join(_item_xml(item) for item in items)
-    return f"<list name='{quote(name)}'>{inside}</list>" if inside else f"<list name='{quote(name)}'/>"
+    return f"<list name='{_quote(name)}'>{inside}</list>" if inside else f"<list name='{_quote(name)}'/>"
 
 
 def _item_xml(item: Item) -> str:
-    matched = f" type='{item.type}' value='{quote(item.value)}'" if item.type else ''
+    matched = f" type='{item.type}' value='{_quote(item.value)}'" if item.type else ''
     head = f"<item{matched} action='{'allow' if item.allow else 'deny'}' order='{item.order}'"
     children = ''.join(f'<{name}/>' for name, bit in CHILDREN.items() if item.kinds & bit)
     return f'{head}>{children}</item>' if children else f'{head}/>'
