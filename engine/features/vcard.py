@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from engine.contract import jid
+from engine.features import avatars
 from engine.features.registry import iq, xep
 from engine.features.version import NAME
 from engine.store import vcards
@@ -42,13 +43,16 @@ async def on_get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
 
 @iq.on('set', ns.VCARD, 'vCard', 'self')
 async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
-    """Replace the own vCard."""
+    """Replace the own vCard; a picture in it becomes the user's avatar everywhere (XEP-0398)."""
     card = stanza.payload
     assert card is not None
-    xml = _text(card)
+    xml = text(card)
     if len(xml.encode()) > BYTES:
         return error(stanza, 'not-acceptable', text=f'A vCard has at most {BYTES // 1024} KiB.')
-    await vcards.save(router.node.store, session.user.id, xml)
+    found = avatars.of_card(card)
+    _, before = await vcards.load_with_avatar(router.node.store, session.user.id)
+    await vcards.save(router.node.store, session.user.id, xml, found.digest if found else '')
+    await avatars.card_changed(router, session.bare, before, found)
     return iq_result(stanza)
 
 
@@ -64,7 +68,7 @@ def on_host(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     return iq_result(stanza, f"<vCard xmlns='{ns.VCARD}'><FN>{escape(NAME)}</FN></vCard>".encode())
 
 
-def _text(card: ElementTree.Element) -> str:
+def text(card: ElementTree.Element) -> str:
     """``card`` as text with vcard-temp as its default namespace: clients look for plain names."""
     foreign = any(isinstance(node.tag, str) and not node.tag.startswith(_QUALIFIED) for node in card.iter()) or any(
         key.startswith('{') for node in card.iter() for key in node.attrib

@@ -191,6 +191,35 @@ async def _tell(
             await notify.tell(place, node, config, inside, notify.items(node.name, notify.item(name, b'', by)))
 
 
+async def put(place: Place, name: str, identity: str, payload: bytes, create: bool = True) -> bool:
+    """Publish an item of the server's own at a node of an account, within the limits of its owner. False: it does not
+    fit, or the node keeps nothing, or (without ``create``) there is no such node."""
+    bounds = limits(place.router)
+    if len(payload) > bounds.payload:
+        return False
+    async with place.lock(name):
+        try:
+            async with place.router.node.store.transaction() as connection:
+                node = await store.node(connection, place.owner, name, lock=True)
+                config = place.config(node) if node is not None else configuration.defaults(place.personal)
+                if node is None:
+                    if not create:
+                        return False
+                    node = await make(place, connection, name, place.address, config, bounds)
+                if not config.persist_items or config.max_items == 0:
+                    return False
+                most = bounds.items if config.max_items is None else min(config.max_items, bounds.items)
+                await store.publish(connection, node, [(identity, place.address, payload)], most)
+                if (await store.usage(connection, place.owner, ''))[1] > bounds.storage:
+                    raise Refused('resource-constraint')
+        except Refused:
+            return False
+        inside, short = notify.item(identity, payload), notify.item(identity)
+        await notify.tell(place, node, config, notify.items(name, inside), notify.items(name, short))
+        await changed(place, name)
+    return True
+
+
 async def retract(place: Place, sender: Who, stanza: Stanza, pubsub: Element, action: Element) -> bytes:
     """XEP-0060 7.2."""
     name = node_name(action.get('node'))
