@@ -28,5 +28,6 @@ pytest_plugins = [
     'tests.fixtures.processes',
     'tests.fixtures.clients',
     'tests.fixtures.browser',
+    'tests.fixtures.federation',
     'tests.conformance',
 ]
