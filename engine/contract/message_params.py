@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from engine.contract.params import Param
-
-XCP_ROUTER = 'xcp_router'
+from engine.contract.service_keys import XCP_ROUTER
 
 MESSAGE_PARAMS = (
     Param(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.contract.params import Param
+from engine.contract.service_keys import XCP_ROUTER
 
-XCP_ROUTER = 'xcp_router'
 STREAM_MANAGEMENT = 'Stream Management Parameters (Clusterwide)'
 QUIET_MODE = 'Quiet Mode Parameters'
 
