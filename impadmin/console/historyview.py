@@ -12,8 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from impadmin.console import audit, parameter_values, registry
-from impadmin.console.access import may_read
+from impadmin.console import audit, parameter_values, registry, revert
+from impadmin.console.access import may_read, may_write, role_of
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Page, SettingsPage
@@ -152,6 +152,10 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'entries': [(entry, summary(entry), channel_text(entry), actor_text(entry)) for entry in shown],
         'pager': pager,
         'chosen': chosen,
+        'reverts': chosen is not None
+        and may_write(role_of(request), page.right)
+        and may_write(role_of(request), registry.page('history').right)
+        and not revert.impossible(chosen),
         **(entry_context(chosen) if chosen is not None else {}),
     }
     return render(request, 'console/history.html', context)

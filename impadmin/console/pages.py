@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
-from impadmin.console import historyview
+from impadmin.console import historyview, revert
 from impadmin.console.access import Right
 from impadmin.console.models import AuditEntry
-from impadmin.console.page import Column, Page
+from impadmin.console.page import Column, Command, Page
 from impadmin.console.registry import register
 
 HISTORY = Page(
@@ -43,5 +43,10 @@ HISTORY = Page(
     ordering=('-at',),
     verbs=(),
     detail='console/audit_detail.html',
+    commands=(
+        Command(
+            'revert', gettext_lazy('Revert'), revert.run, confirm=revert.question, when=revert.impossible, danger=True
+        ),
+    ),
 )
 register(HISTORY)

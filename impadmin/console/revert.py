@@ -1,0 +1,167 @@
+"""Taking a change back: the values of before are written again by the same ``do_*`` action, with all its rules.
+
+Only the fields of the entry go back. What was added is deleted, what was deleted is added again (with a new key);
+secrets were never recorded, so they stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models
+from django.utils.translation import gettext, gettext_lazy, ngettext
+
+from impadmin.console import actions, audit, forms, registry
+from impadmin.console.actions import SYSTEM, Actor, Preview, Refused
+from impadmin.console.models import AuditEntry
+from impadmin.console.page import Page, Result, SettingsPage
+
+PARAMETERS = 'system.ParameterValue'
+
+
+def do_revert(actor: Actor, entry: AuditEntry, *, dry_run: bool = False) -> Any:
+    """Undo what ``entry`` says; returns a Preview for a dry run. Raises what the action raises, and Refused."""
+    if reason := impossible(entry):
+        raise Refused(str(reason))
+    before, after = _mapping(entry.before), _mapping(entry.after)
+    if entry.object_type == PARAMETERS:
+        service, _, name = entry.object_id.partition(':')
+        node = apps.get_model('system', 'Node').objects.filter(name=name).first() if name else None
+        if name and node is None:
+            raise Refused(gettext('The node %(name)s no longer exists.') % {'name': name})
+        return actions.do_set_parameters(actor, service, node, before, dry_run=dry_run)
+    page = _page(entry)
+    assert page is not None
+    if isinstance(page, SettingsPage):
+        values = _values(page, before, _changed(before, after))
+        return actions.do_update_settings(actor, page, values, dry_run=dry_run)
+    if entry.action == 'delete':
+        return actions.do_create(actor, page, _values(page, before, set(before)), dry_run=dry_run)
+    obj = _object(page, entry)
+    if entry.action == 'create':
+        return actions.do_delete(actor, page, [obj], dry_run=dry_run)
+    return actions.do_update(actor, page, obj, _values(page, before, _changed(before, after)), dry_run=dry_run)
+
+
+def impossible(entry: AuditEntry) -> Any:
+    """Why the entry cannot be taken back, whoever asks; '' when it may be possible."""
+    if entry.action not in ('create', 'update', 'delete'):
+        return gettext_lazy('Only what was added, changed or deleted can be reverted.')
+    if entry.object_type == PARAMETERS:
+        return ''
+    page = _page(entry)
+    if page is None:
+        return gettext_lazy('Nothing of this page can be reverted.')
+    if isinstance(page, SettingsPage):
+        return ''
+    verb = {'create': 'delete', 'update': 'edit', 'delete': 'add'}[entry.action]
+    if verb not in page.verbs:
+        return gettext_lazy('Nothing of this page can be reverted.')
+    if entry.action != 'delete' and not _exists(page, entry):
+        return gettext_lazy('The object was deleted since.')
+    return ''
+
+
+def question(objects: Sequence[Any]) -> str:
+    """What the dialog says: a dry run of the revert, in words."""
+    entry: AuditEntry = objects[0]
+    try:
+        found = do_revert(SYSTEM, entry, dry_run=True)
+    except (Refused, PermissionDenied) as error:
+        return str(error)
+    except ValidationError as error:
+        return ' '.join(error.messages)
+    lines = []
+    if entry.action == 'create':
+        lines.append(gettext('%(name)s will be deleted.') % {'name': entry.object_label})
+    elif entry.action == 'delete':
+        lines.append(gettext('%(name)s will be added again.') % {'name': entry.object_label})
+    elif isinstance(found, Preview) and not found.changes:
+        lines.append(gettext('The values are as they were before: nothing changes.'))
+    elif isinstance(found, Preview):
+        lines += [
+            gettext('%(field)s: %(before)s → %(after)s') % {'field': field, 'before': old or '–', 'after': new or '–'}
+            for field, old, new in found.changes
+        ]
+    if isinstance(found, Preview) and found.restarts:
+        services = gettext(', ').join(service for service, _ in found.restarts)
+        lines.append(gettext('It takes effect after a restart of: %(services)s.') % {'services': services})
+    if isinstance(found, Preview):
+        lines += [f'{text}: {count}' for text, count in found.impact]
+    return '\n'.join(lines)
+
+
+def run(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """The command of Diagnostics > History."""
+    entry: AuditEntry = objects[0]
+    result = do_revert(actor, entry)
+    url = ''
+    page = _page(entry)
+    if isinstance(page, Page) and isinstance(result, models.Model):
+        url = registry.page_url(page, 'edit', result.pk)
+    elif page is not None:
+        url = registry.page_url(page)
+    count = len(_changed(_mapping(entry.before), _mapping(entry.after)))
+    told = ngettext('%(n)s field was set back.', '%(n)s fields were set back.', count) % {'n': count}
+    texts = {
+        'create': gettext('%(name)s was deleted.') % {'name': entry.object_label},
+        'delete': gettext('%(name)s was added again.') % {'name': entry.object_label},
+    }
+    return Result(texts.get(entry.action, told), url=url)
+
+
+def _page(entry: AuditEntry) -> Page | SettingsPage | None:
+    found = [
+        page
+        for page in registry.pages()
+        if isinstance(page, Page | SettingsPage) and page.model._meta.label == entry.object_type
+    ]
+    return next((page for page in found if page.menu == entry.page), found[0] if len(found) == 1 else None)
+
+
+def _exists(page: Page, entry: AuditEntry) -> bool:
+    try:
+        return page.model._default_manager.filter(pk=entry.object_id).exists()
+    except (ValueError, ValidationError):
+        return False
+
+
+def _object(page: Page, entry: AuditEntry) -> Any:
+    return page.model._default_manager.get(pk=entry.object_id)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+def _values(page: Page | SettingsPage, before: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Recorded values as the writers take them; relations as objects."""
+    values: dict[str, Any] = {}
+    for name in forms.editable_names(page):
+        if name not in names or name not in before or before[name] == audit.HIDDEN:
+            continue
+        field = page.model._meta.get_field(name)
+        value = before[name]
+        if isinstance(field, models.ManyToManyField):
+            values[name] = [_related(field, one) for one in value]
+        elif isinstance(field, models.ForeignKey):
+            values[name] = None if value is None else _related(field, value)
+        else:
+            values[name] = value
+    return values
+
+
+def _related(field: Any, value: Mapping[str, Any]) -> Any:
+    found = field.related_model._default_manager.filter(pk=value['pk']).first()
+    if found is None:
+        raise Refused(
+            gettext('%(field)s: %(name)s no longer exists.') % {'field': field.verbose_name, 'name': value['label']}
+        )
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
