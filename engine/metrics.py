@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from engine import capacity
-from engine.contract.services import CONNECTION_MANAGER
+from engine.contract.services import CONNECTION_MANAGER, XCP_ROUTER
 
 if TYPE_CHECKING:
     from engine.node import Node
@@ -28,6 +28,8 @@ class Counters:
         'auth_throttled',
         'bytes_in',
         'bytes_out',
+        'component_in',
+        'component_out',
         'connections',
         'connections_refused',
         'iq_in',
@@ -45,6 +47,8 @@ class Counters:
         'messages_returned',
         'messages_routed',
         'messages_unarchived',
+        'nodes_in',
+        'nodes_out',
         'presence_in',
         'presence_out',
         'pubsub_notifications',
@@ -57,8 +61,6 @@ class Counters:
         'remote_refused',
         'resumptions_refused',
         'roster_pushes',
-        'component_in',
-        'component_out',
         's2s_connections',
         's2s_connections_refused',
         's2s_in',
@@ -103,6 +105,8 @@ class Counters:
     messages_returned: int
     messages_routed: int
     messages_unarchived: int
+    nodes_in: int
+    nodes_out: int
     presence_in: int
     presence_out: int
     pubsub_notifications: int
@@ -187,6 +191,8 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
         'MessagesNotArchived',
         'Messages that could not be written to an archive',
     ),
+    'nodes_in': ('Cisco XCP Router', 'NodePacketsReceived', 'Stanzas from other nodes of the cluster'),
+    'nodes_out': ('Cisco XCP Router', 'NodePacketsSent', 'Stanzas to other nodes of the cluster'),
     'presence_in': ('Cisco XCP Router', 'PresencePackets', 'Presence stanzas from clients'),
     'presence_out': ('Cisco Presence Engine', 'PresenceSent', 'Presence stanzas to clients'),
     'pubsub_notifications': ('Cisco XCP Router', 'PubSubNotifications', 'Publish-subscribe events sent'),
@@ -302,10 +308,34 @@ class _Collector:
             gauge = GaugeMetricFamily(f'imp_{name}', f'{text}.', labels=labels)
             gauge.add_metric((node.name, thing, counter), value)
             yield gauge
+        yield from _links(node)
         services = GaugeMetricFamily('imp_service_running', '1 while the service runs.', labels=('node', 'service'))
         for slot in node.supervisor.slots.values():
             services.add_metric((node.name, slot.name), float(slot.key in node.running))
         yield services
+
+
+def _links(node: Node) -> Iterator[Metric]:
+    """Links to the other nodes, by the name of the node there."""
+    router: Any = node.service(XCP_ROUTER)
+    nodes = router.nodes if router is not None else None
+    if nodes is None:
+        return
+    labels = ('node', 'other')
+    up = GaugeMetricFamily('imp_node_link_up', '1 while frames flow to the other node.', labels=labels)
+    queued = GaugeMetricFamily('imp_node_link_queued_bytes', 'Bytes not acknowledged by the other node.', labels=labels)
+    sent = CounterMetricFamily('imp_node_link_frames_sent', 'Frames queued for the other node.', labels=labels)
+    got = CounterMetricFamily('imp_node_link_frames_received', 'Frames of the other node.', labels=labels)
+    users = GaugeMetricFamily('imp_node_link_users', 'Users signed in at the other node.', labels=labels)
+    names = {other.id: other.name for other in node.config.nodes}
+    for link in nodes.links.values():
+        name = names.get(link.other, str(link.other))
+        up.add_metric((node.name, name), float(link.up))
+        queued.add_metric((node.name, name), link.size)
+        sent.add_metric((node.name, name), link.frames_out)
+        got.add_metric((node.name, name), link.frames_in)
+        users.add_metric((node.name, name), sum(1 for where in nodes.where.values() if where is link))
+    yield from (up, queued, sent, got, users)
 
 
 class MetricsEndpoint:

@@ -42,6 +42,7 @@ class Text(StrEnum):
     # listening
     LISTENING = 'listening on %(first)s (STARTTLS), %(second)s (TLS)'
     LISTENING_WEB = 'listening on %(address)s'
+    LISTENING_NODES = 'listening for other nodes on %(address)s'
     LISTENING_SERVERS = 'listening for servers on %(address)s'
     FEDERATION_OFF = 'XMPP federation is switched off'
     PORT_IN_USE = 'port %(port)s is in use'
@@ -50,6 +51,7 @@ class Text(StrEnum):
     CANNOT_LISTEN = 'cannot listen on %(address)s port %(port)s: %(reason)s'
     # nodes
     UNKNOWN_HOSTS = 'These addresses of nodes cannot be resolved: %(names)s. Correct DNS or System > Cluster Topology.'
+    NODE_LINK_DOWN = '%(node)s cannot reach these nodes: %(others)s. Their users get messages when they sign in again.'
     # database
     DATABASE_CHECK = 'checking the database'
     DATABASE_READY = 'The database is ready.'

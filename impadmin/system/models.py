@@ -32,6 +32,8 @@ class Node(models.Model):
     loop_lag_ms = models.FloatField(_('Event loop lag'), default=0, editable=False)
     version = models.CharField(_('Version'), max_length=40, blank=True, editable=False)
     metrics_url = models.CharField(max_length=200, blank=True, editable=False)
+    link_certificate = models.TextField(blank=True, default='', editable=False)
+    """PEM certificate the node shows to the other nodes (decision 0011)."""
 
     class Meta:
         db_table = 'node'

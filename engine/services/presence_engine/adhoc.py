@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.presence_engine.person import Person
     from engine.services.presence_engine.visibility import Presence
+    from engine.services.xcp_router.remote import RemoteSender
     from engine.session import Session
+
+    Watcher = Session | RemoteSender
     from engine.xmpp.stanza import Stanza
 
 
@@ -39,8 +42,8 @@ class AdHoc:
 
     def __init__(self, engine: PresenceEngine) -> None:
         self.engine = engine
-        self._watchers: dict[str, dict[Session, float]] = {}
-        self._ends: OrderedDict[tuple[Session, str], float] = OrderedDict()
+        self._watchers: dict[str, dict[Watcher, float]] = {}
+        self._ends: OrderedDict[tuple[Watcher, str], float] = OrderedDict()
         self._targets: dict[str, set[str]] = {}
         """Watching user -> watched users, for the limit."""
 
@@ -50,7 +53,7 @@ class AdHoc:
         self._ends.clear()
         self._targets.clear()
 
-    def probe(self, session: Session, stanza: Stanza, bare: str) -> None:
+    def probe(self, session: Watcher, stanza: Stanza, bare: str) -> None:
         """A client asks for the presence of ``bare``."""
         engine = self.engine
         if bare == session.bare or visibility.sees(engine, session.bare, bare):
@@ -93,7 +96,7 @@ class AdHoc:
         engine, policy = self.engine, person.policy
         return visibility.shares(engine, policy) and visibility.approves(engine, policy)
 
-    def _answer(self, session: Session, bare: str, found: list[Presence]) -> None:
+    def _answer(self, session: Watcher, bare: str, found: list[Presence]) -> None:
         address = escape(session.jid).encode()
         for head, tail in found:
             session.send(head + address + tail)
@@ -130,14 +133,14 @@ class AdHoc:
                 if session.filter is None or takes_presence(session, sender.jid, data, to_bare=False):
                     session.send(data)
 
-    def release(self, session: Session, bare: str) -> None:
+    def release(self, session: Watcher, bare: str) -> None:
         """The client is no longer interested in ``bare``."""
         watchers = self._watchers.get(bare)
         if watchers and watchers.pop(session, None) is not None:
             self._ends.pop((session, bare), None)
             self._dropped(session.bare, bare)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: Watcher) -> None:
         """The session has ended."""
         for bare in list(self._targets.get(session.bare, ())):
             self.release(session, bare)

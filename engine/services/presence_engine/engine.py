@@ -13,10 +13,12 @@ import structlog
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
 from engine.services.base import Service
-from engine.services.presence_engine import policy, pushes, subscribing, visibility
+from engine.services.presence_engine import elsewhere, outside, policy, pushes, subscribing, visibility
 from engine.services.presence_engine.adhoc import AdHoc
 from engine.services.presence_engine.person import Operation, Person
+from engine.services.presence_engine.probes import Probes
 from engine.services.presence_engine.subscriptions import Kind, Rules
+from engine.services.xcp_router import remote
 from engine.store import rosters
 from engine.store.batch import Batch
 from engine.store.pool import Unavailable
@@ -24,6 +26,7 @@ from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
     from engine.node import Node
+    from engine.services.xcp_router.remote import RemoteSender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -52,6 +55,7 @@ class PresenceEngine(Service):
         self.people: dict[str, Person] = {}
         self.by_id: dict[int, Person] = {}
         self.adhoc = AdHoc(self)
+        self.probes = Probes(self)
         self._rosters: Batch[int, rosters.Roster] = Batch(partial(rosters.load_many, node.store))
         self._locks: dict[int, tuple[asyncio.Lock, int]] = {}
         self._stale: set[int] = set()
@@ -61,6 +65,9 @@ class PresenceEngine(Service):
     def _apply_settings(self) -> None:
         settings = self.config.presence
         self.sharing = settings.availability_sharing
+        self.max_waiting = int(self.param('max_waiting_requests'))
+        self.max_resources = int(self.param('remote_resources'))
+        self.probe_rate = int(self.param('remote_probe_rate'))
         self.rules = Rules(settings.auto_approve, settings.max_contacts, settings.max_watchers)
 
     def configure(self, newest: Config) -> None:
@@ -83,7 +90,7 @@ class PresenceEngine(Service):
             if session.shown:
                 person = self.people.get(session.bare)
                 if person is not None and person.items is not None:
-                    visibility.broadcast(self, person, visibility.gone(session.jid), own=False)
+                    visibility.broadcast(self, person, visibility.gone(session.jid), session, own=False)
                 session.shown = False
         self.people.clear()
         self.by_id.clear()
@@ -116,15 +123,24 @@ class PresenceEngine(Service):
             self._forget(person)
 
     def receive(self, session: Session, stanza: Stanza, bare: str, resource: str) -> None:
-        """Presence with a local addressee."""
+        """Presence with an addressee, here or elsewhere."""
         kind = stanza.type
         if kind is None or kind == 'unavailable':
             self._directed(session, stanza, bare, resource)
+        elif kind == 'probe' and elsewhere.outside(self, bare):
+            remote.send(
+                self.router, session, stanza, f'{bare}/{resource}' if resource else bare, bare.rpartition('@')[2]
+            )
         elif kind == 'probe':
-            self.adhoc.probe(session, stanza, bare)
+            if not (
+                self.router.nodes
+                and bare not in self.router.accounts
+                and self.router.nodes.forward(session, stanza, bare)
+            ):
+                self.adhoc.probe(session, stanza, bare)
         elif bare == session.bare:
             self.router.refuse(session, stanza, 'not-allowed', 'Nobody can subscribe to their own availability.')
-        elif '@' not in bare:
+        elif '@' not in bare and bare in self.router.domains:
             self.router.refuse(session, stanza, 'service-unavailable')
         else:
             person = self.person(session)
@@ -135,6 +151,20 @@ class PresenceEngine(Service):
                 lambda error: session.send(xml.error(stanza, 'internal-server-error', 'wait', str(error))),
                 len(stanza.raw),
             )
+
+    def receive_remote(self, sender: RemoteSender, stanza: Stanza, bare: str, resource: str) -> None:
+        """Presence from outside for a user of a domain served here."""
+        kind = stanza.type
+        if kind is None or kind == 'unavailable':
+            elsewhere.receive(self, sender, stanza, bare, resource)
+        elif '@' not in bare:
+            self.router.refuse(sender, stanza, 'service-unavailable')
+        elif kind == 'probe' and sender.domain in self.router.domains:
+            self.adhoc.probe(sender, stanza, bare)
+        elif kind == 'probe':
+            self.probes.receive(sender, bare)
+        else:
+            outside.receive(self, sender, stanza, bare)
 
     def _directed(self, session: Session, stanza: Stanza, bare: str, resource: str) -> None:
         """At once when it is known whether the user shares the availability, and in the order it was sent."""
@@ -206,6 +236,7 @@ class PresenceEngine(Service):
                     if roster is None:
                         raise LookupError('the user was deleted')
                     person.take(roster)
+                    elsewhere.index(self, person)
                     return
             except Unavailable:
                 if pause is None:
@@ -271,7 +302,7 @@ class PresenceEngine(Service):
             )
             person.version = roster.version
             for jid in roster.requests.keys() - requests.keys():
-                visibility.deliver(self, person.bare, visibility.request(person, jid), interested=False)
+                visibility.deliver(self, jid, person.bare, visibility.request(person, jid), interested=False)
 
     async def compare(self, versions: dict[int, int]) -> None:
         """The router's regular look at the database: roster_version by user. Repairs what a lost event left."""

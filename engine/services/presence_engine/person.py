@@ -18,9 +18,9 @@ Operation = Callable[[], Awaitable[None]]
 class Person:
     """``items`` is the contact list, None until it was read, ``policy`` comes with it. ``queue`` holds the database
     operations of the user's clients, done one after the other so that they take effect in the order in which they were
-    sent."""
+    sent. ``abroad`` and ``seen``: elsewhere.py."""
 
-    __slots__ = ('bare', 'busy', 'items', 'policy', 'queue', 'requests', 'user_id', 'version')
+    __slots__ = ('abroad', 'bare', 'busy', 'items', 'policy', 'queue', 'requests', 'seen', 'user_id', 'version')
 
     def __init__(self, user_id: int, bare: str) -> None:
         self.user_id = user_id
@@ -31,6 +31,8 @@ class Person:
         self.version = -1
         self.queue: deque[tuple[Operation, Callable[[Exception], None] | None, Session, int]] = deque()
         self.busy = False
+        self.abroad: set[str] = set()
+        self.seen: dict[str, dict[str, tuple[bytes, bytes]]] | None = None
 
     def take(self, roster: Roster) -> None:
         """Remember a list as read."""

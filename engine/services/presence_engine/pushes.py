@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.features import registry
-from engine.services.presence_engine import visibility
+from engine.services.presence_engine import elsewhere, visibility
 from engine.store.rosters import BOTH, FROM, NONE, TO, Item
 from engine.xmpp import ns
 from engine.xmpp.stanza import escape
@@ -57,7 +57,9 @@ def apply(
         after = bool(new and new.subscription & FROM)
         if before != after:
             visibility.grant(engine, person.bare, jid, visible=after)
-        if (old.subscription if old else NONE) != (new.subscription if new else NONE):
+        was, now = old.subscription if old else NONE, new.subscription if new else NONE
+        elsewhere.changed(engine, person, jid, new is not None, was, now)
+        if was != now:
             registry.subscription_changed.fire(engine.router, person.bare, jid)
     if known:
         person.version = version

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.services.presence_engine import pushes, subscriptions, visibility
+from engine.services.presence_engine import elsewhere, outside, pushes, subscriptions, visibility
 from engine.services.presence_engine.subscriptions import Kind, Side
-from engine.store import rosters, users
+from engine.store import privacy, rosters, users
 from engine.store.pool import Connection
 from engine.store.rosters import Counts, Item
 from engine.xmpp.stanza import error, escape, iq_result
@@ -21,7 +21,7 @@ REQUEST_BYTES = 4096
 """A stored subscription request larger than this is stored without its content."""
 
 
-async def _find(engine: PresenceEngine, bare: str, live: bool) -> int | None:
+async def find(engine: PresenceEngine, bare: str, live: bool) -> int | None:
     """Id of a local user. ``live``: only one who may be reached; a disabled one still has a list to take out of."""
     account = engine.router.accounts.get(bare)
     if account is not None:
@@ -35,11 +35,14 @@ async def _find(engine: PresenceEngine, bare: str, live: bool) -> int | None:
 async def request(
     engine: PresenceEngine, person: Person, session: Session, stanza: Stanza, kind: Kind, to: str
 ) -> None:
-    """A subscribe, subscribed, unsubscribe or unsubscribed of a client to the local address ``to``."""
-    other = await _find(engine, to, live=kind == 'subscribe')
+    """A subscribe, subscribed, unsubscribe or unsubscribed of a client to ``to``."""
+    if elsewhere.outside(engine, to):
+        await outside.request(engine, person, session, stanza, kind, to)
+        return
+    other = await find(engine, to, live=kind == 'subscribe')
     ids = [person.user_id] if other is None else [person.user_id, other]
     data = visibility.subscription_stanza(stanza, person.bare, to)
-    stored = data if len(data) <= REQUEST_BYTES else _plain(kind, person.bare, to)
+    stored = data if len(data) <= REQUEST_BYTES else plain(kind, person.bare, to)
     async with engine.owners(*ids):
         async with engine.node.store.transaction() as connection:
             counts = await rosters.lock(connection, ids)
@@ -52,6 +55,8 @@ async def request(
                 theirs = await rosters.get(connection, other, person.bare)
                 them = Side(to, theirs, counts[other])
             outcome = subscriptions.decide(kind, me, them, to, engine.rules)
+            if them is not None and await blocks(engine, connection, other, them, person.bare):
+                outcome = subscriptions.unheard(kind, me, theirs, to, outcome)
             versions = {}
             if outcome.mine != mine:
                 versions[person.user_id] = await rosters.write(connection, person.user_id, mine, outcome.mine)
@@ -68,15 +73,42 @@ async def request(
                 addressee.requests[person.bare] = stored
         for answer in outcome.to_them:
             visibility.deliver(
-                engine, to, data if answer == kind else _plain(answer, person.bare, to), kind != 'subscribe'
+                engine,
+                person.bare,
+                to,
+                data if answer == kind else plain(answer, person.bare, to),
+                kind != 'subscribe',
             )
         if outcome.to_me:
             if outcome.to_me == 'unsubscribed':
                 engine.node.counters.subscriptions_refused += 1
-            visibility.deliver(engine, person.bare, _plain(outcome.to_me, to, person.bare), interested=True)
+            visibility.deliver(engine, to, person.bare, plain(outcome.to_me, to, person.bare), interested=True)
         _apply(engine, person.user_id, versions, to, outcome.mine)
         if other is not None:
             _apply(engine, other, versions, person.bare, outcome.theirs)
+            _nudge(engine, to, other, versions, person.bare, outcome.theirs, stored if kind == 'subscribe' else b'')
+
+
+def _nudge(
+    engine: PresenceEngine, bare: str, owner: int, versions: dict[int, int], jid: str, item: Item | None,
+    request: bytes = b'',
+) -> None:  # fmt: skip
+    """The user whose list was written too may be signed in at another node."""
+    if engine.router.nodes is not None and owner in versions:
+        engine.router.nodes.roster(bare, owner, versions[owner], jid, item, request)
+
+
+async def blocks(engine: PresenceEngine, connection: Connection, user_id: int | None, them: Side, sender: str) -> bool:
+    """Whether a user lets no subscription stanza of ``sender`` through, in any session or while not signed in."""
+    account = engine.router.accounts.get(them.bare)
+    if account is not None:
+        return account.filter is not None and not any(
+            session.filter is None or session.filter.allows('in', 'subscription', sender)
+            for session in account.sessions.values()
+        )
+    if user_id is None or not them.counts.lists:
+        return False
+    return bool(await privacy.refusing(connection, 'subscription', [(user_id, sender)]))
 
 
 def _apply(engine: PresenceEngine, owner: int, versions: dict[int, int], jid: str, item: Item | None) -> None:
@@ -95,7 +127,8 @@ def apply(engine: PresenceEngine, owner: int, version: int, jid: str, item: Item
         engine.reload_soon(owner)
 
 
-def _plain(kind: str, sender: str, to: str) -> bytes:
+def plain(kind: str, sender: str, to: str) -> bytes:
+    """A subscription stanza between bare JIDs without content."""
     return f"<presence from='{escape(sender)}' to='{escape(to)}' type='{kind}'/>".encode()
 
 
@@ -128,7 +161,10 @@ async def set_item(
 
 async def remove_item(engine: PresenceEngine, person: Person, session: Session, stanza: Stanza, jid: str) -> None:
     """Delete an entry and end the subscriptions in both directions (RFC 6121 2.5)."""
-    other = await _find(engine, jid, live=False)
+    if elsewhere.outside(engine, jid):
+        await outside.remove(engine, person, session, stanza, jid)
+        return
+    other = await find(engine, jid, live=False)
     ids = [person.user_id] if other is None else [person.user_id, other]
     async with engine.owners(*ids):
         async with engine.node.store.transaction() as connection:
@@ -143,10 +179,11 @@ async def remove_item(engine: PresenceEngine, person: Person, session: Session, 
                 theirs = await rosters.get(connection, other, person.bare)
                 versions[other] = await rosters.write(connection, other, theirs, outcome.theirs)
         for kind in outcome.to_them:
-            visibility.deliver(engine, jid, _plain(kind, person.bare, jid), interested=True)
+            visibility.deliver(engine, person.bare, jid, plain(kind, person.bare, jid), interested=True)
         _apply(engine, person.user_id, versions, jid, None)
         if other is not None:
             _apply(engine, other, versions, person.bare, outcome.theirs)
+            _nudge(engine, jid, other, versions, person.bare, outcome.theirs)
         session.send(iq_result(stanza))
 
 

@@ -50,11 +50,13 @@ def full(counts: Counts, rules: Rules) -> bool:
     return rules.max_contacts is not None and counts.contacts >= rules.max_contacts
 
 
-def _watched_enough(counts: Counts, rules: Rules) -> bool:
+def watched_enough(counts: Counts, rules: Rules) -> bool:
+    """Whether a user has the maximum of watchers."""
     return rules.max_watchers is not None and counts.watchers >= rules.max_watchers
 
 
-def _kept(item: Item | None) -> Item | None:
+def kept(item: Item | None) -> Item | None:
+    """``item``, or None when nothing is left in it that is worth a row."""
     return None if item is None or item.empty else item
 
 
@@ -82,7 +84,7 @@ def _subscribe(me: Side, them: Side | None, jid: str, rules: Rules) -> Outcome:
     if theirs is not None and theirs.subscription & FROM:
         return Outcome(granted, theirs, to_me=None if mine.subscription & TO else 'subscribed')
     knows = theirs is not None and theirs.is_contact
-    if _watched_enough(them.counts, rules) or (not knows and full(them.counts, rules)):
+    if watched_enough(them.counts, rules) or (not knows and full(them.counts, rules)):
         refused = mine._replace(subscription=mine.subscription & ~TO, ask=False)
         return Outcome(refused, theirs, to_me='unsubscribed')
     entry = theirs or Item(me.bare, is_contact=False)
@@ -100,9 +102,9 @@ def _unsubscribe(me: Side, them: Side | None) -> Outcome:
     mine = me.item._replace(ask=False, subscription=me.item.subscription & ~TO) if me.item else None
     theirs = them.item if them else None
     if theirs is None or not (theirs.subscription & FROM or theirs.pending_in):
-        return Outcome(_kept(mine), theirs)
+        return Outcome(kept(mine), theirs)
     theirs = theirs._replace(subscription=theirs.subscription & ~FROM, pending_in=False)
-    return Outcome(_kept(mine), _kept(theirs), to_them=('unsubscribe',))
+    return Outcome(kept(mine), kept(theirs), to_them=('unsubscribe',))
 
 
 def _subscribed(me: Side, them: Side | None, jid: str, rules: Rules) -> Outcome:
@@ -112,7 +114,7 @@ def _subscribed(me: Side, them: Side | None, jid: str, rules: Rules) -> Outcome:
         return Outcome(me.item, theirs)
     if not mine.pending_in:
         return Outcome(mine._replace(approved=True), theirs)
-    if _watched_enough(me.counts, rules):
+    if watched_enough(me.counts, rules):
         text = f'{rules.max_watchers} users see your availability already, which is the maximum.'
         return Outcome(me.item, theirs, error=('policy-violation', text))
     mine = mine._replace(subscription=mine.subscription | FROM, pending_in=False, approved=False)
@@ -129,9 +131,19 @@ def _unsubscribed(me: Side, them: Side | None) -> Outcome:
     told = bool(me.item.pending_in or me.item.subscription & FROM)
     mine = me.item._replace(subscription=me.item.subscription & ~FROM, pending_in=False, approved=False)
     if not told or theirs is None or not (theirs.ask or theirs.subscription & TO):
-        return Outcome(_kept(mine), theirs)
+        return Outcome(kept(mine), theirs)
     theirs = theirs._replace(subscription=theirs.subscription & ~TO, ask=False)
-    return Outcome(_kept(mine), _kept(theirs), to_them=('unsubscribed',))
+    return Outcome(kept(mine), kept(theirs), to_them=('unsubscribed',))
+
+
+def unheard(kind: Kind, me: Side, theirs: Item | None, jid: str, outcome: Outcome) -> Outcome:
+    """``outcome`` when the addressee blocks the sender: nothing reaches him and nothing answers (XEP-0191 3.2). A new
+    request waits until he does not block any more, also when requests are approved automatically."""
+    if kind != 'subscribe' or outcome.error or (theirs is not None and theirs.subscription & FROM):
+        return outcome._replace(to_them=())
+    mine = (me.item or Item(jid))._replace(is_contact=True)
+    mine = mine._replace(ask=True, subscription=mine.subscription & ~TO)
+    return Outcome(mine, (theirs or Item(me.bare, is_contact=False))._replace(pending_in=True))
 
 
 def remove(theirs: Item | None) -> Outcome:
@@ -144,4 +156,4 @@ def remove(theirs: Item | None) -> Outcome:
     if theirs.subscription & TO or theirs.ask:
         kinds.append('unsubscribed')
     new = theirs._replace(subscription=0, pending_in=False, ask=False)
-    return Outcome(None, _kept(new), to_them=tuple(kinds))
+    return Outcome(None, kept(new), to_them=tuple(kinds))

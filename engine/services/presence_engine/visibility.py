@@ -10,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.features import registry
+from engine.filters import shows, takes_presence
+from engine.services.presence_engine import elsewhere
+from engine.services.xcp_router import remote
 from engine.store.rosters import FROM, TO
 from engine.xmpp.stanza import escape, with_attributes
 
 if TYPE_CHECKING:
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.presence_engine.person import Person
+    from engine.services.xcp_router.remote import RemoteSender
     from engine.session import Session
     from engine.store.policies import Policy
     from engine.xmpp.stanza import Stanza
@@ -43,7 +47,7 @@ def announce(engine: PresenceEngine, person: Person, session: Session) -> None:
         return
     initial = not session.shown
     session.shown = True
-    broadcast(engine, person, presence)
+    broadcast(engine, person, presence, session)
     if initial:
         _introduce(engine, person, session)
         registry.became_available.fire(engine.router, session)
@@ -53,9 +57,11 @@ def withdraw(engine: PresenceEngine, person: Person | None, session: Session, pr
     """The session is no longer available."""
     if session.shown and person is not None and person.items is not None:
         session.shown = False
-        broadcast(engine, person, presence)
+        broadcast(engine, person, presence, session)
         session.send(b'%b%b%b' % (presence[0], session.bare.encode(), presence[1]))
     session.shown = False
+    if person is not None and person.seen is not None:
+        elsewhere.left(engine, person)
     end_directed(engine, session, presence)
 
 
@@ -63,8 +69,12 @@ def end_directed(engine: PresenceEngine, session: Session, presence: Presence) -
     """Tell everyone whom directed presence made aware of the session that it is gone, and forget them."""
     directed_to, session.directed = session.directed, None
     for address in directed_to or ():
-        bare, _, resource = address.partition('/')
-        _send_to(engine, bare, resource, presence[0] + escape(address).encode() + presence[1])
+        tell_directed(engine, session, address, presence)
+
+
+def tell_directed(engine: PresenceEngine, session: Session, address: str, presence: Presence) -> None:
+    """Presence of ``session`` to one address it had sent presence to."""
+    _send_to(engine, session.jid, address, presence[0] + escape(address).encode() + presence[1])
 
 
 def shares(engine: PresenceEngine, policy: Policy) -> bool:
@@ -77,27 +87,32 @@ def approves(engine: PresenceEngine, policy: Policy) -> bool:
     return engine.rules.auto_approve if policy.automatic is None else policy.automatic
 
 
-def broadcast(engine: PresenceEngine, person: Person, presence: Presence, own: bool = True) -> None:
-    """To the user's own available clients and, while availability is shared, to every available watcher."""
+def broadcast(engine: PresenceEngine, person: Person, presence: Presence, sender: Session, own: bool = True) -> None:
+    """Presence of ``sender`` to the user's own available clients and, while availability is shared, to every available
+    watcher, unless one of the two blocks it."""
     head, tail = presence
     sent = 0
     accounts = engine.router.accounts
     if own and (account := accounts.get(person.bare)):
         data = head + person.bare.encode() + tail
         for session in account.sessions.values():
-            if session.available:
+            if session.available and (session.filter is None or takes_presence(session, sender.jid, data)):
                 session.send(data)
     if person.items is None or not shares(engine, person.policy):
         return
     for item in person.items.values():
         # a prepared bare JID never holds a character that XML escapes
         if item.subscription & FROM and (account := accounts.get(item.jid)):
+            if sender.filter is not None and not shows(sender, item.jid):
+                continue
             data = head + item.jid.encode() + tail
             for session in account.sessions.values():
-                if session.available:
+                if session.available and (session.filter is None or takes_presence(session, sender.jid, data)):
                     session.send(data)
                     sent += 1
-    sent += engine.adhoc.broadcast(person, presence)
+    if person.abroad or engine.router.nodes is not None:
+        elsewhere.broadcast(engine, person, presence, sender)
+    sent += engine.adhoc.broadcast(person, presence, sender)
     engine.node.counters.presence_out += sent
 
 
@@ -107,30 +122,48 @@ def _introduce(engine: PresenceEngine, person: Person, session: Session) -> None
     address = escape(session.jid).encode()
     for other in engine.router.sessions_of(person.bare):
         if other is not session and other.shown and other.presence:
-            session.send(other.presence[0] + address + other.presence[1])
+            data = other.presence[0] + address + other.presence[1]
+            if session.filter is None or takes_presence(session, other.jid, data):
+                session.send(data)
     if engine.sharing:
         for item in person.items.values():
             if item.subscription & TO and sees(engine, person.bare, item.jid):
-                for presence in shown(engine, item.jid):
+                for presence in shown(engine, item.jid, session):
                     session.send(presence[0] + address + presence[1])
+        if person.abroad or engine.router.nodes is not None:
+            elsewhere.introduce(engine, person, session)
     for jid, item in person.items.items():
         if item.pending_in:
-            session.send(request(person, jid))
+            data = request(person, jid)
+            if session.filter is None or takes_presence(session, jid, data, subscription=True):
+                session.send(data)
 
 
 def sees(engine: PresenceEngine, watcher: str, bare: str) -> bool:
     """Whether ``watcher`` may see the signed-in user ``bare``: has a subscription, by that user's own contact list,
-    and the user shares the availability."""
+    the user shares the availability, and some client of the user does not block the watcher."""
     person = engine.people.get(bare)
     if person is None or person.items is None or not shares(engine, person.policy):
         return False
     item = person.items.get(watcher)
-    return item is not None and bool(item.subscription & FROM)
+    if item is None or not item.subscription & FROM:
+        return False
+    account = engine.router.accounts.get(bare)
+    if account is None or account.filter is None:
+        return True
+    return any(shows(session, watcher) for session in account.sessions.values())
 
 
-def shown(engine: PresenceEngine, bare: str) -> list[Presence]:
-    """Presence of the clients of a user that watchers have been told of."""
-    return [s.presence for s in engine.router.sessions_of(bare) if s.shown and s.presence is not None]
+def shown(engine: PresenceEngine, bare: str, watcher: Session | RemoteSender) -> list[Presence]:
+    """Presence of the clients of a user that watchers have been told of, as far as neither side blocks it."""
+    return [
+        s.presence
+        for s in engine.router.sessions_of(bare)
+        if s.shown
+        and s.presence is not None
+        and (s.filter is None or shows(s, watcher.bare))
+        and (watcher.filter is None or takes_presence(watcher, s.jid, s.presence[0] + s.presence[1]))
+    ]
 
 
 def grant(engine: PresenceEngine, bare: str, watcher: str, visible: bool) -> None:
@@ -139,11 +172,19 @@ def grant(engine: PresenceEngine, bare: str, watcher: str, visible: bool) -> Non
     if person is None or not shares(engine, person.policy):
         return
     for session in engine.router.sessions_of(bare):
-        if session.shown and session.presence is not None:
-            head, tail = session.presence if visible else gone(session.jid)
-            for other in engine.router.sessions_of(watcher):
-                if other.available:
-                    other.send(head + watcher.encode() + tail)
+        if session.shown and session.presence is not None and (session.filter is None or shows(session, watcher)):
+            tell(engine, session.jid, watcher, session.presence if visible else gone(session.jid))
+
+
+def tell(engine: PresenceEngine, sender: str, watcher: str, presence: Presence) -> None:
+    """Presence of the full JID ``sender`` to the available clients of one watcher, here or elsewhere."""
+    data = presence[0] + watcher.encode() + presence[1]
+    if watcher not in engine.router.accounts:
+        elsewhere.send(engine, sender, watcher, data)
+        return
+    for other in engine.router.sessions_of(watcher):
+        if other.available and (other.filter is None or takes_presence(other, sender, data)):
+            other.send(data)
 
 
 def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str, resource: str) -> None:
@@ -151,7 +192,9 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
     if stanza.type == 'unavailable':
         engine.adhoc.release(session, bare)
     person = engine.person(session)
-    if bare != session.bare and not shares(engine, person.policy):
+    domain = bare.rpartition('@')[2]
+    # Rooms and gateways of this server are not people who could see somebody.
+    if bare != session.bare and not shares(engine, person.policy) and domain not in engine.router.routes:
         return
     address = f'{bare}/{resource}' if resource else bare
     if stanza.type is None and bare != session.bare:
@@ -163,24 +206,42 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
                 session.directed.add(address)
     elif session.directed:
         session.directed.discard(address)
-    _send_to(engine, bare, resource, stanza.raw)
+    if domain not in engine.router.domains:
+        remote.send(engine.router, session, stanza, address, domain)
+    else:
+        _send_to(engine, session.jid, address, stanza.raw)
 
 
-def _send_to(engine: PresenceEngine, bare: str, resource: str, data: bytes) -> None:
+def _send_to(engine: PresenceEngine, sender: str, address: str, data: bytes) -> None:
+    if address.partition('/')[0] in engine.router.accounts:
+        send_here(engine, sender, address, data)
+    else:
+        elsewhere.send(engine, sender, address, data)
+
+
+def send_here(engine: PresenceEngine, sender: str, address: str, data: bytes) -> None:
+    """One presence stanza to a client, or to the available clients of a user, signed in here."""
+    bare, _, resource = address.partition('/')
     if resource:
-        target = engine.router.full.get(f'{bare}/{resource}')
-        if target is not None:
+        target = engine.router.full.get(address)
+        if target is not None and (target.filter is None or takes_presence(target, sender, data, to_bare=False)):
             target.send(data)
         return
     for target in engine.router.sessions_of(bare):
-        if target.available:
+        if target.available and (target.filter is None or takes_presence(target, sender, data)):
             target.send(data)
 
 
-def deliver(engine: PresenceEngine, bare: str, data: bytes, interested: bool) -> None:
+def deliver(engine: PresenceEngine, sender: str, bare: str, data: bytes, interested: bool) -> None:
     """A subscription stanza to a user's available clients, and to those that only asked for the contact list."""
+    if bare not in engine.router.accounts:
+        if engine.router.nodes is not None:
+            engine.router.nodes.deliver(sender, bare, data, interested)
+        return
     for session in engine.router.sessions_of(bare):
-        if session.available or (interested and session.interested):
+        if (session.available or (interested and session.interested)) and (
+            session.filter is None or takes_presence(session, sender, data, subscription=True)
+        ):
             session.send(data)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine import filters
 from engine.contract import jid
 from engine.features import registry
 from engine.services.xcp_router import remote
@@ -14,6 +15,7 @@ from engine.xmpp import ns
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.contract.privacy import Kind
     from engine.services.xcp_router.remote import RemoteSender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
@@ -42,6 +44,10 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         return
     bare = f'{local}@{domain}' if local else domain
     full = f'{bare}/{resource}' if resource else bare
+    if session.filter is not None:
+        sort: Kind = 'presence' if kind in (None, 'unavailable', 'error') else 'subscription'
+        if filters.stopped(router, session, stanza, sort, full):
+            return
     if kind == 'error':
         if domain not in router.domains:
             remote.send(router, session, stanza, full, domain)
@@ -49,13 +55,16 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         target = router.full.get(full)
         if target is not None:
             target.send(stanza.raw)
+        elif router.nodes is not None and bare not in router.accounts:
+            router.nodes.forward(session, stanza, bare)
         return
     if kind not in (None, 'unavailable', 'probe') and kind not in SUBSCRIPTION_TYPES:
         router.refuse(session, stanza, 'bad-request', f'There is no presence of the type {kind}.')
         return
-    if domain not in router.domains:
-        if kind != 'unavailable' or remote.route_for(router, domain) is not None:
-            remote.send(router, session, stanza, full, domain)
+    unreachable = domain not in router.domains and remote.route_for(router, domain) is None
+    if unreachable and kind not in ('unsubscribe', 'unsubscribed'):
+        if kind != 'unavailable':
+            router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
         return
     engine = router.presence_engine()
     if engine is None:
@@ -70,9 +79,21 @@ def receive_remote(router: XcpRouter, sender: RemoteSender, stanza: Stanza) -> N
     parts = router.address(sender, stanza, stanza.to or '')
     if parts is None:
         return
-    target = router.full.get(f'{parts[0]}@{parts[1]}/{parts[2]}')
-    if target is not None:
-        target.send(stanza.raw)
+    local, domain, resource = parts
+    bare = f'{local}@{domain}' if local else domain
+    kind = stanza.type
+    if router.nodes is not None and bare not in router.accounts and router.nodes.forward(sender, stanza, bare):
+        return
+    if kind == 'error':
+        target = router.full.get(f'{bare}/{resource}')
+        if target is not None:
+            target.send(stanza.raw)
+    elif kind not in (None, 'unavailable', 'probe') and kind not in SUBSCRIPTION_TYPES:
+        router.refuse(sender, stanza, 'bad-request', f'There is no presence of the type {kind}.')
+    elif engine := router.presence_engine():
+        engine.receive_remote(sender, stanza, bare, resource)
+    elif kind in SUBSCRIPTION_TYPES:
+        router.refuse(sender, stanza, 'service-unavailable', 'Cisco Presence Engine is not running.')
 
 
 def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:

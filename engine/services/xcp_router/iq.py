@@ -6,10 +6,11 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
+from engine import filters
 from engine.features import registry
 from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
@@ -34,6 +35,8 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         router.refuse(session, stanza, 'bad-request', 'A request needs exactly one child element.')
         return
     to = stanza.to
+    if session.filter is not None and to is not None and filters.stopped(router, session, stanza, 'iq', to):
+        return
     if to is None or to == session.bare:
         target = 'self'
     else:
@@ -46,6 +49,9 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
             _to_client(router, session, stanza, f'{bare}/{resource}')
             return
         target = 'host' if not local else 'self' if bare == session.bare else 'bare'
+    account = router.accounts.get(bare) if target == 'bare' else None
+    if account is not None and filters.refused(router, account.filter, session, stanza, 'iq'):
+        return
     if request:
         _handle(router, session, stanza, target)
     else:
@@ -54,6 +60,8 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
 
 def _to_client(router: XcpRouter, session: Sender, stanza: Stanza, full: str) -> None:
     client = router.full.get(full)
+    if client is not None and client.filter is not None and filters.refused_iq(router, client, session, stanza):
+        return
     if stanza.type in ('get', 'set'):
         answer = registry.client_iq.fire(router, cast('Session', session), stanza, full)
         if answer:
@@ -71,19 +79,22 @@ def _handle(router: XcpRouter, session: Sender, stanza: Stanza, target: str) -> 
     assert payload is not None
     namespace, _, name = payload.tag.rpartition('}')
     handler = registry.iq.handlers.get((stanza.type or '', namespace[1:], name, target))
+    answer: Any
     if handler is None:
         answer = xml.error(stanza, 'service-unavailable')
     else:
         answer = handler(session, stanza, router)
+        if inspect.iscoroutine(answer) and target == 'bare':
+            answer = filters.unless_refused(router, session, stanza, answer)
         if inspect.isawaitable(answer):
-            _later(router, session, partial(_answer, router, session, stanza, answer), len(stanza.raw))
+            later(router, session, partial(_answer, router, session, stanza, answer), len(stanza.raw))
             return
         if answer is None:
             return
     router.answer(session, answer)
 
 
-def _later(router: XcpRouter, session: Sender, job: Callable[[], Awaitable[None]], size: int) -> None:
+def later(router: XcpRouter, session: Sender, job: Callable[[], Awaitable[None]], size: int) -> None:
     """Requests that need the database are done one after the other, in the order of the client (RFC 6120 10.1)."""
     session.begin(size)
     if session.answers is None:

@@ -100,6 +100,9 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         target = router.full.get(f'{to}/{resource}') if resource else None
         if target is not None:
             return deliver(router, session, stanza, target.jid, kind)
+        if router.nodes is not None and to not in router.accounts and router.nodes.forward(session, stanza, to):
+            _talked(router, session, to, stanza, kind)
+            return True
         if resource and kind in ('headline', 'error'):
             return False
         if resource and kind == 'groupchat':

@@ -19,6 +19,7 @@ import structlog
 
 from engine import filters
 from engine.delivery import Kept
+from engine.features import registry
 from engine.services.xcp_router.archive import archive_id, stanza_id
 from engine.store.offline import DeleteMessages, FetchMessages, Stored, StoreMessage, expire
 from engine.store.pool import Unavailable
@@ -68,6 +69,9 @@ class OfflineStore:
             session.finish(size)
             if not refused:
                 router.node.counters.messages_offline += 1
+                registry.message_waiting.fire(router, bare, raw, None)
+                if router.nodes is not None:
+                    router.nodes.stored(bare)
                 return
             router.node.counters.messages_refused += 1
             condition, text = _REFUSALS[refused]

@@ -13,9 +13,12 @@ import structlog
 
 from engine import features, filters
 from engine.capacity import Capacity
+from engine.cluster.nodes import Nodes
 from engine.contract import jid
 from engine.contract.config import Config
-from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
+from engine.contract.config import Node as NodeConfig
+from engine.contract.restarts import parameter_value
+from engine.contract.services import CONNECTION_MANAGER, PRESENCE_ENGINE, XCP_ROUTER
 from engine.delivery import NOW
 from engine.features import registry
 from engine.services.base import Service
@@ -34,12 +37,12 @@ from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
     from engine.managed import Managed
-    from engine.cluster.nodes import Nodes
     from engine.node import Node
     from engine.xmpp.stanza import Stanza
 
 log = structlog.get_logger(__name__)
 
+XMPP_PORT = 5222
 POLL_S = 10.0
 """How often online users are compared with the database, should an event have been lost."""
 
@@ -96,6 +99,15 @@ class XcpRouter(Service):
         """Take a new generation; what needs a restart stays as it was at the start."""
         super().configure(newest)
         self._apply()
+        self._link_nodes()
+        registry.router_configured.fire(self)
+
+    def _link_nodes(self) -> None:
+        if self.nodes is not None:
+            self.nodes.configure()
+        elif len(self.config.nodes) > 1:
+            self.nodes = Nodes(self)
+            self.spawn(self.nodes.run(), 'node links')
 
     async def start(self) -> None:
         """Begin to route."""
@@ -109,6 +121,7 @@ class XcpRouter(Service):
         self.spawn(self.offline.keep_tidy(), 'offline messages')
         self.spawn(self.capacity.watch(), 'JSM sessions')
         self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
+        self._link_nodes()
         registry.router_started.fire(self)
 
     async def stop(self) -> None:
@@ -119,9 +132,19 @@ class XcpRouter(Service):
             session.close('system-shutdown')
             self.unbind(session)
         registry.router_stopped.fire(self)
+        if self.nodes is not None:
+            self.nodes.close()
         await self.writer.stop()
 
     # sessions
+
+    def _client_address(self, home: NodeConfig) -> str:
+        """Where clients reach another node: its address, with the port when it is not the usual one (RFC 6120
+        4.9.3.19)."""
+        port = int(parameter_value(self.config, home.name, CONNECTION_MANAGER, 'client_port'))
+        if port == XMPP_PORT:
+            return home.address
+        return f'[{home.address}]:{port}' if ':' in home.address else f'{home.address}:{port}'
 
     def bind(self, user: User, resource: str, connection: Connection) -> Session:
         """A session for an authenticated user; ``resource`` '' lets the server choose.
@@ -133,7 +156,7 @@ class XcpRouter(Service):
         if user.node_id != self.node.id:
             home = next((node for node in self.config.nodes if node.id == user.node_id), None)
             if home is not None:
-                raise BindRefused('see-other-host', home.address)
+                raise BindRefused('see-other-host', self._client_address(home))
             raise BindRefused('not-allowed', 'The home node of the user is not known.')
         try:
             resource = jid.prepare_resource(resource or secrets.token_urlsafe(9))
@@ -153,6 +176,8 @@ class XcpRouter(Service):
         account = self.accounts.get(user.bare)
         if account is None:
             account = self.accounts[user.bare] = self.by_id[user.id] = Account(user)
+            if self.nodes is not None:
+                self.nodes.online(user.bare)
         session = Session(user, resource, connection)
         account.sessions[resource] = session
         self.full[session.jid] = session
@@ -174,6 +199,8 @@ class XcpRouter(Service):
             del self.accounts[session.bare]
             if self.by_id.get(account.user.id) is account:
                 del self.by_id[account.user.id]
+            if self.nodes is not None:
+                self.nodes.offline(session.bare)
             self.write(activity.signed_out(account.user.id, datetime.now(UTC), session.status))
         if engine := self.presence_engine():
             engine.session_ended(session)
@@ -236,8 +263,9 @@ class XcpRouter(Service):
         if parts[1] not in self.domains:
             remote.send(self, session, stanza, jid.prepare(to), parts[1])
             return None
-        if self.nodes is not None and parts[0] and (bare := f'{parts[0]}@{parts[1]}') not in self.accounts:
-            if self.nodes.forward(session, stanza, bare):
+        if self.nodes is not None and parts[0]:
+            bare = f'{parts[0]}@{parts[1]}'
+            if bare not in self.accounts and self.nodes.forward(session, stanza, bare):
                 return None
         return parts
 
@@ -299,7 +327,7 @@ class XcpRouter(Service):
             return 'reset', 'The IM address of the user has changed.'
         if new.node_id != self.node.id:
             home = next((node for node in self.node.config.nodes if node.id == new.node_id), None)
-            return 'see-other-host', home.address if home else ''
+            return 'see-other-host', self._client_address(home) if home else ''
         if new.credentials != old.credentials:
             return 'not-authorized', 'The password of the user has changed.'
         return '', ''

@@ -1,0 +1,124 @@
+"""What travels between two nodes: a length (4 bytes, network order), then one msgpack array that begins with its kind.
+
+Everything but Hello, Ack and Ping is numbered by counting: frame n of a session is the n-th one sent.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.store.rosters import Item
+
+VERSION = 1
+LONGEST = 64 * 1024 * 1024
+"""A longer frame ends the link: the other side does not speak this protocol."""
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """First frame in each direction. ``session`` names the sender's side of the session, ``known`` what it takes for
+    the receiver's, ``received`` how many numbered frames it has of it. ``resumed`` (in the answer): it goes on."""
+
+    version: int
+    node: int
+    session: str
+    known: str
+    received: int
+    resumed: bool = False
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """So many numbered frames were taken: delivered to clients, stored, or answered."""
+
+    received: int
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Nothing to say for a while."""
+
+
+class Routed(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A stanza of a client, with the attributes of its tag: nothing is parsed again."""
+
+    name: str
+    attrs: dict[str, str]
+    raw: bytes
+
+
+class Raw(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """A stanza a node made: answers, errors, presence to one address."""
+
+    raw: bytes
+
+
+class Presence(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Presence of one client for watchers who are signed in at the receiving node: head + watcher + tail."""
+
+    sender: str
+    available: bool
+    head: bytes
+    tail: bytes
+    watchers: list[str]
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The user ``watcher`` wants to know the presence of these users of the receiving node."""
+
+    watcher: str
+    contacts: list[str]
+
+
+class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """A subscription stanza for the clients of a user; ``interested``: also for those that only asked for the list."""
+
+    sender: str
+    bare: str
+    raw: bytes
+    interested: bool
+
+
+class Roster(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """A committed change of the contact list of a user of the receiving node: the entry ``jid`` is now ``item``.
+    ``request``: the subscription request that waits."""
+
+    user_id: int
+    version: int
+    jid: str
+    item: Item | None
+    request: bytes
+
+
+class Online(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """These users are signed in at the sending node; ``all``: and nobody else."""
+
+    users: list[str]
+    all: bool
+
+
+class Offline(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """This user is not signed in at the sending node any more."""
+
+    user: str
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """A message was put into the offline store for this user of the receiving node."""
+
+    user: str
+
+
+Frame = Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online | Offline | Stored
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of one frame, its length first."""
+    body = _encoder.encode(frame)
+    return len(body).to_bytes(4) + body
+
+
+def decode(body: bytes | memoryview) -> Frame:
+    """One frame without its length. Raises ``msgspec.DecodeError``."""
+    frame: Frame = _decoder.decode(body)
+    return frame

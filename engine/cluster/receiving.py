@@ -1,0 +1,93 @@
+"""What another node says, done here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.cluster import frames
+from engine.services.presence_engine import elsewhere, pushes, visibility
+from engine.services.xcp_router.remote import RemoteSender
+from engine.store.rosters import TO
+from engine.xmpp.stanza import Stanza, parse
+
+if TYPE_CHECKING:
+    from engine.cluster.frames import Frame
+    from engine.cluster.link import Link
+    from engine.cluster.nodes import Nodes
+    from engine.services.presence_engine.engine import PresenceEngine
+
+
+def take(nodes: Nodes, link: Link, frame: Frame) -> None:
+    """One numbered frame of another node."""
+    router = nodes.router
+    if isinstance(frame, frames.Routed):
+        _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
+    elif isinstance(frame, frames.Raw):
+        _route(nodes, link, parse(frame.raw))
+    elif isinstance(frame, frames.Online):
+        nodes.appeared(link, frame.users, frame.all)
+        if frame.all and (engine := router.presence_engine()) is not None:
+            _ask(nodes, engine, link)
+    elif isinstance(frame, frames.Offline):
+        if nodes.where.get(frame.user) is link:
+            del nodes.where[frame.user]
+    elif isinstance(frame, frames.Stored):
+        for session in router.sessions_of(frame.user):
+            if session.priority is not None and session.priority >= 0:
+                router.offline.deliver(session)
+                break
+    elif (engine := router.presence_engine()) is not None:
+        _presence(nodes, engine, link, frame)
+
+
+def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
+    nodes.node.counters.nodes_in += 1
+    nodes.router.receive_remote(RemoteSender(nodes.peers[link.other], stanza), stanza)
+
+
+def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:
+    if isinstance(frame, frames.Presence):
+        elsewhere.arrived(engine, frame.sender, (frame.head, frame.tail), frame.available, frame.watchers)
+    elif isinstance(frame, frames.Probe):
+        for bare in frame.contacts:
+            elsewhere.show(
+                engine, frame.watcher, bare,
+                lambda sender, presence: nodes.show(link, sender, presence, [frame.watcher]),
+            )  # fmt: skip
+    elif isinstance(frame, frames.Deliver):
+        if frame.bare in engine.router.accounts:
+            visibility.deliver(engine, frame.sender, frame.bare, frame.raw, frame.interested)
+    elif isinstance(frame, frames.Roster):
+        _roster(engine, frame)
+
+
+def _roster(engine: PresenceEngine, frame: frames.Roster) -> None:
+    """Versions say where the change belongs: the next one is applied, an older one is there already, and before a later
+    one something is missing."""
+    person = engine.by_id.get(frame.user_id)
+    if person is None or person.items is None or frame.version <= person.version:
+        return
+    if frame.version != person.version + 1:
+        engine.reload_soon(frame.user_id)
+        return
+    if frame.request and frame.item is not None and frame.item.pending_in:
+        person.requests[frame.jid] = frame.request
+    pushes.apply(engine, frame.user_id, frame.version, {frame.jid: frame.item})
+
+
+def _ask(nodes: Nodes, engine: PresenceEngine, link: Link) -> None:
+    """A node is there (again): the users here want to know the presence of their contacts at it."""
+    for person in list(engine.people.values()):
+        if person.seen is None or person.items is None:
+            continue
+        there = [jid for jid, item in person.items.items() if item.subscription & TO and nodes.where.get(jid) is link]
+        if there:
+            link.put(frames.Probe(person.bare, there))
+
+
+def vanished(engine: PresenceEngine, users: set[str]) -> None:
+    """A node is gone, and with it these users: whoever sees them is told."""
+    for person in list(engine.people.values()):
+        if person.seen:
+            for jid in users.intersection(person.seen):
+                elsewhere.forget(engine, person, jid)
