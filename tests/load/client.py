@@ -1,4 +1,4 @@
-"""A client cheap enough to load three servers: raw XMPP over direct TLS on uvloop, SCRAM-SHA-1, no XML parser."""
+"""A client cheap enough to load three servers: raw XMPP on uvloop, TLS or plain, SCRAM-SHA-1, no XML parser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 PASSWORD = 'bench'
 WAIT_S = 60.0
@@ -70,10 +70,11 @@ class Client(asyncio.Protocol):
         except TimeoutError:
             raise TimeoutError(f'{self.jid}: no {needle!r} in {self._seen[-300:]!r}') from None
 
-    async def login(self, port: int, context: ssl.SSLContext) -> None:
-        """Direct TLS, SCRAM-SHA-1, bind, roster, presence."""
+    async def login(self, port: int, context: ssl.SSLContext | None) -> None:
+        """Direct TLS (``context`` None: plain), SCRAM-SHA-1, bind, roster, presence."""
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self, '127.0.0.1', port, ssl=context, server_hostname=self.domain)
+        name = self.domain if context else None
+        await loop.create_connection(lambda: self, '127.0.0.1', port, ssl=context, server_hostname=name)
         header = (
             f"<?xml version='1.0'?><stream:stream to='{self.domain}' version='1.0' xmlns='jabber:client'"
             " xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -105,6 +106,11 @@ class Client(asyncio.Protocol):
     async def ping(self) -> None:
         """An answer from the server: it has dealt with what was sent before."""
         await self.ask(f"<iq type='get' id='p' to='{self.domain}'><ping xmlns='urn:xmpp:ping'/></iq>", b'<iq')
+
+    @property
+    def seen(self) -> bytes:
+        """What came since the last question."""
+        return self._seen
 
     def close(self) -> None:
         """End the stream."""
@@ -138,9 +144,9 @@ def _ignore(data: bytes) -> None:
     pass
 
 
-async def login_all(clients: list[Client], port: int, parallel: int = 50) -> None:
+async def login_all(clients: Sequence[Client], port: int, tls: bool = True, parallel: int = 50) -> None:
     """Sign everyone in, ``parallel`` at a time. Raises what the first failure raises."""
-    context = tls_context()
+    context = tls_context() if tls else None
     waiting = iter(clients)
 
     async def work() -> None:

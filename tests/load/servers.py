@@ -1,8 +1,9 @@
 """The servers the benchmark compares: this engine, Prosody and ejabberd, each with the same users, on one core.
 
-All of them: direct TLS on 127.0.0.1 with one ECDSA P-256 certificate, passwords stored hashed, no archive, no server
-to server. Users ``u0``... without contacts, ``p0``... with 50 mutual contacts each (a ring). Peers are those of
-Debian 12; their folders are below ``--folder``.
+All of them: direct TLS and plain TCP on 127.0.0.1, one ECDSA P-256 certificate, passwords stored hashed, and the same
+functions: rosters, disco, ping, offline messages, carbons, blocking, stream management; with ``archive`` a message
+archive too. Users ``u0``... stand in a ring, each with the 25 before and the 25 behind as mutual contacts. Peers
+are those of Debian 12; what they know is made once below the folder, and each start begins with a fresh copy of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from tests.load.client import PASSWORD
 DOMAIN = 'example.com'
 CORE = '0'
 FILES = 20_000
-PRESENCE_USERS = 300
 CONTACTS = 50
+REACH = CONTACTS // 2
 
 
 @dataclass
@@ -35,9 +36,14 @@ class Server:
 
     name: str
     port: int
+    """Of direct TLS; the one above it is plain TCP."""
     command: list[str]
     comm: str
     """Name of the process that does the work."""
+    prepare: Callable[[], None] = lambda: None
+    """Called before each start."""
+    settle_s: float = 2.0
+    """What it needs after the start until it is quiet."""
     environment: dict[str, str] = field(default_factory=dict)
     stop_signal: int = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
@@ -45,15 +51,21 @@ class Server:
 
     def start(self) -> None:
         """Start on core 0, wait until it listens. Raises RuntimeError when it does not."""
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(('127.0.0.1', self.port))  # somebody else's server there would be measured instead
+        for port in (self.port, self.port + 1):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(('127.0.0.1', port))  # somebody else's server there would be measured instead
+        self.prepare()
         command = ['taskset', '-c', CORE, 'prlimit', f'--nofile={FILES}:{FILES}', *self.command]
-        self.process = subprocess.Popen(command, env=os.environ | self.environment, start_new_session=True)
+        log = subprocess.DEVNULL if not os.environ.get('LOAD_VERBOSE') else None
+        self.process = subprocess.Popen(
+            command, env=os.environ | self.environment, start_new_session=True, stdout=log, stderr=log
+        )
         end = time.monotonic() + 60
         while True:
             try:
-                socket.create_connection(('127.0.0.1', self.port), 1).close()
+                for port in (self.port, self.port + 1):
+                    socket.create_connection(('127.0.0.1', port), 1).close()
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > end:
@@ -108,42 +120,57 @@ def _family(pid: int) -> Iterator[int]:
         yield from _family(int(child))
 
 
-def users(count: int) -> list[tuple[str, list[str]]]:
-    """(user, contacts) of everyone."""
-    plain: list[tuple[str, list[str]]] = [(f'u{number}', []) for number in range(count)]
-    half = CONTACTS // 2
-    for number in range(PRESENCE_USERS):
-        steps = (*range(-half, 0), *range(1, half + 1))
-        plain.append((f'p{number}', [f'p{(number + step) % PRESENCE_USERS}' for step in steps]))
-    return plain
+def contacts(number: int, count: int) -> list[int]:
+    """Whom user ``number`` of ``count`` has in the contact list."""
+    return [(number + step) % count for step in (*range(-REACH, 0), *range(1, REACH + 1))]
 
 
 # ---- this engine
 
 
-def engine(folder: Path, people: list[tuple[str, list[str]]]) -> Server:
+def engine(folder: Path, count: int, archive: bool = False) -> Server:
     """The node ``imp1`` of the database of DATABASE_URL, with the users made in it."""
-    _fill_database(people)
     environment = {
         'IMP_BIND': '127.0.0.1',
-        'IMP_CLIENT_PORT': '28321',
+        'IMP_CLIENT_PORT': '28323',
         'IMP_DIRECT_TLS_PORT': '28322',
+        'IMP_UNENCRYPTED_LOOPBACK': '1',
         'IMP_LOG_LEVEL': 'warning',
     }
+    _fill_database(count)
     command = [sys.executable, 'manage.py', 'engine', '--node', 'imp1']
-    return Server('engine', 28322, command, 'python', environment)
+    return Server('engine', 28322, command, 'python', lambda: _prepare_database(archive), 5.0, environment)
 
 
-def _fill_database(people: list[tuple[str, list[str]]]) -> None:
+def _prepare_database(archive: bool) -> None:
+    from django.db import connection
+
+    from engine.contract.services import CONNECTION_MANAGER, XCP_ROUTER
+    from impadmin.console.actions import SYSTEM, do_set_parameters
+    from impadmin.system.models import Node
+    from tests.fixtures import data
+
+    node = Node.objects.get(name=data.NODE)
+    do_set_parameters(SYSTEM, CONNECTION_MANAGER, node, {'connections_per_ip': 20_000})
+    do_set_parameters(SYSTEM, XCP_ROUTER, node, {'message_archive': archive})
+    present = set(connection.introspection.table_names())
+    with connection.cursor() as cursor:
+        for table in ('offline_message', 'archive_message', 'archive_account'):
+            if table in present:
+                cursor.execute(f'TRUNCATE {table} CASCADE')
+        cursor.execute('CHECKPOINT')
+    connection.close()
+
+
+def _fill_database(count: int) -> None:
     os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'impadmin.settings')
     import django
 
     django.setup()
     from django.core.management import call_command
+    from django.db import connection
 
     from engine.contract.credentials import verifiers
-    from engine.contract.services import CONNECTION_MANAGER
-    from impadmin.console.actions import SYSTEM, do_set_parameters
     from impadmin.system.models import Node
     from impadmin.ucm.models import EndUser, RosterItem
     from tests.fixtures import data
@@ -151,30 +178,35 @@ def _fill_database(people: list[tuple[str, list[str]]]) -> None:
     call_command('migrate', verbosity=0)
     if not Node.objects.exists():
         data.install()
+    if (EndUser.objects.count(), RosterItem.objects.count()) == (count, count * CONTACTS):
+        return
     node = Node.objects.get(name=data.NODE)
-    do_set_parameters(SYSTEM, CONNECTION_MANAGER, node, {'connections_per_ip': 20_000})
-    known = set(EndUser.objects.values_list('user_id', flat=True))
     stored = verifiers(PASSWORD)
+    with connection.cursor() as cursor:
+        cursor.execute('TRUNCATE end_user CASCADE')
     EndUser.objects.bulk_create(
-        EndUser(
-            user_id=user,
-            last_name=user,
-            home_node=node,
-            im_address=f'{user}@{DOMAIN}',
-            credentials=stored,
-            contact_count=len(contacts),
-            watcher_count=len(contacts),
-        )
-        for user, contacts in people
-        if user not in known
-    )
+        [
+            EndUser(
+                user_id=f'u{number}', last_name=f'u{number}', home_node=node, im_address=f'u{number}@{DOMAIN}',
+                credentials=stored, contact_count=CONTACTS, watcher_count=CONTACTS,
+            )
+            for number in range(count)
+        ],
+        batch_size=2000,
+    )  # fmt: skip
     ids = dict(EndUser.objects.values_list('user_id', 'pk'))
-    RosterItem.objects.bulk_create(
-        RosterItem(user_id=ids[user], jid=f'{contact}@{DOMAIN}', subscription=3)
-        for user, contacts in people
-        if user not in known
-        for contact in contacts
-    )
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            'COPY roster_item (user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state)'
+            ' FROM STDIN'
+        ) as copy,
+    ):
+        for number in range(count):
+            for contact in contacts(number, count):
+                copy.write(f'{ids[f"u{number}"]}\tu{contact}@{DOMAIN}\t\t{{}}\t3\tf\tf\tf\tt\t0\n')
+    with connection.cursor() as cursor:
+        cursor.execute('VACUUM ANALYZE')
 
 
 def certificate(folder: Path) -> Path:
@@ -188,38 +220,55 @@ def certificate(folder: Path) -> Path:
 
 _PROSODY = """
 run_as_root = true; daemonize = false; network_backend = "epoll"; pidfile = "{folder}/pid"; data_path = "{folder}/data"
-modules_enabled = {{ "roster", "saslauth", "disco", "presence", "message", "iq", "ping", "c2s", "offline" }}
+modules_enabled = {{ "roster", "saslauth", "disco", "presence", "message", "iq", "ping", "c2s", "offline",
+  "carbons", "blocklist", "smacks"{modules} }}
 modules_disabled = {{ "s2s", "tls" }}
-interfaces = {{ "127.0.0.1" }}; c2s_ports = {{ }}; c2s_direct_tls_ports = {{ {port} }}; c2s_require_encryption = true
+interfaces = {{ "127.0.0.1" }}; c2s_ports = {{ {plain} }}; c2s_direct_tls_ports = {{ {port} }}
+c2s_require_encryption = false; default_archive_policy = true; archive_expires_after = "never"
 authentication = "internal_hashed"; storage = "internal"; log = {{ warn = "{folder}/log" }}
 network_settings = {{ tcp_backlog = 1024 }}; ssl = {{ key = "{pem}", certificate = "{pem}" }}
-{more}
+{gc}
 VirtualHost "{domain}"
 """
 TUNED = 'gc = { mode = "incremental", threshold = 400, speed = 400 }'
 
 
-def prosody(folder: Path, people: list[tuple[str, list[str]]], tuned: bool) -> Server:
+def prosody(folder: Path, count: int, archive: bool = False, tuned: bool = True) -> Server:
     """Accounts and rosters are written as data files."""
-    name, port = ('Prosody tuned', 28422) if tuned else ('Prosody', 28423)
-    own = folder / name.lower().replace(' ', '-')
-    shutil.rmtree(own, ignore_errors=True)
+    name = 'Prosody tuned' if tuned else 'Prosody'
+    port = (28422 if tuned else 28432) + (2 if archive else 0)
     pem = certificate(folder)
-    store = own / 'data' / DOMAIN.replace('.', '%2e')
-    for part in ('accounts', 'roster'):
-        (store / part).mkdir(parents=True)
-    account = _prosody_account()
-    for user, contacts in people:
-        (store / 'accounts' / f'{user}.dat').write_text(account)
-        if contacts:
+    made = folder / f'prosody-{count}'
+    if not (made / 'done').exists():
+        shutil.rmtree(made, ignore_errors=True)
+        store = made / 'data' / DOMAIN.replace('.', '%2e')
+        for part in ('accounts', 'roster'):
+            (store / part).mkdir(parents=True)
+        account = _prosody_account()
+        for number in range(count):
             items = ''.join(
-                f'["{contact}@{DOMAIN}"]={{["subscription"]="both";["groups"]={{}};}};' for contact in contacts
+                f'["u{contact}@{DOMAIN}"]={{["subscription"]="both";["groups"]={{}};}};'
+                for contact in contacts(number, count)
             )
             head = '[false]={["version"]=1;["pending"]={};};'
-            (store / 'roster' / f'{user}.dat').write_text(f'return {{{head}{items}}};\n')
+            (store / 'accounts' / f'u{number}.dat').write_text(account)
+            (store / 'roster' / f'u{number}.dat').write_text(f'return {{{head}{items}}};\n')
+        (made / 'done').touch()
+    own = folder / f'prosody-{port}'
+    own.mkdir(exist_ok=True)
     file = own / 'prosody.cfg.lua'
-    file.write_text(_PROSODY.format(folder=own, port=port, pem=pem, domain=DOMAIN, more=TUNED if tuned else ''))
-    return Server(name, port, ['prosody', '--config', str(file), '-F'], 'lua')
+    file.write_text(
+        _PROSODY.format(
+            folder=own, port=port, plain=port + 1, pem=pem, domain=DOMAIN, gc=TUNED if tuned else '',
+            modules=', "mam"' if archive else '',
+        )
+    )  # fmt: skip
+
+    def prepare() -> None:
+        shutil.rmtree(own / 'data', ignore_errors=True)
+        shutil.copytree(made / 'data', own / 'data')
+
+    return Server(name, port, ['prosody', '--config', str(file), '-F'], 'lua', prepare)
 
 
 def _prosody_account() -> str:
@@ -235,10 +284,12 @@ def _prosody_account() -> str:
 
 _EJABBERD = """
 hosts: [{domain}]
-loglevel: warning
+loglevel: error
 ca_file: "{pem}"
 listen:
   - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, tls: true, shaper: none, access: all,
+      backlog: 1024, max_stanza_size: 262144}}
+  - {{port: {plain}, ip: "127.0.0.1", module: ejabberd_c2s, shaper: none, access: all,
       backlog: 1024, max_stanza_size: 262144}}
 auth_method: internal
 auth_password_format: scram
@@ -253,6 +304,11 @@ modules:
   mod_ping: {{}}
   mod_roster: {{}}
   mod_offline: {{}}
+  mod_carboncopy: {{}}
+  mod_privacy: {{}}
+  mod_blocking: {{}}
+  mod_stream_mgmt: {{}}
+{modules}
 """
 _CTL = """
 ERLANG_NODE=bench@127.0.0.1
@@ -261,42 +317,77 @@ ERL_DIST_PORT=28529
 """
 
 
-def ejabberd(folder: Path, people: list[tuple[str, list[str]]]) -> Server:
+def ejabberd(folder: Path, count: int, archive: bool = False) -> Server:
     """As its own user, without epmd; users come from a XEP-0227 file, once."""
-    own = folder / 'ejabberd'
-    shutil.rmtree(own, ignore_errors=True)
+    port = 28522 + (2 if archive else 0)
+    made = folder / f'ejabberd-{count}'
+    if not (made / 'done').exists():
+        shutil.rmtree(made, ignore_errors=True)
+        first = _ejabberd(folder, made, 28522, '')
+        _own(made)
+        first.start()
+        try:
+            for start in range(0, count, _PIECE):
+                file = made / f'users-{start}.xml'
+                file.write_text(_piefxis(range(start, min(start + _PIECE, count)), count))
+                control = [*first.command[:-1], 'import_piefxis', str(file)]
+                subprocess.run(control, check=True, timeout=120, stdout=subprocess.DEVNULL)
+                file.unlink()
+        finally:
+            first.stop()
+        (made / 'done').touch()
+    own = folder / f'ejabberd-{port}'
+    server = _ejabberd(folder, own, port, '  mod_mam: {default: always, assume_mam_usage: true}' if archive else '')
+
+    def prepare() -> None:
+        shutil.rmtree(own / 'spool', ignore_errors=True)
+        shutil.copytree(made / 'spool', own / 'spool')
+        shutil.copy(made / '.erlang.cookie', own / '.erlang.cookie')
+        _own(own)
+
+    server.prepare = prepare
+    return server
+
+
+def _ejabberd(folder: Path, own: Path, port: int, modules: str) -> Server:
     for part in ('logs', 'spool'):
-        (own / part).mkdir(parents=True)
+        (own / part).mkdir(parents=True, exist_ok=True)
     pem = own / 'cert.pem'
     pem.write_bytes(certificate(folder).read_bytes())
-    (own / 'ejabberd.yml').write_text(_EJABBERD.format(port=28522, pem=pem, domain=DOMAIN))
+    (own / 'ejabberd.yml').write_text(
+        _EJABBERD.format(port=port, plain=port + 1, pem=pem, domain=DOMAIN, modules=modules)
+    )
     (own / 'ctl.cfg').write_text(_CTL)
-    (own / 'users.xml').write_text(_piefxis(people))
-    (own / '.erlang.cookie').write_text(secrets.token_hex(16))
-    (own / '.erlang.cookie').chmod(0o400)
-    for path in (own, *own.rglob('*')):
-        shutil.chown(path, 'ejabberd', 'ejabberd')
+    if not (own / '.erlang.cookie').exists():
+        (own / '.erlang.cookie').write_text(secrets.token_hex(16))
+        (own / '.erlang.cookie').chmod(0o400)
     control = [
         'setpriv', '--reuid=ejabberd', '--regid=ejabberd', '--clear-groups', 'env', f'HOME={own}', 'ejabberdctl',
         '--config', str(own / 'ejabberd.yml'), '--ctl-config', str(own / 'ctl.cfg'), '--logs', str(own / 'logs'),
         '--spool', str(own / 'spool'),
     ]  # fmt: skip
-    server = Server('ejabberd', 28522, [*control, 'foreground'], 'beam')
-    server.start()
-    try:
-        subprocess.run([*control, 'import_piefxis', str(own / 'users.xml')], check=True, timeout=300)
-    finally:
-        server.stop()
-    return server
+    return Server('ejabberd', port, [*control, 'foreground'], 'beam')
 
 
-def _piefxis(people: list[tuple[str, list[str]]]) -> str:
+def _own(folder: Path) -> None:
+    for path in (folder, *folder.rglob('*')):
+        shutil.chown(path, 'ejabberd', 'ejabberd')
+
+
+_PIECE = 1000
+"""Users imported at once: ejabberdctl waits one minute."""
+
+
+def _piefxis(numbers: Iterable[int], count: int) -> str:
     parts = ["<server-data xmlns='urn:xmpp:pie:0'>", f"<host jid='{DOMAIN}'>"]
-    for user, contacts in people:
-        items = ''.join(f"<item jid='{contact}@{DOMAIN}' subscription='both'/>" for contact in contacts)
-        roster = f"<query xmlns='jabber:iq:roster'>{items}</query>" if items else ''
-        parts.append(f"<user name='{user}' password='{PASSWORD}'>{roster}</user>")
+    for number in numbers:
+        items = ''.join(f"<item jid='u{other}@{DOMAIN}' subscription='both'/>" for other in contacts(number, count))
+        roster = f"<query xmlns='jabber:iq:roster'>{items}</query>"
+        parts.append(f"<user name='u{number}' password='{PASSWORD}'>{roster}</user>")
     return '\n'.join([*parts, '</host></server-data>'])
+
+
+# ---- what they use
 
 
 def processor_s(pid: int) -> float:
@@ -307,3 +398,14 @@ def processor_s(pid: int) -> float:
 def memory_kib(pid: int) -> int:
     """Resident memory."""
     return int(Path(f'/proc/{pid}/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') // 1024
+
+
+def database_s() -> float:
+    """Seconds of CPU of the engine's PostgreSQL processes."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'imp-engine' AND datname = current_database()"
+        )
+        return sum(processor_s(row[0]) for row in cursor.fetchall())
