@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from engine.delivery import NOW, Delivery, track
+from engine.features import registry
 from engine.xmpp import sm
 
 if TYPE_CHECKING:
@@ -160,10 +161,20 @@ class Managed:
         """The connection is lost: wait for the client."""
         self.hibernating = True
         self.outbound.detach()
+        self.outbound.write = self._missed
+        for entry in reversed(self.outbound.ring):
+            if isinstance(entry, tuple) and b'<body' in entry[0]:
+                self._missed(entry[0])
+                break
         self.outbound.most = int(self.router.param('stream_management_bytes'))
         self._expiry = asyncio.get_running_loop().call_later(self.most_s, self._expire)
         if self.outbound.size > self.outbound.most:
             self._overflow()
+
+    def _missed(self, data: bytes) -> None:
+        """What the client would get if it were there."""
+        if data.startswith(b'<m') and b'<body' in data:
+            registry.message_waiting.fire(self.router, self.session.bare, data, self.session)
 
     def attach(self, connection: Connection) -> int:
         """The client is back over another connection; how many of its stanzas it is told were handled."""

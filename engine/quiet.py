@@ -21,6 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from engine.delivery import CARBONS, NOW, Delivery, Kept, track
+from engine.features import registry
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
 
@@ -72,6 +73,8 @@ class Quiet:
 
     def push(self, data: bytes) -> None:
         """One stanza on its way to the client: it waits, or goes on after what waits."""
+        if data.startswith(b'<m') and b'<body' in data and type(data) is not Kept:
+            registry.message_waiting.fire(self.router, self.session.bare, data, self.session)
         key = None if type(data) is Kept else self._key(data)
         if key is None or self._flushing:
             self.flush()

@@ -76,6 +76,7 @@ PUSH_PARAMS = (
         True,
         'Enable push notifications',
         'Clients may register a push service that is told when messages wait for them (XEP-0357).',
+        restart=('xcp_router',),
         section='Push Notifications',
     ),
     Param(

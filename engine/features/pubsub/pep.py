@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract import jid
-from engine.features.pubsub import discovery, interests, requests
+from engine.features.pubsub import discovery, requests
+from engine.features.pubsub.interests import on_available, on_presence, on_subscription
 from engine.features.pubsub.place import Place, Refused, hidden
 from engine.features.registry import became_available, iq, presence_updated, subscription_changed, xep
 from engine.store import pubsub as store
@@ -28,9 +29,9 @@ NICK = xep(172, '1.1')
 BOOKMARKS = xep(48, '1.2')
 BOOKMARKS_2 = xep(402, '1.2.0')
 
-presence_updated.on()(interests.on_presence)
-became_available.on()(interests.on_available)
-subscription_changed.on()(interests.on_subscription)
+presence_updated.on()(on_presence)
+became_available.on()(on_available)
+subscription_changed.on()(on_subscription)
 
 
 async def account(router: XcpRouter, bare: str) -> Place | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 from xml.etree import ElementTree
 
@@ -17,14 +17,14 @@ import structlog
 from engine.contract import jid as jids
 from engine.features.pubsub import discovery, requests, subscribing
 from engine.features.pubsub.place import Place, Refused
-from engine.features.registry import router_started, router_stopped, server_items, xep
+from engine.features.registry import iq_answer, router_started, router_stopped, server_items, xep
 from engine.services.xcp_router import remote
 from engine.store.pool import Unavailable
 from engine.xmpp import forms, ns
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
-    from engine.services.xcp_router.remote import Failed
+    from engine.services.xcp_router.remote import Failed, Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
@@ -100,6 +100,10 @@ class Service:
         session = self.router.full.get(sender)
         if session is not None:
             session.send(answer)
+        elif sender.rpartition('@')[2] in self.router.domains:
+            # a request of the server itself, on behalf of a user
+            asked = cast('Sender', Asker(self.place.address))
+            iq_answer.fire(self.router, asked, xml.parse(answer), sender)
         else:
             remote.post(self.router, answer, self.place.address, sender)
 
