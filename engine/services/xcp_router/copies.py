@@ -100,7 +100,11 @@ def arriving(
         else:
             session.send(raw)
     if copied and account.carbons:
-        others = [session for session in account.sessions.values() if session.carbons and session not in originals]
+        others = [
+            session
+            for session in account.sessions.values()
+            if session.carbons and session not in originals and session.jid != sender
+        ]
         if account.filter is not None:
             others = [session for session in others if filters.takes_message(session, sender, raw, target is None)]
         if others:
