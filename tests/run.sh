@@ -3,7 +3,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
-declare -A packages=([chromium]=chromium [msgfmt]=gettext [xgettext]=gettext)
+declare -A packages=(
+  [chromium]=chromium [msgfmt]=gettext [xgettext]=gettext
+  [node]=nodejs [npm]=npm [profanity]=profanity [tmux]=tmux [prosody]=prosody
+)
 missing=()
 for program in "${!packages[@]}"; do
   command -v "$program" >/dev/null || missing+=("${packages[$program]}")
@@ -24,6 +27,15 @@ if [ ${#missing[@]} -gt 0 ] && [ "${1:-}" != lint ]; then
   if [ "$still" != 0 ]; then
     echo "The tests need these Debian packages, and they could not be installed here: ${missing[*]}" >&2
     echo "Install them with: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+fi
+
+# Unrelated XMPP clients for Node and browsers, in exactly the versions of the lock file.
+if [ "${1:-}" != lint ] && [ ! tests/js/node_modules/.installed -nt tests/js/package-lock.json ]; then
+  echo 'Installing the JavaScript clients of tests/js (npm ci) ...'
+  if ! (cd tests/js && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed); then
+    echo 'The tests need the npm packages of tests/js/package-lock.json, and npm ci failed. Try: cd tests/js && npm ci' >&2
     exit 1
   fi
 fi
