@@ -1,7 +1,6 @@
 """XEP-0049: clients keep elements of their own on the server, such as bookmarks. Nobody else sees them.
 
-An element is found again by namespace and name. Elements are kept with the prefixes a parser gives them: the meaning
-is unchanged.
+An element is found again by namespace and name, and comes back as the client wrote it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from engine.features.registry import iq, xep
 from engine.store import private_data
 from engine.store.private_data import TooMuch
 from engine.xmpp import ns
+from engine.xmpp.fragments import fragments
 from engine.xmpp.stanza import error, iq_result, quote
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
         return error(stanza, 'not-acceptable', text=named)
     if not named:
         return error(stanza, 'bad-request', text='Name at least one element to keep.')
-    elements = {key: _text(child) for key, child in named}
+    written = fragments(stanza.raw, 2)
+    elements = {key: written[0, place].decode() for place, (key, _child) in enumerate(named)}
     most, most_kib = int(router.param('private_data_elements')), int(router.param('private_data_kib'))
     try:
         await private_data.save(router.node.store, session.user.id, elements, most, most_kib * 1024)
@@ -80,8 +81,3 @@ async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
 def on_other(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     """Private data of others are private."""
     return error(stanza, 'forbidden', text='You can only read and keep your own private data.')
-
-
-def _text(element: ElementTree.Element) -> str:
-    element.tail = None
-    return ElementTree.tostring(element, encoding='unicode')
