@@ -273,16 +273,24 @@ class ParameterView(PageView):
     """``/api/v1/service-parameters/SERVER/SERVICE/`` and ``/api/v1/enterprise-parameters/``: name -> value."""
 
     def get(self, request: Request, server: str = '', service: str = '') -> Response:
-        """The values in force."""
-        return Response(parameter_values.in_force(service, self._node(server, service)))
+        """The values in force; the ETag goes into If-Match of a later write."""
+        return self._answer(parameter_values.in_force(service, self._node(server, service)))
 
     def patch(self, request: Request, server: str = '', service: str = '') -> Response:
         """Change some; null goes back to the default."""
         node = self._node(server, service)
         saved = actions.do_set_parameters(
-            actor_of(request), service, node, self.body(request), dry_run=flag(request, 'dry_run')
+            actor_of(request),
+            service,
+            node,
+            self.body(request),
+            expected=if_match(request),
+            dry_run=flag(request, 'dry_run'),
         )
-        return preview(saved) if isinstance(saved, Preview) else Response(saved)
+        return preview(saved) if isinstance(saved, Preview) else self._answer(saved)
+
+    def _answer(self, values: Mapping[str, Any]) -> Response:
+        return Response(values, headers={'ETag': f'"{parameter_values.fingerprint(values)}"'})
 
     def _node(self, server: str, service: str) -> Any:
         if not server:

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 
-from impadmin.console import actions, forms, listview, notifications
+from impadmin.console import actions, audit, forms, listview, notifications
 from impadmin.console.access import may_write
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.models import AuditEntry
@@ -310,7 +310,8 @@ def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, car
             problem = gettext('The list changed in the meantime. Check the number and confirm again.')
         else:
             try:
-                actions.do_delete(actor_of(request), page, gone)
+                version = request.POST.get('version', '') if len(gone) == 1 else ''
+                actions.do_delete(actor_of(request), page, gone, expected=version)
             except (Refused, ValidationError) as error:
                 problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
             else:
@@ -328,6 +329,7 @@ def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, car
         'gone': gone[:NAMED],
         'more': max(0, len(gone) - NAMED),
         'count': len(gone),
+        'version': audit.digest(gone[0]) if len(gone) == 1 else '',
         'kept': kept[:NAMED],
         'kept_count': len(kept),
         'impact': impact,

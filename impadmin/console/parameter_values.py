@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models
+from django.db import connection, models
 from django.utils.translation import gettext
 
 from engine.contract.params import Param
@@ -19,6 +21,7 @@ from impadmin.console.access import Right, may_write
 if TYPE_CHECKING:
     from impadmin.console.actions import Actor
 
+_LOCK = 0x494D_5056
 LONGEST = 1000
 """Most characters of a text parameter."""
 
@@ -39,6 +42,11 @@ def in_force(service: str, node: models.Model | None) -> dict[str, Any]:
         key = None if param.scope == 'cluster' else getattr(node, 'pk', -1)
         result[param.name] = stored.get((param.name, key), param.default)
     return result
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """Of the values a form or an ETag was made with: a stale write is noticed."""
+    return hashlib.sha256(json.dumps(dict(values), sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def problem(param: Param, value: Any) -> str:
@@ -96,12 +104,18 @@ CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
 
 
 def do_set_parameters(
-    actor: Actor, service: str, node: Any, values: Mapping[str, Any], *, dry_run: bool = False
+    actor: Actor,
+    service: str,
+    node: Any,
+    values: Mapping[str, Any],
+    *,
+    expected: str = '',
+    dry_run: bool = False,
 ) -> Any:
     """Save parameters of ``service`` ('' = enterprise parameters). ``node``: whose node-scope values are set; may be
-    None when ``values`` has none. A value of None goes back to the default. Returns the values now in force by name
-    (or a Preview)."""
-    from impadmin.console.actions import Done, transact
+    None when ``values`` has none. A value of None goes back to the default. ``expected``: ``fingerprint`` of the values
+    the user saw; others raise Stale. Returns the values now in force by name (or a Preview)."""
+    from impadmin.console.actions import Done, Stale, transact
 
     if not may_write(actor.role, Right.CONFIGURATION):
         raise PermissionDenied(gettext('Your role may open this page but not change it.'))
@@ -109,8 +123,11 @@ def do_set_parameters(
     _check(params, node, values)
 
     def work() -> Done:
-        list(_rows().select_for_update().filter(service=service).order_by('pk'))
+        with connection.cursor() as cursor:  # parameters with their defaults have no row to lock
+            cursor.execute('SELECT pg_advisory_xact_lock(%s, hashtext(%s))', [_LOCK, service])
         before = in_force(service, node)
+        if expected and expected != fingerprint(before):
+            raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then make your change.'))
         after = {**before, **{n: params[n].default if v is None else v for n, v in values.items()}}
         if service in CROSS_CHECKS and (errors := CROSS_CHECKS[service](after)):
             raise ValidationError(errors)

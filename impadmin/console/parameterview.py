@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +19,7 @@ from django.utils.translation import gettext
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
 from impadmin.console import actions, forms, parameter_values
-from impadmin.console.actions import Preview, Refused, actor_of
+from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.editview import say_done, service_name, writes
 from impadmin.console.page import ParameterPage
 from impadmin.console.registry import page_url
@@ -111,11 +109,6 @@ def groups(form: django_forms.Form, target: Target, values: dict[str, Any], clos
     return list(result.values())
 
 
-def version_of(values: dict[str, Any]) -> str:
-    """Fingerprint of the values a form was drawn with."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
 def _nodes() -> list[Any]:
     return list(apps.get_model('system', 'Node').objects.order_by('-publisher', 'name'))
 
@@ -163,12 +156,15 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
         if closed:
             raise PermissionDenied(closed)
         form = make(target, values, _with_defaults(target, request.POST))
-        stale = request.POST.get('version') != version_of(values)
+        stale = request.POST.get('version') != parameter_values.fingerprint(values)
         if not resetting and form.is_valid() and (previewed or not stale):
             try:
                 result = _apply(request, target, form, previewed)
             except ValidationError as error:
                 _refuse(form, error)
+            except Stale:
+                stale = True
+                values = parameter_values.in_force(target.service, target.node)
             except Refused as error:
                 form.add_error(None, str(error))
             else:
@@ -183,7 +179,7 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     context |= {
         'form': form,
         'groups': groups(form, target, values, closed),
-        'version': version_of(values),
+        'version': parameter_values.fingerprint(values),
         'problems': forms.problems(form) if form.is_bound and not resetting else [],
         'changed': form.changed_data if form.is_bound else [],
         'stale': gettext('Somebody else') if stale else '',
@@ -217,7 +213,10 @@ def _apply(request: HttpRequest, target: Target, form: django_forms.Form, dry_ru
     }
     if not values:
         return Preview()
-    return actions.do_set_parameters(actor_of(request), target.service, target.node, values, dry_run=dry_run)
+    expected = '' if dry_run else request.POST.get('version', '')
+    return actions.do_set_parameters(
+        actor_of(request), target.service, target.node, values, expected=expected, dry_run=dry_run
+    )
 
 
 def _refuse(form: django_forms.Form, error: ValidationError) -> None:

@@ -343,7 +343,7 @@ def wrong(**changes: Any) -> list[str]:
         ({'name': 'End Users'}, 'its name is not a slug'),
         ({'console': 'nothing'}, "there is no console 'nothing'"),
         ({'menu': 'User Management > Application User'}, 'another page has the same menu path'),
-        ({'menu': 'a > b > c > d'}, 'is not usable'),
+        ({'menu': 'a > b > c > d > e'}, 'is not usable'),
         ({'related': ('nothing',)}, "its related page 'nothing' does not exist"),
         ({'sample': None}, 'it can add but has no sample'),
         ({'panel': 'nothing.html'}, "its panel template 'nothing.html' does not exist"),
