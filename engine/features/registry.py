@@ -43,6 +43,9 @@ subscription_changed: Hook[[XcpRouter, str, str], None] = Hook(
     'The subscription between a user who is signed in here (bare JID) and a contact (bare JID) is now another one.',
 )
 router_started: Hook[[XcpRouter], None] = Hook('router_started', 'The router begins to route; every feature is loaded.')
+router_configured: Hook[[XcpRouter], None] = Hook(
+    'router_configured', 'The router has taken a new configuration generation.'
+)
 router_stopped: Hook[[XcpRouter], None] = Hook('router_stopped', 'The router stops; its sessions are closed.')
 presence_updated: Hook[[XcpRouter, Session, Stanza], None] = Hook(
     'presence_updated', 'A client sent available presence without addressee; the session has it.'

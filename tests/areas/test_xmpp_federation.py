@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.areas.xmpp_fixtures import address, command, sign_in
+from tests.areas.xmpp_fixtures import address, sign_in
 from tests.fixtures import data
-from tests.fixtures.federation import OTHER, PEER, PEER_USER, Authority, Ejabberd, Federation, Peer, Prosody, Zone
-from tests.fixtures.processes import Engine, free_port, wait_until
+from tests.fixtures.federation import PEER, PEER_USER, Ejabberd, Federation, Peer, Prosody
+from tests.fixtures.processes import Engine
 from tests.proves import proves
 from tests.xmppclient import STANZA_ERRORS, XmppClient
 
