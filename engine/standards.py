@@ -92,6 +92,7 @@ TITLES = {
     313: 'Message Archive Management',
     333: 'Displayed Markers',
     334: 'Message Processing Hints',
+    344: 'Impact of TLS and DNSSEC on Dialback',
     352: 'Client State Indication',
     357: 'Push Notifications',
     359: 'Unique and Stable Stanza IDs',
