@@ -21,8 +21,9 @@ from tests.areas.xmpp_fixtures import configure
 from tests.fixtures import data
 from tests.fixtures.browser import CHROMIUM, FLAGS
 from tests.fixtures.processes import ROOT, wait_until
+from tests.services.terminal import Terminal
 from tests.services.webclient import BOSH, WEBSOCKET, Web, start
-from tests.xmppclient import XmppClient
+from tests.xmppclient import XmppClient, condition
 
 JS = ROOT / 'tests' / 'js'
 CLIENT = '{jabber:client}'
@@ -263,3 +264,59 @@ def _strophe(page: Any, service: str, user: str, bob: XmppClient) -> None:
     page.wait_for_function("statuses.includes('DISCONNECTED')")
     bob.expect('presence', type='unavailable', from_=jid)
     wait_until(lambda: 'ERROR' not in page.evaluate('statuses'), 'no error', 1)
+
+
+# ---- Profanity
+
+
+def test_profanity(request: pytest.FixtureRequest, db: None, make_user: Callable[..., Any]) -> None:
+    """Profanity over STARTTLS, after its user has accepted the certificate: presence, IM, copies, commands."""
+    engine = request.getfixturevalue('engine')
+    for user in ('bob', 'dave', 'mallory'):
+        make_user(user)
+    bob = _bob(request)
+    with Terminal('dave', engine.port) as dave:
+        dave.wait("Use '/tls allow' to accept")
+        dave.type('/tls allow')
+        dave.wait('logged in successfully', '[TLS] [online]')
+        jid = f'{dave.jid}/profanity'
+        # Presence both ways; subscriptions are approved by the product's default.
+        dave.type(f'/sub request bob@{data.DOMAIN}')
+        bob.presence('subscribe', to=dave.jid)
+        bob.contact(dave.jid, subscription='both', timeout=10)
+        bob.expect('presence', type='', from_=jid, timeout=10)
+        bob.available(show='dnd', status='in a meeting')
+        dave.wait('in a meeting')
+        dave.type('/status set away "gone for lunch"')
+        bob.expect('presence', type='', from_=jid, status='gone for lunch', timeout=10)
+        dave.type('/status set online')
+        # IM both ways, with a receipt.
+        dave.type(f'/msg bob@{data.DOMAIN} from the terminal: 你好')
+        asked = bob.expect('message', body='from the terminal: 你好', from_=jid, timeout=10)
+        assert asked.find('{urn:xmpp:receipts}request') is not None
+        bob.say(jid, 'hello terminal', extra="<request xmlns='urn:xmpp:receipts'/>")
+        dave.wait('hello terminal')
+        bob.expect('message', has='{urn:xmpp:receipts}received', timeout=10)
+        # What the user's other client says and is told shows up here (XEP-0280).
+        other = request.getfixturevalue('xmpp')('dave', 'desk')
+        other.available()
+        bob.forget()
+        other.say(f'bob@{data.DOMAIN}', 'said at the desk')
+        dave.wait('said at the desk')
+        bob.say(other.jid, 'answered to the desk')
+        dave.wait('answered to the desk')
+        # Commands that ask the server.
+        dave.type('/win 1')
+        dave.type('/ping')
+        dave.wait('Ping response from server')
+        dave.type(f'/disco info {data.DOMAIN}')
+        dave.wait('Service discovery info for')
+        dave.type('/clear')
+        dave.type(f'/blocked add mallory@{data.DOMAIN}')
+        mallory = request.getfixturevalue('xmpp')('mallory', 'x')
+        dave.type('/blocked')
+        dave.wait(f'mallory@{data.DOMAIN}')
+        refused = condition(mallory.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=jid))
+        assert refused == 'service-unavailable'
+        dave.type('/disconnect')
+        bob.expect('presence', type='unavailable', from_=jid, timeout=10)
