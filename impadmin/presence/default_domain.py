@@ -311,6 +311,8 @@ def _rekey_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int | N
 
 
 def _rekey_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
+    if not cursor:
+        rekey.rekey_privacy(MAPPING, journal=True)
     last, changed = rekey.rekey_offline(MAPPING, cursor, MESSAGES_AT_ONCE, journal=True)
     tally['messages'] += changed
     return last or None
@@ -350,6 +352,7 @@ def _restore_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int |
 
 def _restore_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     rekey.restore_offline()
+    rekey.restore_privacy()
     return None
 
 

@@ -1,4 +1,4 @@
-"""Give stored data new IM addresses: contact list entries and offline messages, by a mapping old -> new.
+"""Give stored data new IM addresses: contact list entries, privacy lists and offline messages, by a mapping old -> new.
 
 Set-based and per owner in one transaction, so that users may swap addresses or pass them on in a chain. ``mapping``
 names a table with the columns ``user_id``, ``old`` and ``new``. Groups, names and subscriptions are kept.
@@ -125,6 +125,36 @@ def rekey_offline(mapping: str, after: int, limit: int, journal: bool = False) -
         return rows[-1][0], len(changed)
 
 
+def rekey_privacy(mapping: str, journal: bool = False) -> int:
+    """Privacy and block lists go on to concern the same people; how many entries changed."""
+    mapped = (
+        f"FROM privacy_item i JOIN {mapping} m ON m.old = split_part(i.value, '/', 1)"
+        " WHERE i.type = 'jid' AND m.new IS NOT NULL"
+    )
+    with connection.cursor() as cursor:
+        if journal:
+            cursor.execute(f"INSERT INTO address_journal (kind, key, row) SELECT 'privacy', i.id, to_jsonb(i) {mapped}")
+        cursor.execute(
+            'WITH changed AS (UPDATE privacy_item o SET value = n.value FROM ('  # noqa: S608 - fixed table names
+            f' SELECT i.id, m.new || substr(i.value, length(m.old) + 1) AS value {mapped}'
+            ') AS n WHERE n.id = o.id RETURNING o.list_id), raised AS ('
+            ' UPDATE end_user SET privacy_version = privacy_version + 1 WHERE id IN ('
+            '  SELECT user_id FROM privacy_list WHERE id IN (SELECT list_id FROM changed))'
+            ') SELECT count(*) FROM changed'
+        )
+        return int(cursor.fetchone()[0])
+
+
+def restore_privacy() -> None:
+    """Give every journaled entry of a privacy list its old address back."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE privacy_item i SET value = j.row->>'value' FROM address_journal j"
+            " WHERE j.kind = 'privacy' AND j.key = i.id"
+        )
+        cursor.execute("DELETE FROM address_journal WHERE kind = 'privacy'")
+
+
 def restore_rosters(mapping: str, limit: int) -> int:
     """Give the next journaled owners their contact lists back; how many owners. Runs in the caller's transaction."""
     with connection.cursor() as cursor:
@@ -167,6 +197,7 @@ def rekey_user(user_id: int, old: str, new: str) -> list[int]:
         cursor.execute('DROP TABLE IF EXISTS one_change')
         cursor.execute('CREATE TEMP TABLE one_change (user_id bigint, old text, new text) ON COMMIT DROP')
         cursor.execute('INSERT INTO one_change VALUES (%s, %s, %s)', [user_id, old, new])
+        rekey_privacy('one_change')
         owners = owners_after('one_change', 0, 2_000_000_000)
         if owners:
             rekey_rosters('one_change', owners)

@@ -96,8 +96,18 @@ def people(make_user):
                 f"<message from='{sender}' to='bob@example.com' type='chat'><body>ann@example.com</body></message>"
             ).encode(),
         )
+    mine = users['ann'].privacy_lists.create(name='blocklist', is_default=True)
+    for order, value in enumerate(('dee@example.com/desk', 'x@elsewhere.example', 'example.com'), 1):
+        mine.items.create(order=order, type='jid', value=value, allow=False)
     recount()
     return users
+
+
+def blocked():
+    """What the block lists name."""
+    from impadmin.presence.models import PrivacyItem
+
+    return list(PrivacyItem.objects.order_by('order').values_list('value', flat=True))
 
 
 @proves('IMA-23', 'DOM-14', 'DOM-11')
@@ -119,6 +129,7 @@ def test_every_stored_address_follows(people, api):
         b"<message from='x@elsewhere.example/ann@example.com' to='bob@new.example' type='chat'>"
         b'<body>ann@example.com</body></message>',
     ]
+    assert blocked() == ['dee@new.example/desk', 'x@elsewhere.example', 'example.com']
     item = people['dee'].roster.get()
     assert bytes(item.request) == b"<presence from='ann@new.example' to=\"dee@new.example\" type='subscribe'/>"
     assert job.counts['users'] == 4
@@ -236,6 +247,7 @@ def test_cancel_gives_back_exactly_what_was_there(people, monkeypatch, after):
     assert inventory.advanced().default_domain == 'example.com'
     assert not AddressChange.objects.exists()
     assert not AddressJournal.objects.exists()
+    assert blocked() == ['dee@example.com/desk', 'x@elsewhere.example', 'example.com']
     assert default_domain.under_way() is None
 
 

@@ -53,7 +53,7 @@ def items_of_server(client: XmppClient) -> set[str]:
     return {item.get('jid', '') for item in answer[0]}
 
 
-@proves('XMP-10', 'XMP-14')
+@proves('XMP-03', 'XMP-10', 'XMP-14')
 def test_searching_the_directory(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
     from impadmin.system.models import Node, ServiceActivation
 

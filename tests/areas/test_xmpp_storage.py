@@ -39,7 +39,7 @@ def offline(client: XmppClient, kind: str, inside: str, to: str = '') -> Any:
     return client.iq(kind, f"<offline xmlns='{OFFLINE}'>{inside}</offline>", to=to)
 
 
-@proves('XMP-05', 'XMP-03', 'XMP-14', 'XMP-16')
+@proves('XMP-05', 'XMP-14', 'XMP-16')
 def test_offline_messages_one_by_one(sign_in: SignIn) -> None:
     """Spec 15: store 3, sign in with negative priority, count 3, fetch one by node, remove it, count 2."""
     sign_in('bob').close()
