@@ -279,17 +279,19 @@ class Outbound:
 
 class Inbound:
     """What the client sent, and how much of it we may acknowledge: everything before the first stanza whose fate is
-    open. ``asked``: the client waits for more than it was told. ``tell`` is called when that may have changed.
+    open. ``upto`` is the last one handled before a resumption. ``asked``: the client waits for more than it was told.
+    ``tell`` is called when that may have changed.
 
     After a resumption the client sends again what we did not acknowledge, though we have handled it: such a stanza is
     recognised by its order and identity and not handled twice.
     """
 
-    __slots__ = ('asked', 'expected', 'keys', 'pending', 'received', 'tell')
+    __slots__ = ('asked', 'expected', 'keys', 'pending', 'received', 'tell', 'upto')
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self.tell = tell
         self.received = 0
+        self.upto = 0
         self.asked = False
         self.pending: deque[Delivery] | None = None
         self.keys: deque[tuple[int, object]] | None = None
@@ -311,15 +313,19 @@ class Inbound:
 
     def decided(self) -> int:
         """How many stanzas may be acknowledged."""
+        return min(self._decided(), self.received)
+
+    def _decided(self) -> int:
+        """The same, with those handled before a resumption that the client has not repeated yet."""
         pending = self.pending
         if pending is None:
-            return self.received
+            return max(self.upto, self.received)
         while pending and pending[0].done:
             pending.popleft()
         if not pending:
             self.pending = self.keys = None
-            return self.received
-        decided = min(pending[0].seq - 1, self.received)
+            return max(self.upto, self.received)
+        decided = pending[0].seq - 1
         keys = self.keys
         while keys and keys[0][0] <= decided:
             keys.popleft()
@@ -331,7 +337,8 @@ class Inbound:
 
     def resume(self) -> int:
         """The client comes back; what it is told we have handled. The next stanza is the one after that."""
-        decided = self.decided()
+        decided = self._decided()
+        self.upto = max(self.upto, self.received)
         self.asked = False
         self.expected = None
         if self.keys:
@@ -356,6 +363,7 @@ class Inbound:
 
     def _forget(self, first: int) -> None:
         """Stanzas from this number on are other ones now."""
+        self.upto = first - 1
         if self.pending is not None and self.keys is not None:
             self.pending = deque(delivery for delivery in self.pending if delivery.seq < first)
             self.keys = deque(key for key in self.keys if key[0] < first)

@@ -30,6 +30,8 @@ class ManagedClient(RawClient):
         self.counting = False
         self.answering = False
         self.elements: list[Element] = []
+        self.later: list[ManagedClient] = []
+        """Clients that resumed this one's session."""
         self._parser = XMLPullParser(['start', 'end'])
         self._depth = 0
 
@@ -70,6 +72,7 @@ class ManagedClient(RawClient):
     def again(self, h: int | None = None) -> ManagedClient:
         """A new connection that resumes this session; ``take('resumed')`` or 'failed' follows."""
         client = ManagedClient(self.engine, self.user, self.resource)
+        self.later.append(client)
         client.sign_in()
         client.counting, client.h = True, self.h if h is None else h
         client.id = self.id
@@ -167,3 +170,9 @@ class ManagedClient(RawClient):
             self.acknowledge()
             return
         self.elements.append(element)
+
+    def close_all(self) -> None:
+        """Cut it, and those that resumed its session."""
+        self.close()
+        for client in self.later:
+            client.close_all()
