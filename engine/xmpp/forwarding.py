@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
 
@@ -17,6 +18,17 @@ FORWARD: Final = 'urn:xmpp:forward:0'
 _OPEN: Final = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
 _DECLARED: Final = f" xmlns='{ns.CLIENT}'".encode()
 _FORWARDED: Final = f"<forwarded xmlns='{FORWARD}'>".encode()
+
+_DIRECTIONS: Final = {
+    name: (f"'><{name} xmlns='{ns.CARBONS}'>".encode() + _FORWARDED, f'</forwarded></{name}>'.encode())
+    for name in ('received', 'sent')
+}
+
+
+@lru_cache(maxsize=20_000)
+def address(jid: str) -> bytes:
+    """A JID as it stands in an attribute."""
+    return escape(jid).encode()
 
 
 def inner(raw: bytes) -> bytes:
@@ -40,11 +52,9 @@ def carbon(direction: str, raw: bytes, owner: str, kind: str, hint: bytes = b'')
 
     ``direction`` is 'received' or 'sent', ``kind`` the type of the message, ``hint`` complete elements beside it.
     """
-    head = f"<message from='{escape(owner)}' type='{kind}' to='".encode()
-    opened = f"'><{direction} xmlns='{ns.CARBONS}'>".encode()
-    return head, b'%b%b%b</forwarded></%b>%b</message>' % (
-        opened, _FORWARDED, inner(raw), direction.encode(), hint,
-    )  # fmt: skip
+    opened, closed = _DIRECTIONS[direction]
+    head = b"<message from='%b' type='%b' to='" % (address(owner), kind.encode())
+    return head, b'%b%b%b%b</message>' % (opened, inner(raw), closed, hint)
 
 
 def without(raw: bytes, unwanted: Callable[[str, dict[str, str]], bool]) -> bytes:

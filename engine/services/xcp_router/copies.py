@@ -21,8 +21,8 @@ from xml.etree.ElementTree import Element
 from engine import filters
 from engine.services.xcp_router.account import COPIED
 from engine.xmpp import ns
-from engine.xmpp.forwarding import carbon, without
-from engine.xmpp.stanza import escape, with_child
+from engine.xmpp.forwarding import address, carbon, without
+from engine.xmpp.stanza import with_child
 
 if TYPE_CHECKING:
     from engine.services.xcp_router.account import Account
@@ -166,4 +166,4 @@ def _send(
         end = tail
         if loud and (active is None or active is session):
             end = tail[: -len(b'</message>')] + LOUD + b'</message>'
-        session.send(b'%b%b%b' % (head, escape(session.jid).encode(), end))
+        session.send(b'%b%b%b' % (head, address(session.jid), end))

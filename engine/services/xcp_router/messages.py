@@ -43,7 +43,11 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         return
     if STANZA_ID in stanza.raw:
         stanza.raw = unforged(router, stanza.raw)
-    submit(router, session, stanza, attrs.get('to') or session.bare, kind)
+    sender = router.accounts.get(session.bare)
+    if sender is None or sender.plain:
+        deliver(router, session, stanza, attrs.get('to') or session.bare, kind)
+    else:
+        submit(router, session, stanza, attrs.get('to') or session.bare, kind)
 
 
 def submit(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> None:
