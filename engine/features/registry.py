@@ -6,7 +6,7 @@ does (run in the background, its failure is answered with internal-server-error)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -49,6 +49,10 @@ router_configured: Hook[[XcpRouter], None] = Hook(
 router_stopped: Hook[[XcpRouter], None] = Hook('router_stopped', 'The router stops; its sessions are closed.')
 presence_updated: Hook[[XcpRouter, Session, Stanza], None] = Hook(
     'presence_updated', 'A client sent available presence without addressee; the session has it.'
+)
+contact_presence: Hook[[XcpRouter, str, bytes, bool, Iterable[str]], None] = Hook(
+    'contact_presence',
+    'Presence of somebody elsewhere (full JID, the stanza, whether available) came for these users here (bare JIDs).',
 )
 iq_answer: Hook[[XcpRouter, Sender, Stanza, str], bool] = Hook(
     'iq_answer', 'Result or error of an IQ to a served domain or an account here (prepared bare JID). True: taken.'

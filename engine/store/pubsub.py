@@ -397,11 +397,14 @@ class LastItem(NamedTuple):
     groups: tuple[str, ...]
     sharing: bool | None
     affiliation: str
+    lists: bool
+    """The owner may have privacy lists."""
 
 
 _LAST = """
 SELECT u.im_address, n.id, n.name, n.config, i.id, i.item_id, i.publisher, i.payload, i.at,
-       coalesce(r.subscription, 0), coalesce(r.groups, '{{}}'), p.sharing, coalesce(a.affiliation, 'none')
+       coalesce(r.subscription, 0), coalesce(r.groups, '{{}}'), p.sharing, coalesce(a.affiliation, 'none'),
+       u.privacy_version > 0
 FROM {owners}
 JOIN pubsub_node n ON n.owner_id = u.id AND n.name = ANY(%(names)s)
 JOIN LATERAL (
@@ -433,6 +436,6 @@ async def last_items(store: Store, watcher: str, names: list[str], limit: int, o
         )
         rows = await cursor.fetchall()
     return [
-        LastItem(row[0], row[1], row[2], row[3], _item(row[4:9]), row[9], tuple(row[10]), row[11], row[12])
+        LastItem(row[0], row[1], row[2], row[3], _item(row[4:9]), row[9], tuple(row[10]), row[11], row[12], row[13])
         for row in rows
     ]

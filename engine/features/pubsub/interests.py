@@ -17,25 +17,33 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from engine import filters
+from engine.features.pubsub import abroad, notify
 from engine.features.pubsub import config as configuration
-from engine.features.pubsub import notify
+from engine.features.pubsub.abroad import Far
 from engine.features.pubsub.place import INTERESTS, MEMBER, NAME_BYTES, OUTCAST, OWNER, PUBLISHER, interests
 from engine.features.registry import iq_answer, session_ended
+from engine.session import Session
+from engine.store import privacy
 from engine.store import pubsub as store
 from engine.store.pool import Unavailable
 from engine.store.rosters import FROM
 from engine.xmpp import capabilities, ns
+from engine.xmpp import stanza as xml
 from engine.xmpp.capabilities import Caps
 from engine.xmpp.stanza import delay, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engine.features.pubsub.place import Who
     from engine.services.xcp_router.router import XcpRouter
-    from engine.session import Session
     from engine.xmpp.stanza import Stanza
 
 log = structlog.get_logger(__name__)
 
+WAITING: Final = 10_000
+"""Clients with the same capabilities that can wait for one answer."""
 KNOWN: Final = 5000
 """Capabilities remembered; the ones not seen for longest are forgotten first."""
 NAMES: Final = 100
@@ -51,10 +59,13 @@ _LISTED: Final = (OWNER, PUBLISHER, MEMBER)
 Names = frozenset[str]
 
 
+Client = Session | Far
+
+
 class _Question:
     __slots__ = ('caps', 'identity', 'session', 'timer')
 
-    def __init__(self, session: Session, caps: Caps) -> None:
+    def __init__(self, session: Client, caps: Caps) -> None:
         self.session = session
         self.caps = caps
         self.identity = _ID + secrets.token_hex(8)
@@ -67,7 +78,7 @@ class _Table:
     def __init__(self) -> None:
         self.tags: OrderedDict[bytes, Caps] = OrderedDict()
         self.known: OrderedDict[Caps, Names] = OrderedDict()
-        self.waiting: dict[Caps, deque[Session]] = {}
+        self.waiting: dict[Caps, deque[Client]] = {}
         self.questions: dict[str, _Question] = {}
         self.slots = asyncio.Semaphore(AT_ONCE)
 
@@ -85,8 +96,34 @@ def _table(router: XcpRouter) -> _Table:
 def on_presence(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     """A client sent presence; without capabilities it keeps those it announced before."""
     tag = capabilities.tag(stanza.raw)
-    if tag is None:
+    if tag is not None:
+        _announced(router, session, tag, stanza)
+
+
+def on_contact(router: XcpRouter, full: str, raw: bytes, available: bool, users: Iterable[str]) -> None:
+    """Presence of a contact's client elsewhere arrived for these users here."""
+    known = abroad.table(router)
+    if not available:
+        known.remove(full)
         return
+    tag = capabilities.tag(raw)
+    far = known.clients.get(full)
+    if far is None:
+        if tag is None:
+            return
+        far = known.add(router, full)
+    known.clients.move_to_end(full)
+    new = [bare for bare in users if bare not in far.users]
+    names = interests(far)
+    for bare in new[: abroad.USERS - len(far.users)]:
+        far.users[bare] = None
+        if names:
+            _later(router, far, names, bare)
+    if tag is not None:
+        _announced(router, far, tag, xml.parse(raw))
+
+
+def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -> None:
     notes = session.notes
     if notes is None:
         notes = session.notes = {}
@@ -106,7 +143,8 @@ def on_presence(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         table.known.move_to_end(caps)
         _take(router, session, names)
     elif caps in table.waiting:
-        table.waiting[caps].append(session)
+        if len(table.waiting[caps]) < WAITING:
+            table.waiting[caps].append(session)
     else:
         table.waiting[caps] = deque()
         _ask(router, table, session, caps)
@@ -118,13 +156,14 @@ def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         cache.popitem(last=False)
 
 
-def _ask(router: XcpRouter, table: _Table, session: Session, caps: Caps) -> None:
+def _ask(router: XcpRouter, table: _Table, session: Client, caps: Caps) -> None:
     question = _Question(session, caps)
     table.questions[question.identity] = question
     if session.notes is not None:
         session.notes.setdefault(ASKED, set()).add(question.identity)
     question.timer = asyncio.get_running_loop().call_later(ANSWER_S, _unanswered, router, question.identity)
-    domain = session.bare.rpartition('@')[2]
+    user = session.bare if isinstance(session, Session) else next(iter(session.users), router.config.default_domain)
+    domain = user.rpartition('@')[2]
     query = f"<query xmlns='{ns.DISCO_INFO}' node='{quote(f'{caps.node}#{caps.ver}')}'/>"
     address = f"id='{question.identity}' from='{quote(domain)}' to='{quote(session.jid)}'"
     session.send(f"<iq type='get' {address}>{query}</iq>".encode())
@@ -169,7 +208,7 @@ def on_answer(router: XcpRouter, sender: Who, stanza: Stanza, bare: str) -> bool
         return None
     table = _table(router)
     question = table.questions.get(identity)
-    if question is None or question.session is not sender:
+    if question is None or question.session.jid != sender.jid:
         return None
     session, caps = question.session, question.caps
     query = stanza.child(ns.DISCO_INFO, 'query') if stanza.type == 'result' else None
@@ -191,13 +230,19 @@ def on_answer(router: XcpRouter, sender: Who, stanza: Stanza, bare: str) -> bool
     return True
 
 
-def _take(router: XcpRouter, session: Session, names: Names) -> None:
+def _take(router: XcpRouter, session: Client, names: Names) -> None:
     if session.notes is None:
         session.notes = {}
     before = session.notes.get(INTERESTS, frozenset())
     session.notes[INTERESTS] = names
-    if session.shown and (new := names - before):
+    new = names - before
+    if not new or not session.shown:
+        return
+    if isinstance(session, Session):
         _later(router, session, new)
+    else:
+        for owner in session.users:
+            _later(router, session, new, owner)
 
 
 def on_available(router: XcpRouter, session: Session) -> None:
@@ -212,17 +257,19 @@ def on_subscription(router: XcpRouter, user: str, contact: str) -> None:
     for watcher, owner in ((contact, user), (user, contact)):
         if owner == contact and contact in router.accounts:
             continue
-        for session in router.sessions_of(watcher):
+        clients: list[Client] = [*router.sessions_of(watcher)]
+        clients += abroad.table(router).by_bare.get(watcher, {}).values()
+        for session in clients:
             names = interests(session)
             if names and session.shown:
                 _later(router, session, names, owner)
 
 
-def _later(router: XcpRouter, session: Session, names: Names, owner: str = '') -> None:
+def _later(router: XcpRouter, session: Client, names: Names, owner: str = '') -> None:
     router.node.spawn(_send_last(router, session, names, owner), f'last items for {session.jid}')
 
 
-async def _send_last(router: XcpRouter, session: Session, names: Names, owner: str) -> None:
+async def _send_last(router: XcpRouter, session: Client, names: Names, owner: str) -> None:
     table = _table(router)
     asked = sorted(names)
     found = partial(store.last_items, router.node.store, session.bare, asked, LAST_ITEMS)
@@ -242,16 +289,20 @@ async def _send_last(router: XcpRouter, session: Session, names: Names, owner: s
         if session.closed or not session.available:
             return
         if _may_see(router, session, row):
+            if row.lists and await _blocks(router, row.owner, session.bare):
+                continue
             config = configuration.load(row.config, personal=True)
             payload = row.item.payload if config.deliver_payloads else b''
             inside = notify.items(row.name, notify.item(row.item.id, payload))
             head, tail = notify.event(row.owner, inside, config.notification_type, delay(row.item.at, row.owner))
-            session.send(head + quote(session.jid).encode() + tail)
-            sent += 1
+            raw = head + quote(session.jid).encode() + tail
+            if isinstance(session, Far) or filters.takes_message(session, row.owner, raw, to_bare=False):
+                session.send(raw)
+                sent += 1
     router.node.counters.pubsub_notifications += sent
 
 
-def _may_see(router: XcpRouter, session: Session, row: store.LastItem) -> bool:
+def _may_see(router: XcpRouter, session: Client, row: store.LastItem) -> bool:
     config = configuration.load(row.config, personal=True)
     if config.send_last_published_item != 'on_sub_and_presence' or not config.deliver_notifications:
         return False
@@ -267,3 +318,10 @@ def _may_see(router: XcpRouter, session: Session, row: store.LastItem) -> bool:
     if not row.subscription & FROM or config.access_model in ('whitelist', 'authorize'):
         return False
     return config.access_model != 'roster' or bool(set(row.groups).intersection(config.roster_groups_allowed))
+
+
+async def _blocks(router: XcpRouter, owner: str, watcher: str) -> bool:
+    """Whether an owner who is not signed in blocks somebody; of one who is, ``notify.allows`` knows."""
+    if owner == watcher or owner in router.accounts:
+        return False
+    return await privacy.refuses(router.node.store, owner, 'message', watcher)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from engine.features.pubsub.place import MEMBER, NONE, OUTCAST, OWNER, PUBLISHER, interests
+from engine import filters
+from engine.features.pubsub import abroad
+from engine.features.pubsub.place import MEMBER, NONE, OUTCAST, OWNER, PUBLISHER, dispatch, interests
 from engine.services.presence_engine import visibility
-from engine.services.xcp_router import remote
 from engine.store import pubsub as store
 from engine.store.rosters import FROM
 from engine.xmpp import ns
@@ -63,24 +64,24 @@ def post(router: XcpRouter, sender: str, to: str, made: Event) -> None:
     """An event to one prepared JID: a client, all clients of a user here, or somebody elsewhere."""
     raw = made[0] + quote(to).encode() + made[1]
     bare, _, resource = to.partition('/')
-    if resource and (session := router.full.get(to)) is not None:
-        if allows(router, sender, session.bare):
+    if bare not in router.accounts:
+        if allows(router, sender, bare):
+            dispatch(router, raw, sender, to)
+        return
+    if not allows(router, sender, bare):
+        return
+    for session in router.sessions_of(bare):
+        wanted = session.jid == to if resource else session.priority is not None and session.priority >= 0
+        if wanted and filters.takes_message(session, sender, raw, to_bare=not resource):
             session.send(raw)
-    elif bare.rpartition('@')[2] not in router.domains:
-        remote.post(router, raw, sender, to)
-    elif not resource and allows(router, sender, bare):
-        for session in router.sessions_of(bare):
-            if session.priority is not None and session.priority >= 0:
-                session.send(raw)
 
 
 def allows(router: XcpRouter, sender: str, bare: str) -> bool:
     """Whether the block lists of a sender and a receiver who are signed in here let an event pass."""
-    receiver = getattr(router.accounts.get(bare), 'filter', None)
-    if receiver is not None and not receiver.allows('in', 'message', sender):
+    receiver, account = router.accounts.get(bare), router.accounts.get(sender)
+    if receiver is not None and receiver.filter is not None and not receiver.filter.allows('in', 'message', sender):
         return False
-    account = getattr(router.accounts.get(sender), 'filter', None)
-    return account is None or account.allows('out', 'message', bare)
+    return account is None or account.filter is None or account.filter.allows('out', 'message', bare)
 
 
 async def subscribers(
@@ -157,7 +158,9 @@ def send(place: Place, config: NodeConfig, sessions: list[Session], others: list
     made = event(place.address, inside, config.notification_type)
     head, tail = made
     for session in sessions:
-        session.send(head + quote(session.jid).encode() + tail)
+        raw = head + quote(session.jid).encode() + tail
+        if filters.takes_message(session, place.address, raw, to_bare=False):
+            session.send(raw)
     for jid in others:
         post(place.router, place.address, jid, made)
     place.router.node.counters.pubsub_notifications += len(sessions) + len(others)
@@ -171,12 +174,16 @@ async def receivers(
     listed = await store.affiliations(connection, node.id)
     subscribed = await store.subscriptions(connection, node.id)
     sessions: dict[str, Session] = {}
+    contacts: set[str] = set()
     if place.personal:
-        for bare in (place.address, *await _contacts(place, connection, config, listed)):
+        contacts = await _contacts(place, connection, config, listed)
+        for bare in (place.address, *contacts):
             if bare in router.accounts and allows(router, place.address, bare):
                 for session in _interested(router, bare, node.name):
                     sessions[session.jid] = session
     others: list[str] = []
+    if place.personal:
+        others += _interested_abroad(place, node.name, contacts)
     for subscription in await subscribers(place, connection, node, config, listed, subscribed):
         jid = subscription.jid
         if '/' not in jid and jid.rpartition('@')[2] in router.domains:
@@ -184,13 +191,23 @@ async def receivers(
             for session in list(router.sessions_of(jid)):
                 if session.available and allows(router, place.address, jid):
                     sessions[session.jid] = session
-        elif jid not in sessions:
+        elif jid not in sessions and jid not in others:
             others.append(jid)
     return list(sessions.values()), others
 
 
 def _interested(router: XcpRouter, bare: str, name: str) -> list[Session]:
     return [s for s in router.sessions_of(bare) if s.available and name in interests(s)]
+
+
+def _interested_abroad(place: Place, name: str, contacts: set[str]) -> list[str]:
+    known = abroad.table(place.router).by_bare
+    if not known:
+        return []
+    found: list[str] = []
+    for bare in contacts:
+        found += [far.jid for far in known.get(bare, {}).values() if name in interests(far)]
+    return found
 
 
 async def _contacts(place: Place, connection: Connection, config: NodeConfig, listed: dict[str, str]) -> set[str]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from engine.contract import jid
 from engine.features.pubsub import discovery, requests
-from engine.features.pubsub.interests import on_available, on_presence, on_subscription
+from engine.features.pubsub.interests import on_available, on_contact, on_presence, on_subscription
 from engine.features.pubsub.place import Place, Refused, hidden
-from engine.features.registry import became_available, iq, presence_updated, subscription_changed, xep
+from engine.features.registry import became_available, contact_presence, iq, presence_updated, subscription_changed, xep
 from engine.store import pubsub as store
 from engine.xmpp import ns
 
@@ -32,6 +32,7 @@ BOOKMARKS_2 = xep(402, '1.2.0')
 presence_updated.on()(on_presence)
 became_available.on()(on_available)
 subscription_changed.on()(on_subscription)
+contact_presence.on()(on_contact)
 
 
 async def account(router: XcpRouter, bare: str) -> Place | None:

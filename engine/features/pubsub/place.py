@@ -11,11 +11,13 @@ from weakref import WeakValueDictionary
 
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub.config import NodeConfig
+from engine.services.xcp_router import remote
 from engine.store import pubsub as store
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
+    from engine.features.pubsub.abroad import Far
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
     from engine.store.pool import Connection
@@ -102,7 +104,16 @@ async def changed(place: Place, name: str) -> None:
 INTERESTS: Final = 'interests'
 
 
-def interests(session: Session) -> frozenset[str]:
+def dispatch(router: XcpRouter, raw: bytes, sender: str, to: str) -> None:
+    """A stanza of a service here to a prepared address that no client of this process has."""
+    bare = to.partition('/')[0]
+    if bare.rpartition('@')[2] not in router.domains:
+        remote.post(router, raw, sender or next(iter(router.domains)), to)
+    elif router.nodes is not None:
+        router.nodes.send(bare, raw)
+
+
+def interests(session: Session | Far) -> frozenset[str]:
     """The nodes a client wants to hear of (interests.py)."""
     notes = session.notes
     return notes.get(INTERESTS, _NOTHING) if notes is not None else _NOTHING

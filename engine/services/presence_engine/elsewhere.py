@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.features import registry
 from engine.filters import shows, takes_presence
 from engine.services.presence_engine import visibility
 from engine.services.xcp_router import remote
@@ -134,6 +135,8 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
             note(engine, person, sender.jid, split_to(stanza.raw) if available else None)
     if available and (resource or bare in engine.router.accounts):
         engine.node.counters.remote_presence += 1
+    if '@' in bare:
+        registry.contact_presence.fire(engine.router, sender.jid, stanza.raw, available, (bare,))
     address = f'{bare}/{resource}' if resource else bare
     visibility.send_here(engine, sender.jid, address, stanza.raw)
 
@@ -141,6 +144,8 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
 def arrived(engine: PresenceEngine, sender: str, presence: Presence, available: bool, watchers: Iterable[str]) -> None:
     """One presence of a user of another node, for these watchers signed in here."""
     contact = sender.partition('/')[0]
+    watchers = list(watchers)
+    registry.contact_presence.fire(engine.router, sender, presence[0] + presence[1], available, watchers)
     for bare in watchers:
         person = engine.people.get(bare)
         if person is None or person.items is None:
