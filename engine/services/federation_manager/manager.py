@@ -78,16 +78,13 @@ class FederationManager(Service):
         self._exact = {one.domain: one.direction for one in policy.domains if not one.domain.startswith('*.')}
         self._below = {one.domain[2:]: one.direction for one in policy.domains if one.domain.startswith('*.')}
         self.contexts = Contexts(self._certificate(), self._folder() / 'cup-xmpp-trust', self.param('system_trust'))
-        servers = os.environ.get('IMP_DNS_SERVERS') or self.param('dns_servers')
-        self.resolver = Resolver([text.strip() for text in servers.split(',') if text.strip()])
+        servers = self.param('dns_servers').split(',')
+        self.resolver = Resolver([text.strip() for text in servers if text.strip()])
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('server_bind_address')
         shown = []
-        for direct, variable, name in (
-            (False, 'IMP_SERVER_PORT', 'server_port'),
-            (True, 'IMP_SERVER_DIRECT_TLS_PORT', 'server_direct_tls_port'),
-        ):
-            port = int(os.environ.get(variable) or self.param(name))
+        for direct, name in ((False, 'server_port'), (True, 'server_direct_tls_port')):
+            port = self.param(name)
             if direct and (not port or policy.security == 'none'):
                 continue
             listener = listen(host, port)

@@ -112,7 +112,7 @@ class Components:
     async def _listen(self) -> None:
         router = self.router
         host = os.environ.get('IMP_BIND') or router.param('component_bind_address')
-        port = int(os.environ.get('IMP_COMPONENT_PORT') or router.param('component_port'))
+        port = router.param('component_port')
         try:
             listener = listen(host, port)
             server = await self.loop.create_server(partial(ComponentConnection, self), sock=listener)
