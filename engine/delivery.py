@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.xmpp.forwarding import is_copy
+
 if TYPE_CHECKING:
     from engine.xmpp.stanza import Stanza
 
@@ -93,7 +95,7 @@ def track(data: bytes, bare: str) -> Delivery | None:
     if stanza is not None and last is not None and last.stanza is stanza and last.bare == bare:
         last.holders += 1
         return last
-    if CARBONS in data:
+    if CARBONS in data and is_copy(data, bare):
         return None
     delivery = Delivery(bare, stanza)
     if stanza is not None:

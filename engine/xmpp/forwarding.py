@@ -57,6 +57,22 @@ def carbon(direction: str, raw: bytes, owner: str, kind: str, hint: bytes = b'')
     return head, b'%b%b%b%b</message>' % (opened, inner(raw), closed, hint)
 
 
+def is_copy(data: bytes, owner: str) -> bool:
+    """Whether ``data`` was made by ``carbon`` for ``owner``: nobody else can send from a bare address."""
+    return data.startswith(b"<message from='%b' type='" % address(owner))
+
+
+def unwrapped(data: bytes, owner: str) -> bytes:
+    """The message inside a copy for ``owner``; anything else as it is."""
+    if not is_copy(data, owner):
+        return data
+    for opened, closed in _DIRECTIONS.values():
+        begin = data.find(opened)
+        if begin >= 0:
+            return data[begin + len(opened) : data.rindex(closed)]
+    return data
+
+
 def without(raw: bytes, unwanted: Callable[[str, dict[str, str]], bool]) -> bytes:
     """``raw`` without the direct children for which ``unwanted('namespace name', attributes)`` is true."""
     parser = expat.ParserCreate(namespace_separator=' ')

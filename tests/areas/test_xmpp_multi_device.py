@@ -351,6 +351,29 @@ def test_the_switch(sign_in: SignIn, api: Callable[..., Any]) -> None:
     assert CARBONS in tostring(laptop.iq('get', "<query xmlns='http://jabber.org/protocol/disco#info'/>")).decode()
 
 
+@proves('MDM-31')
+def test_the_last_copy_saves_the_message(sign_in: SignIn, engine: Engine) -> None:
+    """Both clients have lost their connection and hold a message, one of them as a copy; neither comes back for it."""
+    laptop, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))
+    bob = sign_in('bob')
+    laptop.say(bob.jid, 'I am here')
+    bob.expect('message', body='I am here')
+    for client in (laptop, phone):
+        client.raw("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        client.sync()
+        client.abort()
+    wait_until(lambda: metric(engine, 'JsmPhantomSessionsActive') == 2, 'two sessions that wait')
+    assert metric(engine, 'JsmClientSessionsActive') == 1
+    bob.say(laptop.bare, 'are you?')
+    bob.say(laptop.jid, f'with a name space: {CARBONS}', extra=f"<private xmlns='{CARBONS}'/>")
+    bob.sync()
+    again = [sign_in('alice', name, available=False) for name in ('laptop', 'phone')]
+    again[1].available()
+    again[1].expect('message', body='are you?', from_=bob.jid)
+    again[1].expect('message', body=f'with a name space: {CARBONS}')
+    nothing_left(*again, bob)
+
+
 @proves('MDM-30')
 def test_the_counters(sign_in: SignIn, engine: Engine) -> None:
     """Two sessions, one silent, then quiet; five packets wait and are flushed together."""

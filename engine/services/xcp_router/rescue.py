@@ -21,6 +21,7 @@ from engine.store.offline import StoreMessage
 from engine.store.writer import Full
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
+from engine.xmpp.forwarding import unwrapped
 from engine.xmpp.sm import Entry
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _message(router: XcpRouter, bare: str, data: bytes, delivery: Delivery | Non
     delivery.holders -= 1
     if delivery.holders > 0:
         return
+    data = unwrapped(data, bare)  # the last one that holds it may hold a copy
     stanza = xml.parse(data)
     if stanza.type in ('error', 'groupchat', 'headline') or stanza.child(ns.CLIENT, 'body') is None:
         delivery.finish()
