@@ -12,6 +12,7 @@ attribute test where the router knows no such user.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -113,6 +114,7 @@ class Nodes:
         self._server: asyncio.Server | None = None
         self._pinged = self._refreshed = 0.0
         self._published = False
+        self._wake = asyncio.Event()
         self.configure()
 
     # ---- life
@@ -144,7 +146,10 @@ class Nodes:
                     log.warning('database not reachable', error=describe(error))
                 except Exception:
                     log.exception('node links')
-                await asyncio.sleep(TURN_S)
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TURN_S):
+                        await self._wake.wait()
         finally:
             self.close()
 
@@ -258,6 +263,7 @@ class Nodes:
     def broken(self, link: Link) -> None:
         """The connection of a link ended."""
         log.info('node link broken', node=link.other, kept=len(link))
+        self._wake.set()  # a link that broke is repaired at once, one that cannot be made is tried again every turn
         if self.links.get(link.other) is link:
             self._lost_at.setdefault(link.other, monotonic())
 

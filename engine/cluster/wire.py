@@ -113,7 +113,9 @@ class NodeConnection(asyncio.Protocol):
     def _take(self, frame: Frame) -> bool:
         link = self.link
         if link is None:
-            return isinstance(frame, Hello) and self._greeted(frame)
+            if not isinstance(frame, Hello):
+                raise ValueError('it does not greet')
+            return self._greeted(frame)
         if isinstance(frame, Ack):
             link.acknowledged(frame.received)
             self._nodes.relieve(link)

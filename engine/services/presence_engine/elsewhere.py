@@ -86,11 +86,11 @@ def introduce(engine: PresenceEngine, person: Person, session: Session) -> None:
                     session.send(data)
         return
     person.seen = {}
-    wanted = [jid for jid, item in person.items.items() if item.subscription & TO]
     for jid in person.abroad:
         if person.items[jid].subscription & TO:
             engine.probes.ask(person.bare, jid)
     if engine.router.nodes is not None:
+        wanted = [jid for jid, item in person.items.items() if item.subscription & TO]
         engine.router.nodes.probe(person.bare, wanted)
 
 
@@ -121,18 +121,22 @@ def forget(engine: PresenceEngine, person: Person, jid: str) -> None:
 
 
 def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: str, resource: str) -> None:
-    """Presence from outside or from another node: available, unavailable or a probe. While availability is not shared
-    nothing from outside is passed on (IM-29); rooms and gateways of this server are not outside."""
-    if not engine.sharing and sender.domain not in engine.router.domains and sender.domain not in engine.router.routes:
-        return
+    """Available or unavailable presence from outside or from another node. While availability is not shared nothing
+    from outside is passed on (IM-29), but rooms and gateways of this server talk to those who talk to them."""
     if stanza.type == 'unavailable':
         engine.adhoc.release(sender, bare)
     person = engine.people.get(bare)
     available = stanza.type is None
-    if person is not None and person.items is not None:
-        item = person.items.get(sender.bare)
-        if item is not None and item.subscription & TO:
-            note(engine, person, sender.jid, split_to(stanza.raw) if available else None)
+    item = person.items.get(sender.bare) if person is not None and person.items is not None else None
+    contact = item is not None and bool(item.subscription & TO)
+    if (
+        not engine.sharing
+        and sender.domain not in engine.router.domains
+        and (contact or sender.domain not in engine.router.routes)
+    ):
+        return
+    if contact and person is not None:
+        note(engine, person, sender.jid, split_to(stanza.raw) if available else None)
     if available and (resource or bare in engine.router.accounts):
         engine.node.counters.remote_presence += 1
     if '@' in bare:

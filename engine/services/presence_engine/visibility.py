@@ -130,8 +130,7 @@ def _introduce(engine: PresenceEngine, person: Person, session: Session) -> None
             if item.subscription & TO and sees(engine, person.bare, item.jid):
                 for presence in shown(engine, item.jid, session):
                     session.send(presence[0] + address + presence[1])
-        if person.abroad or engine.router.nodes is not None:
-            elsewhere.introduce(engine, person, session)
+        elsewhere.introduce(engine, person, session)
     for jid, item in person.items.items():
         if item.pending_in:
             data = request(person, jid)

@@ -1,0 +1,375 @@
+"""Users of two nodes reach each other: messages, requests, presence and subscriptions over the link between the nodes,
+also while it breaks or a node is killed. Two real engine processes, real clients."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from engine.cluster import frames
+from tests import settings as test_settings
+from tests.areas.xmpp_fixtures import address, configure, counts_are_exact, parameter, user
+from tests.fixtures import data
+from tests.fixtures.processes import Engine, wait_until
+from tests.xmppclient import SignInFailed, XmppClient
+
+OTHER = 'imp2'
+
+
+class Cluster:
+    """Nodes imp1 and imp2, ``alice`` at the first and ``bob`` at the second, and clients."""
+
+    def __init__(self, make_engine: Callable[..., Engine], make_user: Callable[..., Any]) -> None:
+        self.make_engine, self.make_user = make_engine, make_user
+        self.engines: dict[str, Engine] = {}
+        self.clients: list[XmppClient] = []
+        self.proxy: Proxy | None = None
+
+    def start(self, link: bool = True) -> Cluster:
+        """Both nodes, users and (``link``) the link."""
+        from impadmin.system.models import Node, ServiceActivation
+
+        other = Node.objects.create(name=OTHER, address='127.0.0.1')
+        for activation in ServiceActivation.objects.filter(node__name=data.NODE):
+            ServiceActivation.objects.create(node=other, service=activation.service)
+        data.publish_configuration()
+        for name in (data.NODE, OTHER):
+            self.engines[name] = self.make_engine(name, wait=False)
+        for engine in self.engines.values():
+            engine.wait_ready(30)
+        self.make_user('alice')
+        self.make_user('bob', node=OTHER)
+        if link:
+            self.linked()
+        return self
+
+    def through_proxy(self) -> Proxy:
+        """Start with a network between the nodes that can be cut: the first node listens at another address."""
+        from impadmin.system.models import Node, ParameterValue
+
+        for node in Node.objects.all():
+            ParameterValue.objects.create(
+                service='xcp_router', name='node_link_address', node=node, value='127.0.0.3'
+            )  # fmt: skip
+        self.start(link=False)
+        port = self.engines[data.NODE].link_port
+        self.proxy = Proxy(port, ('127.0.0.3', port))
+        self.linked()
+        return self.proxy
+
+    def linked(self, up: bool = True) -> None:
+        """Wait until both nodes say so."""
+        for name in self.engines:
+            wait_until(lambda name=name: self.metric(name, 'imp_node_link_up') == float(up), f'link of {name}: {up}')
+
+    def metric(self, node: str, name: str) -> float | None:
+        """One sample of a node."""
+        import urllib.request
+
+        engine = self.engines[node]
+        try:
+            with urllib.request.urlopen(f'http://127.0.0.1:{engine.metrics_port}/metrics', timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return None
+        return next((float(line.rsplit(' ', 1)[1]) for line in text.splitlines() if line.startswith(name + '{')), None)
+
+    def sign_in(self, user_id: str, resource: str = 'r', available: bool = True, **options: Any) -> XmppClient:
+        """A client of a user at the user's own node."""
+        engine = self.engines[OTHER if user_id in ('bob', 'dora') else data.NODE]
+        client = XmppClient(f'{address(user_id)}/{resource}', data.PASSWORD, host=engine.host, port=engine.port)
+        client.connect()
+        self.clients.append(client)
+        client.roster()
+        if available:
+            client.available(**options)
+            client.expect('presence', from_=client.jid, type='')
+        return client
+
+
+@pytest.fixture
+def cluster(make_engine: Callable[..., Engine], make_user: Callable[..., Any]) -> Iterator[Cluster]:
+    """Two nodes, started by ``cluster.start()``."""
+    made = Cluster(make_engine, make_user)
+    yield made
+    for client in made.clients:
+        client.abort()
+    if made.proxy is not None:
+        made.proxy.close()
+
+
+def friends(*pairs: tuple[str, str]) -> None:
+    """Contact lists as an import would write them: both see each other."""
+    from impadmin.ucm.models import EndUser, RosterItem
+
+    for one, two in pairs:
+        for owner, contact in ((one, two), (two, one)):
+            RosterItem.objects.create(user=EndUser.objects.get(user_id=owner), jid=address(contact), subscription=3)
+            row = EndUser.objects.get(user_id=owner)
+            row.contact_count += 1
+            row.watcher_count += 1
+            row.save()
+
+
+def test_messages_and_requests(cluster: Cluster) -> None:
+    cluster.start()
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    alice.say(bob.bare, 'to the bare address')
+    bob.expect('message', body='to the bare address', from_=alice.jid)
+    bob.say(alice.jid, 'to the client')
+    alice.expect('message', body='to the client', from_=bob.jid)
+    answer = alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
+    assert answer.get('from') == bob.jid  # the client answers, one way or the other
+    gone = alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=f'{bob.bare}/nobody')
+    assert gone.find('.//{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable') is not None
+    bob.iq('set', "<vCard xmlns='vcard-temp'><FN>Bob B.</FN></vCard>")
+    card = alice.iq('get', "<vCard xmlns='vcard-temp'/>", to=bob.bare)
+    assert card.findtext('.//{vcard-temp}FN') == 'Bob B.'
+
+
+def test_presence_and_subscriptions(cluster: Cluster) -> None:
+    configure(presence={'auto_approve': False})
+    cluster.start()
+    cluster.make_user('carol')
+    cluster.make_user('dora', node=OTHER)
+    friends(('alice', 'bob'))
+    alice = cluster.sign_in('alice', show='away', status='at lunch', priority=7)
+    bob = cluster.sign_in('bob')
+    seen = bob.expect('presence', from_=alice.jid, show='away', status='at lunch')
+    assert seen.findtext('{jabber:client}priority') == '7'
+    alice.expect('presence', from_=bob.jid, type='')
+    bob.available(show='dnd', status='busy', priority=-1)
+    alice.expect('presence', from_=bob.jid, show='dnd', status='busy')
+    second = cluster.sign_in('alice', 'second')
+    second.expect('presence', from_=bob.jid, show='dnd', status='busy')
+    bob.expect('presence', from_=second.jid, type='')
+    second.close()
+    bob.expect('presence', from_=second.jid, type='unavailable')
+
+    carol, dora = cluster.sign_in('carol'), cluster.sign_in('dora')
+    carol.raw(f"<presence to='{dora.bare}' type='subscribe'><status>let me see</status></presence>")
+    dora.expect('presence', from_=carol.bare, type='subscribe', status='let me see')
+    dora.raw(f"<presence to='{carol.bare}' type='subscribed'/>")
+    carol.expect('presence', from_=dora.bare, type='subscribed')
+    carol.expect('presence', from_=dora.jid, type='')
+    carol.contact(dora.bare, subscription='to')
+    dora.contact(carol.bare, subscription='from')
+    dora.available(status='changed')
+    carol.expect('presence', from_=dora.jid, status='changed')
+    carol.raw(f"<presence to='{dora.jid}'><status>only for you</status></presence>")
+    dora.expect('presence', from_=carol.jid, status='only for you')
+    dora.raw(f"<presence to='{carol.bare}' type='unsubscribed'/>")
+    carol.expect('presence', from_=dora.bare, type='unsubscribed')
+    carol.expect('presence', from_=dora.jid, type='unavailable')
+    counts_are_exact()
+    alice.close()
+    bob.expect('presence', from_=alice.jid, type='unavailable')
+
+
+def test_a_node_is_killed_and_comes_back(cluster: Cluster) -> None:
+    parameter('xcp_router', 'node_link_timeout_s', 2)
+    cluster.start()
+    friends(('alice', 'bob'))
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    alice.expect('presence', from_=bob.jid, type='')
+    cluster.engines[OTHER].kill9()
+    alice.say(bob.bare, 'while you are away')
+    ask = alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
+    assert ask.find('.//{urn:ietf:params:xml:ns:xmpp-stanzas}recipient-unavailable') is not None
+    alice.expect('presence', from_=bob.jid, type='unavailable')
+    wait_until(lambda: open_alarms('NodeLinkDown') == [data.NODE], 'alarm')
+    alice.say(bob.bare, 'and later')
+    assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=data.DOMAIN).get('type') == 'result'
+    cluster.engines[OTHER].start()
+    cluster.engines[OTHER].wait_ready(30)
+    cluster.linked()
+    again = cluster.sign_in('bob', 'again')
+    again.expect('message', body='while you are away')
+    again.expect('message', body='and later')
+    again.expect('presence', from_=alice.jid, type='')
+    alice.expect('presence', from_=again.jid, type='')
+    wait_until(lambda: open_alarms('NodeLinkDown') == [], 'no alarm')
+
+
+def test_broken_link_loses_and_doubles_nothing(cluster: Cluster) -> None:
+    """1,000 messages each way while the connection between the nodes is cut again and again."""
+    wire = cluster.through_proxy()
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    for start in range(0, 1000, 200):
+        before = wire.connections
+        for number in range(start, start + 200):
+            alice.say(bob.jid, f'm{number}')
+            bob.say(alice.jid, f'm{number}')
+            if number % 200 == 100:
+                wire.cut()
+        wait_until(lambda before=before: wire.connections > before, 'another connection')
+    wanted = [f'm{number}' for number in range(1000)]
+    for client in (alice, bob):
+        wait_until(lambda client=client: len(bodies(client)) >= 1000, 'every message', 30)
+        assert bodies(client) == wanted
+    assert cluster.metric(data.NODE, 'imp_messages_offline_total') == 0
+
+
+def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Cluster) -> None:
+    parameter('xcp_router', 'node_link_timeout_s', 2)
+    wire = cluster.through_proxy()
+    friends(('alice', 'bob'))
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    alice.expect('presence', from_=bob.jid, type='')
+    wire.cut(refuse=True)
+    alice.say(bob.jid, 'kept')
+    alice.expect('presence', from_=bob.jid, type='unavailable')  # the other node counts as gone
+    bob.expect('presence', from_=alice.jid, type='unavailable')
+    bob.available(status='still here')
+    wire.refuse = False
+    cluster.linked()
+    bob.expect('message', body='kept')
+    alice.expect('presence', from_=bob.jid, status='still here')
+    bob.expect('presence', from_=alice.jid, type='')
+    assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid).get('from') == bob.jid
+
+
+def test_moved_user_is_found_at_the_other_node(cluster: Cluster) -> None:
+    from impadmin.system.models import Node
+    from impadmin.ucm.models import EndUser
+
+    cluster.start()
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    home = Node.objects.get(name=data.NODE)
+    EndUser.objects.filter(user_id='bob').update(home_node=home)
+    data.tell_users_changed(user('bob').pk)
+    wait_until(lambda: not bob.connected, 'bob is sent away')
+    away = cluster.engines[OTHER]
+    with pytest.raises(SignInFailed) as refused:
+        XmppClient(bob.jid, data.PASSWORD, host=away.host, port=away.port).connect()
+    assert 'see-other-host' in str(refused.value)
+    engine = cluster.engines[data.NODE]
+    moved = XmppClient(f'{bob.bare}/moved', data.PASSWORD, host=engine.host, port=engine.port).connect()
+    cluster.clients.append(moved)
+    moved.available()
+    moved.expect('presence', from_=moved.jid, type='')
+    alice.say(bob.bare, 'welcome')
+    moved.expect('message', body='welcome')
+
+
+def test_strangers_get_no_link(cluster: Cluster) -> None:
+    """The port for nodes: no certificate, a certificate of nobody, a node that says it is another."""
+    cluster.start()
+    port = cluster.engines[data.NODE].link_port
+    stranger = trustme.CA().issue_cert('imp2')
+    for certificate in (None, stranger):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if certificate is not None:
+            certificate.configure_cert(context)
+        assert talk(port, context, frames.encode(frames.Hello(1, 2, 'a', '', 0))) == b''
+    assert talk(port, None, b'GET / HTTP/1.1\r\n\r\n') in (b'', REFUSED)
+
+    from impadmin.system.models import Node
+
+    # imp2's true key, but it claims to be a node that is not there, or speaks nonsense
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(next(test_settings.FOLDER.glob(f'**/tls/{OTHER}/node-link/*.pem')))
+    for nonsense in (
+        frames.encode(frames.Hello(1, 99, 'a', '', 0)),
+        frames.encode(frames.Hello(7, Node.objects.get(name=OTHER).pk, 'a', '', 0)),
+        frames.encode(frames.Ack(1)),
+        b'\xff\xff\xff\xff',
+        b'\x00\x00\x00\x04junk',
+    ):
+        assert talk(port, context, nonsense) == b'', nonsense
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    alice.say(bob.jid, 'undisturbed')
+    bob.expect('message', body='undisturbed')
+
+
+REFUSED = b'\x15\x03\x01'
+"""Beginning of a TLS alert."""
+
+
+def talk(port: int, context: ssl.SSLContext | None, data: bytes) -> bytes:
+    """What the port for nodes answers; b'' when it hangs up."""
+    try:
+        with socket.create_connection(('127.0.0.1', port), 5) as plain:
+            wire = context.wrap_socket(plain) if context is not None else plain
+            wire.settimeout(5)
+            wire.sendall(data)
+            return wire.recv(100)[:3]
+    except (ssl.SSLError, ConnectionError):
+        return b''
+
+
+def bodies(client: XmppClient) -> list[str]:
+    """Message bodies a client has received, in order."""
+    found = [stanza.findtext('{jabber:client}body') for stanza in client.stanzas if stanza.tag.endswith('}message')]
+    return [body for body in found if body]
+
+
+def open_alarms(name: str) -> list[str]:
+    """Nodes at which an alarm stands."""
+    from impadmin.system.models import Alarm
+
+    return list(Alarm.objects.filter(name=name, cleared_at=None).values_list('node__name', flat=True))
+
+
+class Proxy(threading.Thread):
+    """The network between two nodes: forwards one port, and can be cut."""
+
+    def __init__(self, port: int, to: tuple[str, int]) -> None:
+        super().__init__(daemon=True)
+        self.to = to
+        self.refuse = False
+        self.connections = 0
+        self._open: list[socket.socket] = []
+        self._listening = socket.create_server(('127.0.0.1', port))
+        self.start()
+
+    def run(self) -> None:
+        """Accept until closed."""
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.refuse:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(self.to)
+            except OSError:
+                client.close()
+                continue
+            self.connections += 1
+            self._open += [client, server]
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            end.close()
+
+    def cut(self, refuse: bool = False) -> None:
+        """Break every connection; ``refuse`` new ones too."""
+        self.refuse = refuse
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        """End."""
+        self._listening.close()
+        self.cut()
