@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.areas.xmpp_fixtures import address, sign_in
+from tests.areas.xmpp_fixtures import address, command, in_force, sign_in
 from tests.fixtures import data
-from tests.fixtures.federation import PEER, PEER_USER, Ejabberd, Federation, Peer, Prosody
-from tests.fixtures.processes import Engine
+from tests.fixtures.federation import PEER, PEER_USER, Authority, Ejabberd, Federation, Peer, Prosody, Zone
+from tests.fixtures.processes import Engine, free_port, wait_until
 from tests.proves import proves
 from tests.xmppclient import STANZA_ERRORS, XmppClient
 
@@ -38,7 +38,7 @@ def reaches(sender: XmppClient, receiver: XmppClient, body: str) -> None:
     receiver.expect('message', body=body, from_=sender.bare, timeout=15)
 
 
-@proves('FED-01', 'FED-03', 'XMP-26', 'XMP-27')
+@proves('FED-03', 'XMP-26', 'XMP-27', 'CERT-08')
 @pytest.mark.parametrize(('kind', 'options'), [(Prosody, {'secure_auth': True, 'bidi': True}), (Ejabberd, {})])
 def test_availability_messages_and_requests_with_certificates(
     federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, engine: Engine,
@@ -74,7 +74,6 @@ def test_availability_messages_and_requests_with_certificates(
 
     romeo.presence('unavailable')
     alice.expect('presence', type='unavailable', from_=romeo.jid, timeout=15)
-    romeo.abort()
     log = engine.log()
     assert 'mechanism=EXTERNAL' in log
     assert 'mechanism=dialback' not in log
@@ -86,3 +85,105 @@ def automatic() -> bool:
     from impadmin.presence.models import PresenceSettings
 
     return PresenceSettings.objects.get(pk=1).auto_approve
+
+
+@proves('XMP-28', 'FED-03')
+@pytest.mark.parametrize(('kind', 'options'), [(Prosody, {'tls': False}), (Ejabberd, {'tls': 'false'})])
+def test_dialback_alone(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, engine: Engine,
+    kind: type[Peer], options: dict[str, Any],
+) -> None:  # fmt: skip
+    """Without TLS dialback proves the domains, in both directions, with the keys of either server."""
+    there = peer(kind, **options)
+    alice, romeo = sign_in('alice'), there.client()
+    reaches(romeo, alice, 'they began')
+    reaches(alice, romeo, 'we answer')
+    log = engine.log()
+    assert 'mechanism=dialback' in log
+    assert 'mechanism=EXTERNAL' not in log
+    assert 'tls=False' in log
+
+
+@proves('XMP-27')
+@pytest.mark.parametrize('wrong', ['name', 'expired', 'authority'])
+def test_certificates_that_prove_nothing_are_refused(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, authority: Authority, wrong: str
+) -> None:
+    """With Require client-side security certificates, in both directions."""
+    federation.settings(require_certificates=True)
+    certificate = {
+        'name': lambda: authority.issue('somebody.example.org'),
+        'expired': lambda: authority.issue(PEER, expired=True),
+        'authority': lambda: Authority(authority.folder / 'other').issue(PEER),
+    }[wrong]()
+    there = peer(Prosody, certificate=certificate)
+    alice, romeo = sign_in('alice'), there.client()
+    federation.wait_ready()
+    assert refused(alice, ROMEO) == 'remote-server-timeout'
+    assert refused(romeo, ALICE).startswith('remote-server-')
+
+
+@proves('FED-03', 'RST-R23')
+def test_policy_holds_after_the_router_has_restarted(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, api: Callable[..., Any]
+) -> None:
+    """Presence > Inter-Domain Federation > XMPP Federation > Policy: saved values wait for Cisco XCP Router."""
+    there = peer(Prosody)
+    alice, romeo = sign_in('alice'), there.client()
+    reaches(alice, romeo, 'before')
+    client = api('administrator')
+    body = {'domain': f'*.{PEER.partition(".")[2]}', 'direction': 'both', 'comment': 'not these'}
+    assert client.post('/api/v1/xmpp-federation-domains/', body, format='json').status_code == 201
+    in_force()
+    reaches(romeo, alice, 'the saved policy is not in force yet')
+
+    def restarts() -> list[tuple[str, str]]:
+        rows = client.get('/api/v1/notifications/').json()['results']
+        return [(row['rule'], row['service']) for row in rows if row['kind'] == 'restart']
+
+    assert restarts() == [('RST-R23', 'xcp_router')]
+
+    command('restart', 'xcp_router')
+    federation.wait_ready()
+    alice = sign_in('alice')
+    assert refused(alice, ROMEO) == 'not-allowed'
+    assert refused(romeo, ALICE).startswith('remote-server-')
+    assert restarts() == []
+
+
+@proves('FED-03')
+def test_hosts_that_are_down_and_come_back(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, zone: Zone
+) -> None:
+    """SRV with a dead target, a server that stops and starts again, domains without server, without answer."""
+    there = peer(Prosody)
+    zone.server(PEER, (1, 0, free_port(), 'dead.example.org'), (5, 0, there.port, 'alive.example.org'))
+    alice, romeo = sign_in('alice'), there.client()
+    reaches(alice, romeo, 'the second target')
+    assert refused(alice, 'x@nowhere.example.net') == 'remote-server-not-found'
+    zone.records['_xmpp-server._tcp.closed.example.net', 'SRV'] = ['0 0 0 .']
+    assert refused(alice, 'x@closed.example.net') == 'remote-server-not-found'
+    assert refused(alice, 'x@127.0.0.1') == 'remote-server-not-found'
+    zone.server('down.example.net', (1, 0, free_port(), 'dead.example.org'))
+    assert refused(alice, 'x@down.example.net') == 'remote-server-timeout'
+    asked = dict(zone.asked)
+    assert refused(alice, 'x@down.example.net') == 'remote-server-timeout'  # at once: it waits before it tries again
+    assert zone.asked == asked, 'answers of DNS are kept'
+    zone.records['alias.example.net', 'CNAME'] = ['nowhere.example.com']
+
+    there.stop()
+    assert refused(alice, ROMEO) == 'remote-server-timeout'
+    there.start()
+    there.wait_ready(20)
+    romeo = there.client()
+
+    def again() -> bool:
+        alice.say(ROMEO, 'again')
+        try:
+            romeo.expect('message', body='again', timeout=0.5)
+        except AssertionError:
+            return False
+        return True
+
+    wait_until(again, 'messages after the restart of the other server')
+    reaches(romeo, alice, 'and back')

@@ -130,7 +130,7 @@ def verified(port: int, domain: str = PARTNER) -> Server:
     return server
 
 
-@proves('XMP-28', 'XMP-26', 'DOM-26')
+@proves('XMP-28', 'XMP-26', 'FED-01')
 def test_dialback_decides_who_may_send(federation: Federation, word: Word, sign_in: Any) -> None:
     """RFC 6120 8.1.1.2, XEP-0220: only verified pairs of domains travel, several on one stream."""
     from impadmin.presence.models import Domain
