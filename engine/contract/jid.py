@@ -52,6 +52,8 @@ def prepare_local(local: str) -> str:
         prepared = _USERNAME.enforce(local)
     except (UnicodeError, ValueError) as error:
         raise InvalidJID(f'the user part {_shown(local)} is not valid') from error
+    if _FORBIDDEN_LOCAL.intersection(prepared):  # preparing makes '/' of its full-width form
+        raise InvalidJID(f'the user part {_shown(local)} has a character that is not allowed')
     if not 0 < len(prepared.encode()) <= PART:
         raise InvalidJID(f'the user part must have 1 to {PART} bytes')
     return prepared

@@ -1,0 +1,185 @@
+"""What is fuzzed: one function for each parser that reads what strangers send. Any exception is a finding.
+
+A target takes bytes, uses the parser as the engine does, and checks what must hold for every input. ``SEEDS`` are
+inputs to begin with; ``corpus/NAME/`` has those a longer run found worth keeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from xml.etree.ElementTree import Element, ParseError
+
+from engine.contract import jid
+from engine.contract import privacy as lists
+from engine.xmpp import datetimes, forms, sift
+from engine.xmpp.fragments import fragments
+from engine.xmpp.parser import STREAM_OPEN
+from engine.xmpp.stanza import parse_tree
+from tests.xmpp.peer import Peer, bound
+
+Target = Callable[[bytes], None]
+
+
+def addresses(data: bytes) -> None:
+    """JIDs: preparing is stable, splitting and joining agree, and escaping gives back what it took."""
+    text = data.decode(errors='surrogateescape')
+    with contextlib.suppress(jid.InvalidJID):
+        prepared = jid.prepare(text)
+        assert jid.prepare(prepared) == prepared
+        local, domain, resource = jid.split(prepared)
+        assert jid.bare(text) == (f'{local}@{domain}' if local else domain)
+        assert prepared.startswith(jid.bare(text))
+        assert all(len(part.encode()) <= jid.PART for part in (local, domain, resource))
+        assert lists.forms(text)[0] == prepared
+    with contextlib.suppress(jid.InvalidJID):
+        escaped = jid.escape_local(text)
+        assert not set('"&\'/:<>@ ') & set(escaped)
+        assert jid.unescape_local(escaped) == text.strip()
+        assert jid.prepare_local(escaped) == jid.prepare_local(jid.prepare_local(escaped))
+
+
+def times(data: bytes) -> None:
+    """Dates and times: read or refused; what is read is written and read the same."""
+    text = data.decode(errors='replace')
+    with contextlib.suppress(datetimes.InvalidTime):
+        when = datetimes.parse(text)
+        assert when.utcoffset() == timedelta()
+        assert datetimes.parse(datetimes.format(when, 6)) == when
+    with contextlib.suppress(datetimes.InvalidTime):
+        datetimes.parse_date(text)
+    with contextlib.suppress(datetimes.InvalidTime):
+        datetimes.parse_time(text)
+
+
+def _inside(tag: str, namespace: str, data: bytes) -> Element | None:
+    """The element with ``data`` as its content, or None when that is no XML or would not get through a stream."""
+    if b'<!' in data or b'<?' in data:
+        return None
+    try:
+        found = parse_tree(b"<%b xmlns='%b'>%b</%b>" % (tag.encode(), namespace.encode(), data, tag.encode()))
+    except (ParseError, ValueError, IndexError):
+        return None
+    return found
+
+
+KNOWN = {
+    'who': forms.Field('who', 'jid-multi'),
+    'on': forms.Field('on', 'boolean'),
+    'model': forms.Field('model', 'list-single', options=(('open', ''), ('closed', ''))),
+    'text': forms.Field('text', 'text-multi'),
+}
+
+
+def data_forms(data: bytes) -> None:
+    """Data forms: read or refused; what is read is built and read the same."""
+    element = _inside('x', 'jabber:x:data', data[1:])
+    if element is None or not data:
+        return
+    element.set('type', ('form', 'submit', 'cancel', 'result')[data[0] % 4])
+    with contextlib.suppress(forms.FormError):
+        form = forms.parse(element)
+        assert forms.parse(parse_tree(form.xml().encode())) == form
+        form.number('text')
+        form.flag('on')
+    with contextlib.suppress(forms.FormError):
+        submission = forms.submitted(element, 'urn:x', KNOWN)
+        assert submission.form_type == ''
+        assert all(jid.prepare(value) == value for value in submission.values('who'))
+
+
+def privacy_lists(data: bytes) -> None:
+    """Privacy lists: read or refused; what is read is written and read the same, and decides about anybody."""
+    element = _inside('list', lists.NS, data)
+    if element is None:
+        return
+    element.set('name', 'fuzz')
+    with contextlib.suppress(lists.PrivacyError):
+        name, items = lists.read_list(element, 100)
+        again = parse_tree(f"<query xmlns='{lists.NS}'>{lists.list_xml(name, items)}</query>".encode())[0]
+        assert lists.read_list(again, 100) == (name, items)
+        rules = lists.Rules(name, items)
+        first = next(iter(items), None)
+        for peer in ('a@b.c/d', 'b.c', first.value if first else ''):
+            assert rules.allows('in', 'message', peer, lambda _bare: (1, ('g',))) in (True, False)
+        assert not lists.blocked(lists.unblock(lists.block(items, ['x@y']), None))
+
+
+def sifting(data: bytes) -> None:
+    """SIFT requests: read or refused."""
+    element = _inside('sift', sift.NS, data)
+    if element is not None:
+        with contextlib.suppress(sift.SiftError):
+            rules = sift.read(element)
+            sift.passes(rules, 'message', 'a@b', 'c@d/e', True, b'<message><body/></message>')
+
+
+def stanzas(data: bytes) -> None:
+    """The stream parser behind sign-in: however the bytes are cut, the same stanzas come out, each one well-formed,
+    with the sender stamped; the payloads can be cut out of them."""
+    if not data:
+        return
+    whole, pieces = bound(), bound()
+    whole.stream.receive(data)
+    step = 1 + data[0] % 17
+    for start in range(0, len(data), step):
+        pieces.stream.receive(data[start : start + step])
+    assert [stanza.raw for stanza in whole.stanzas] == [stanza.raw for stanza in pieces.stanzas]
+    for stanza in whole.stanzas:
+        tree = parse_tree(stanza.raw)
+        assert tree.get('from') == stanza.from_
+        cut = fragments(stanza.raw, 1)
+        assert [parse_tree(cut[place,]).tag for place in range(len(tree))] == [child.tag for child in tree]
+
+
+def sign_in(data: bytes) -> None:
+    """The stream before sign-in: nothing is delivered, nobody is let in, nothing raises."""
+    peer = Peer()
+    step = 1 + (data[0] % 29 if data else 0)
+    for start in range(0, len(data), step):
+        peer.stream.receive(data[start : start + step])
+    assert not peer.stanzas
+
+
+TARGETS: dict[str, Target] = {
+    'addresses': addresses,
+    'times': times,
+    'forms': data_forms,
+    'privacy': privacy_lists,
+    'sift': sifting,
+    'stanzas': stanzas,
+    'sign_in': sign_in,
+}
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    'addresses': (
+        b'juliet@example.com/balcony', 'Ünï@bücher.example/ſ'.encode(), b'd\\27artagnan@[::1]/x y', b'\\5c5c20@a',
+        'ＦＵＬＬ＠x'.encode(), '\u0130@x.tr'.encode(), b'a@b@c', b'@', b'/', 'æ／@b/ſ'.encode(), 'bob＠b@c'.encode(),
+        'a\u200d@xn--a'.encode(),
+    ),
+    'times': (b'2026-03-01T12:30:00.123Z', b'1969-07-20T21:56:15-05:00', b'2026-03-01', b'16:00:00+01:00'),
+    'forms': (
+        b"1<field var='FORM_TYPE' type='hidden'><value>urn:x</value></field>"
+        b"<field var='who'><value>A@b</value></field>",
+        b"0<title>t</title><field var='model' type='list-single'><option label='l'><value>open</value></option>"
+        b'</field>',
+        b"3<reported><field var='a'/></reported><item><field var='a'><value>1</value></field></item>",
+    ),
+    'privacy': (
+        b"<item type='jid' value='a@b' action='deny' order='1'/><item action='allow' order='2'><message/><iq/></item>",
+        b"<item type='group' value='g' action='deny' order='3'><presence-in/></item>",
+        b"<item type='subscription' value='both' action='allow' order='4294967295'/>",
+    ),
+    'sift': (b"<message sender='others'><allow name='body' ns='jabber:client'/></message><presence/>",),
+    'stanzas': (
+        b"<message to='a@b' type='chat'><body>x &amp; y</body></message><presence/>"
+        b"<iq type='get' id='1'><p xmlns='u'/></iq>",
+        b"<presence><c xmlns='urn:c'/></presence ><message><![CDATA[</message>]]></message>",
+        b"<iq from='x@y' type='set' id='2'><q xmlns='a' xmlns:b='c'><b:d b:e='f'/></q></iq>",
+    ),
+    'sign_in': (
+        b"<stream:stream to='example.com' version='1.0' xmlns='jabber:client' "
+        b"xmlns:stream='http://etherx.jabber.org/streams'><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+        STREAM_OPEN,
+    ),
+}  # fmt: skip
