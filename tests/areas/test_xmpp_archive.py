@@ -14,7 +14,6 @@ from tests.areas.test_xmpp_multi_device import carbons, copied, copy_in
 from tests.areas.xmpp_fixtures import address, command, parameter, sign_in
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
-from tests.proves import proves
 from tests.xmppclient import XmppClient, _run, body, condition, error_text
 
 __all__ = ['sign_in']
@@ -87,7 +86,6 @@ def refused(client: XmppClient, inside: str) -> str:
     return found
 
 
-@proves('MDM-25')
 def test_both_sides_are_archived_once(sign_in: SignIn) -> None:
     """Whatever the number of clients; ids on live messages and copies are those of the archive."""
     alice, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))

@@ -15,7 +15,7 @@ from tests.areas.xmpp_fixtures import address, command, configure, in_force, par
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.proves import proves
-from tests.xmppclient import XmppClient, body, condition
+from tests.xmppclient import SignInFailed, XmppClient, body, condition
 
 __all__ = ['sign_in']
 
@@ -305,7 +305,7 @@ def test_copies_cannot_be_forged(sign_in: SignIn) -> None:
     nothing_left(laptop, phone, bob)
 
 
-@proves('MDM-07', 'MDM-10', 'MDM-11', 'IM-03', 'IM-04')
+@proves('MDM-07', 'MDM-10', 'MDM-11', 'IM-03', 'IM-04', 'RST-R53', 'RST-R54')
 def test_the_switch(sign_in: SignIn, api: Callable[..., Any]) -> None:
     """In force after the restart of the router, which the notification names until then; then fork and lock."""
 
@@ -318,15 +318,22 @@ def test_the_switch(sign_in: SignIn, api: Callable[..., Any]) -> None:
     assert client.get(url).json()['enable_multi_device_messaging'] == 'enabled'
     assert client.patch(url, {'enable_multi_device_messaging': 'sometimes'}).status_code == 400
     assert client.patch(url, {'enable_multi_device_messaging': 'disabled'}).status_code == 200
+    assert notices() == {'RST-R53'}
+    assert client.patch(url, {'max_sessions_per_user': 2}).status_code == 200
     in_force()
-    assert 'RST-R53' in notices()
+    assert 'RST-R54' in notices()
+    (row,) = client.get('/api/v1/notifications/').json()['results']
+    assert len(row['changes']) == 2
+    sign_in('alice', 'third').close()
     bob.say(laptop.jid, 'still on')
     laptop.expect('message', body='still on')
     copied(phone, 'received', 'still on')
 
     command('restart', 'xcp_router')
-    wait_until(lambda: 'RST-R53' not in notices(), 'the notification is gone')
+    wait_until(lambda: not notices(), 'the notifications are gone')
     laptop, phone, bob = sign_in('alice', 'laptop'), sign_in('alice', 'phone'), sign_in('bob')
+    with pytest.raises(SignInFailed, match='resource-constraint'):
+        sign_in('alice', 'third')
     assert condition(laptop.iq('set', f"<enable xmlns='{CARBONS}'/>")) == 'service-unavailable'
     for to in (data.DOMAIN, laptop.bare):
         info = laptop.iq('get', "<query xmlns='http://jabber.org/protocol/disco#info'/>", to=to)
