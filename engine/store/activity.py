@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from engine.store.pool import Connection, Store
 from engine.store.writer import Statement, Write
@@ -20,19 +21,52 @@ def signed_out(user_id: int, at: datetime, status: str) -> Statement:
     )
 
 
-class SignedIn:
-    """The write that notes a sign-in; neighbours in one statement."""
+TOGETHER_S = 0.5
+"""How long sign-ins are collected after others were written: thousands come at once after a restart."""
 
-    __slots__ = ('at', 'user_id')
+
+class SignIns:
+    """Notes when users signed in, with ``write``."""
+
+    def __init__(self, write: Callable[[SignedIn], None]) -> None:
+        self._write = write
+        self._times: dict[int, datetime] = {}
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, user_id: int) -> None:
+        """A user signs in now."""
+        self._times[user_id] = datetime.now(UTC)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._last + TOGETHER_S), self.flush)
+
+    def flush(self) -> None:
+        """Hand over what was collected."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._times:
+            self._last = asyncio.get_running_loop().time()
+            times, self._times = self._times, {}
+            self._write(SignedIn(times))
+
+
+class SignedIn:
+    """The write that notes sign-in times by user."""
+
+    __slots__ = ('times',)
     size = 0
 
-    def __init__(self, user_id: int, at: datetime) -> None:
-        self.user_id = user_id
-        self.at = at
+    def __init__(self, times: dict[int, datetime]) -> None:
+        self.times = times
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
         """The latest time of each user. Rows are locked in ascending order, as contact lists do it (rosters.lock)."""
-        times = {write.user_id: write.at for write in together if isinstance(write, SignedIn)}
+        times: dict[int, datetime] = {}
+        for write in together:
+            if isinstance(write, SignedIn):
+                times |= write.times
         await connection.execute(
             'UPDATE end_user SET last_login_at = s.at FROM unnest(%s::bigint[], %s::timestamptz[]) AS s (id, at),'
             ' (SELECT id FROM end_user WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE) AS locked'

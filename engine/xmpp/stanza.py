@@ -53,6 +53,8 @@ TAG: Final = re.compile(rb'<[^"\'>]*(?:(?:"[^"]*"|\'[^\']*\')[^"\'>]*)*>')
 _MARKUP: Final = re.compile('[&<>"\'\r]')
 _REPLACEMENTS: Final = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;', '\r': '&#13;'}
 _FORBIDDEN: Final = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+_SPECIAL: Final = re.compile('[&<>"\'\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]')
+"""Either of them: one search tells that a text can stay as it is."""
 
 
 class Stanza:
@@ -142,7 +144,7 @@ def parse(raw: bytes) -> Stanza:
 
 def escape(text: str) -> str:
     """``text`` safe in XML content and in attribute values with either quote; characters XML forbids are dropped."""
-    if text.isascii() and text.isalnum():
+    if _SPECIAL.search(text) is None:
         return text
     text = _MARKUP.sub(lambda match: _REPLACEMENTS[match.group()], text)
     return _FORBIDDEN.sub('', text)

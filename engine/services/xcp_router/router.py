@@ -73,6 +73,7 @@ class XcpRouter(Service):
         """Bytes that wait for inactive clients (engine/quiet.py)."""
         self.started_at = time.monotonic()
         self.writer = GroupWriter(node.store)
+        self.sign_ins = activity.SignIns(self.write)
         self.offline = OfflineStore(self)
         self.archive: Archive | None = None
         """The message archive, None while it is switched off."""
@@ -134,6 +135,7 @@ class XcpRouter(Service):
         registry.router_stopped.fire(self)
         if self.nodes is not None:
             self.nodes.close()
+        self.sign_ins.flush()
         await self.writer.stop()
 
     # sessions
@@ -181,7 +183,7 @@ class XcpRouter(Service):
         session = Session(user, resource, connection)
         account.sessions[resource] = session
         self.full[session.jid] = session
-        self.write(activity.SignedIn(user.id, datetime.now(UTC)))
+        self.sign_ins.note(user.id)
         registry.session_bound.fire(self, session)
         return session
 
