@@ -10,11 +10,13 @@ Cost: two attribute stores a stanza (``NOW.stanza``, 0.03 microseconds); the res
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from engine.xmpp.forwarding import is_copy
 
 if TYPE_CHECKING:
+    from engine.session import Session
     from engine.xmpp.stanza import Stanza
 
 CARBONS = b'urn:xmpp:carbons:2'
@@ -83,6 +85,17 @@ class Now:
 
 
 NOW = Now()
+
+
+def also_given_to(bare: str, clients: Iterable[Session]) -> None:
+    """The message being routed to the user ``bare`` went to all of these: to have it in the hands of one without stream
+    management is enough. (If its socket does not take it, its connection sees to that; if the sender waits for an
+    acknowledgement, that connection knows.)"""
+    delivery = NOW.delivery
+    if delivery is None or delivery.stanza is None or delivery.stanza is not NOW.stanza or delivery.bare != bare:
+        return
+    if NOW.asker is None and any(client.managed is None and not client.connection.blocked for client in clients):
+        delivery.finish()
 
 
 def track(data: bytes, bare: str) -> Delivery | None:

@@ -245,13 +245,14 @@ class Outbound:
         self.request()
 
     def again(self, h: int) -> list[bytes] | None:
-        """What to send when the client resumes having handled ``h``; None when it was not kept. Raises TooHigh."""
+        """What to send when the client resumes having handled ``h``; None when it was not kept: then the session cannot
+        go on, and what is left does not include what the client has. Raises TooHigh."""
         missing = (self.sent - h) & _MASK
         if missing > self.sent - self.acked and (self.acked - h) & _MASK > _MASK >> 1:
             raise TooHigh(h, self.sent)
+        self.acknowledge(h)
         if missing > len(self.ring):
             return None
-        self.acknowledge(h)
         return [entry[0] if isinstance(entry, tuple) else entry for entry in self.ring]
 
     def detach(self) -> None:

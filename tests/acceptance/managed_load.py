@@ -33,13 +33,14 @@ class Record:
     """What all clients together know. ``acknowledged``: ids the server took over, with the receiver. ``received``: id
     -> (receiver, time, session) of each copy. ``confirmed``: (receiver, id) -> when the receiver acknowledged it first.
     ``repeated``: sent again in a new session, because the server died before it had acknowledged them: two messages for
-    the server, one for a client that looks at the id."""
+    the server, one for a client that looks at the id. ``broken``: sessions that could not be resumed."""
 
     acknowledged: dict[str, str] = field(default_factory=dict)
     received: dict[str, list[tuple[str, float, str]]] = field(default_factory=dict)
     confirmed: dict[tuple[str, str], float] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -114,6 +115,7 @@ class LoadClient:
                 await self._work()
                 return
             await self._until(b'</failed>')
+            self.record.broken.add(self.session)
         self._say(
             b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
             b'<resource>load</resource></bind></iq>'

@@ -131,8 +131,8 @@ def test_nothing_acknowledged_is_lost(make_engine: Callable[..., Engine], make_u
         confirmed = load.record.confirmed.get((target, name))
         for _, at, _ in copies[1:]:
             died = [kill for kill in kills if copies[0][1] < kill < at]
-            if name in load.record.repeated and not died:
-                continue
+            if not died and (name in load.record.repeated or copies[0][2] in load.record.broken):
+                continue  # more was missed than is kept: a page of the offline store comes again as a whole
             assert died, f'seed {seed}: {name} came twice though the server lived'
             noted = confirmed is not None and confirmed < died[0] - NOTED_S
             assert not noted, f'seed {seed}: {name} came again {at - copies[0][1]:.1f} s after it was acknowledged'

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from engine import filters
+from engine.delivery import NOW, also_given_to
 from engine.services.xcp_router.account import COPIED
 from engine.xmpp import ns
 from engine.xmpp.forwarding import address, carbon, without
@@ -109,6 +110,9 @@ def arriving(
             others = [session for session in others if filters.takes_message(session, sender, raw, target is None)]
         if others:
             _send(account, 'received', raw, kind, others, active, loud=target is not None)
+        originals = (*originals, *others)
+    if NOW.delivery is not None:
+        also_given_to(account.user.bare, originals)
     return True
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from engine import filters
 from engine.contract import jid
+from engine.delivery import NOW, also_given_to
 from engine.features import registry
 from engine.services.xcp_router import copies, remote
 from engine.services.xcp_router.archive import STANZA_ID, archivable, stanza_id, unforged
@@ -216,6 +217,9 @@ def fork(router: XcpRouter, account: Account, sender: str, raw: bytes, kind: str
         if target.priority is not None and target.priority >= 0:
             target.send(raw)
             found = True
+    if NOW.delivery is not None:
+        takers = [one for one in account.sessions.values() if one.priority is not None and one.priority >= 0]
+        also_given_to(account.user.bare, takers)
     return found
 
 
