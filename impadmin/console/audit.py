@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from impadmin.console.actions import Actor
     from impadmin.console.page import BasePage
 
-SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'token'})
+SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'})
 """Field names whose value is never recorded."""
 HIDDEN = '********'
 """What stands in an entry for a secret that was set."""

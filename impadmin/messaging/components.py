@@ -53,8 +53,8 @@ def domain_is_free(component: ExternalComponent, before: Any) -> None:
 
 def create(actor: Actor, values: Mapping[str, Any]) -> ExternalComponent:
     """Add a component."""
-    component = ExternalComponent(**{key: value for key, value in values.items() if key != 'secret'})
-    _set_secret(component, values.get('secret') or '', '')
+    component = ExternalComponent(**{key: value for key, value in values.items() if key != 'shared_secret'})
+    _set_secret(component, values.get('shared_secret') or '', '')
     component.save()
     return component
 
@@ -63,16 +63,16 @@ def update(actor: Actor, component: ExternalComponent, values: Mapping[str, Any]
     """Change a component; without a new secret the present one stays."""
     present = ExternalComponent.objects.get(pk=component.pk).secret
     for key, value in values.items():
-        if key != 'secret':
+        if key != 'shared_secret':
             setattr(component, key, value)
-    _set_secret(component, values.get('secret') or '', present)
+    _set_secret(component, values.get('shared_secret') or '', present)
     component.save()
     return component
 
 
 def _set_secret(component: ExternalComponent, given: str, present: str) -> None:
     if (given or not present) and len(given) < LEAST:
-        raise ValidationError({'secret': _('Enter at least %(count)d characters.') % {'count': LEAST}})
+        raise ValidationError({'shared_secret': _('Enter at least %(count)d characters.') % {'count': LEAST}})
     component.secret = given or present
 
 
@@ -91,8 +91,8 @@ COMPONENTS = Page(
     model=ExternalComponent,
     columns=('domain', 'name'),
     find=('domain', 'name'),
-    fieldsets=(Fieldset(gettext_lazy('External component'), ('domain', 'name', 'secret')),),
-    extra={'secret': secret_field},
+    fieldsets=(Fieldset(gettext_lazy('External component'), ('domain', 'name', 'shared_secret')),),
+    extra={'shared_secret': secret_field},
     rules=(domain_is_free,),
     create=create,
     update=update,
@@ -101,7 +101,7 @@ COMPONENTS = Page(
     configures=True,
     search=('domain', 'name'),
     sample=lambda n: {
-        'domain': f'component-{n}.example.com', 'name': f'Gateway {n}', 'secret': f'a-long-secret-{n}',
+        'domain': f'component-{n}.example.com', 'name': f'Gateway {n}', 'shared_secret': f'a-long-secret-{n}',
     },
-    bad={'domain': ('', 'a b', '10.1.1.1'), 'secret': ('short',)},
+    bad={'domain': ('', 'a b', '10.1.1.1'), 'shared_secret': ('short',)},
 )  # fmt: skip

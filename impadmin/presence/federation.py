@@ -103,7 +103,6 @@ SETTINGS = SettingsPage(
     rules=(something_proves_domains, certificates_need_tls),
     panel='presence/federation_nodes.html',
     commands=(Command('secret', gettext_lazy('Set dialback secret'), set_secret, scope='page', form=SecretForm),),
-    bad={'security': ('ssl', '')},
 )
 POLICY = SettingsPage(
     name='xmpp-federation-policy',
@@ -115,7 +114,6 @@ POLICY = SettingsPage(
     related=('xmpp-federation-domains', 'xmpp-federation-settings'),
     model=XmppFederationPolicy,
     fieldsets=(Fieldset(gettext_lazy('Policy'), ('policy',)),),
-    bad={'policy': ('maybe', '')},
 )
 DOMAINS = Page(
     name='xmpp-federation-domains',
