@@ -149,18 +149,20 @@ async def _cut(connection: Connection, user_id: int, count: int) -> None:
 
 
 class ArchiveMessage(Generic[Who]):
-    """Keep one message in the archive of one user. ``outcome(sender, size, None)`` is called when it is on disk; with
+    """Keep one message in the archive of one user. ``outcome(sender, held, None)`` is called when it is on disk; with
     the error instead of None when it could not be stored."""
 
-    __slots__ = ('entry', 'limit', 'outcome', 'sender', 'size')
+    __slots__ = ('entry', 'held', 'limit', 'outcome', 'sender', 'size')
 
     def __init__(
-        self, entry: Entry, limit: int, outcome: Callable[[Who, int, BaseException | None], None], sender: Who
-    ) -> None:
+        self, entry: Entry, limit: int, outcome: Callable[[Who, int, BaseException | None], None], sender: Who,
+        held: int,
+    ) -> None:  # fmt: skip
         self.entry = entry
         self.limit = limit
         self.outcome = outcome
         self.sender = sender
+        self.held = held
         self.size = len(entry.stanza)
 
     async def run(self, connection: Connection, together: Sequence[Write]) -> None:
@@ -170,7 +172,7 @@ class ArchiveMessage(Generic[Who]):
 
     def done(self, error: BaseException | None) -> None:
         """Tell the archive."""
-        self.outcome(self.sender, self.size, error)
+        self.outcome(self.sender, self.held, error)
 
 
 async def wanted(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:

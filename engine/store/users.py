@@ -44,7 +44,7 @@ _FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, crede
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
     f' {_FINGERPRINT}, privacy_version, avatar,'
-    ' (SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'
+    ' (SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'  # noqa: S608 - constants only
 )
 
 

@@ -85,6 +85,11 @@ class GroupWriter:
         self._idle.clear()
         self._wake.set()
 
+    @property
+    def pressed(self) -> bool:
+        """Whether half of what may wait does: who can wait should be made to."""
+        return len(self._queue) * 2 >= LIMIT or self._bytes * 2 >= LIMIT_BYTES
+
     def after(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when everything queued before it has been decided; now, when nothing waits."""
         if self._idle.is_set():

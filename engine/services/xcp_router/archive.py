@@ -20,7 +20,7 @@ import structlog
 
 from engine.contract.messages import Text, message
 from engine.services.xcp_router.copies import MARKERS, hint
-from engine.session import Session
+from engine.session import UNDER_WAY, Session
 from engine.store import archive as store
 from engine.store.archive import ArchiveMessage, Entry, Rules
 from engine.store.pool import Unavailable
@@ -154,21 +154,24 @@ class Archive:
     def add(self, sender: Sender, entry: Entry) -> None:
         """Queue one message. The acknowledgement of ``sender`` waits for it, its answers to requests do not."""
         session = sender if isinstance(sender, Session) else None
+        writer = self.router.writer
+        # A sender is read no further while the database does not keep up: otherwise messages would miss in archives.
+        held = UNDER_WAY if writer.pressed else len(entry.stanza)
         try:
-            self.router.writer.put(ArchiveMessage(entry, self.limit, self._written, sender))
+            writer.put(ArchiveMessage(entry, self.limit, self._written, sender, held))
         except Full as error:
             self._outcome(error)
             return
         if session is not None:
             session.unarchived += 1
             session.unstored += 1
-        sender.begin(len(entry.stanza))
+        sender.begin(held)
 
-    def _written(self, sender: Sender, size: int, error: BaseException | None) -> None:
+    def _written(self, sender: Sender, held: int, error: BaseException | None) -> None:
         if isinstance(sender, Session):
             sender.unarchived -= 1
             sender.unstored -= 1
-        sender.finish(size)
+        sender.finish(held)
         self._outcome(error)
 
     def _outcome(self, error: BaseException | None) -> None:
