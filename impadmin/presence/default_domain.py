@@ -29,7 +29,7 @@ from impadmin.presence.rules import NOT_SET
 from impadmin.serviceability import commands
 from impadmin.system.models import Node, ServiceCommand
 from impadmin.system.state import in_contact, states
-from impadmin.ucm import rekey
+from impadmin.ucm import rekey, rekey_pubsub
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import derive_all
 
@@ -313,6 +313,7 @@ def _rekey_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int | N
 def _rekey_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     if not cursor:
         rekey.rekey_privacy(MAPPING, journal=True)
+        rekey_pubsub.rekey(MAPPING, journal=True)
     last, changed = rekey.rekey_offline(MAPPING, cursor, MESSAGES_AT_ONCE, journal=True)
     tally['messages'] += changed
     return last or None
@@ -353,6 +354,7 @@ def _restore_rosters(job: RunningJob, cursor: int, tally: Counter[str]) -> int |
 def _restore_offline(job: RunningJob, cursor: int, tally: Counter[str]) -> int | None:
     rekey.restore_offline()
     rekey.restore_privacy()
+    rekey_pubsub.restore(MAPPING)
     return None
 
 

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, unescape
 from django.db import connection, transaction
 
 from engine.contract.jid import InvalidJID, bare
+from impadmin.ucm import rekey_pubsub
 
 COLUMNS = 'user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state, request'
 _START_TAG = re.compile(rb'\s*<[^\s/>]+(?:\s+[^\s=>]+\s*=\s*(?:"[^"]*"|\'[^\']*\'))*\s*/?>')
@@ -198,6 +199,7 @@ def rekey_user(user_id: int, old: str, new: str) -> list[int]:
         cursor.execute('CREATE TEMP TABLE one_change (user_id bigint, old text, new text) ON COMMIT DROP')
         cursor.execute('INSERT INTO one_change VALUES (%s, %s, %s)', [user_id, old, new])
         rekey_privacy('one_change')
+        rekey_pubsub.rekey('one_change')
         owners = owners_after('one_change', 0, 2_000_000_000)
         if owners:
             rekey_rosters('one_change', owners)
