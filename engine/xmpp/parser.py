@@ -356,8 +356,8 @@ def _no_text(text: str) -> None:
 
 def standalone(raw: bytes, wrap: bytes | None, namespace: str = ns.CLIENT) -> bytes:
     """``raw``, sent inside the start tag ``wrap``, written anew so that it means the same inside a standard stream
-    whose default namespace is ``namespace`` and its own tag has no prefix. Prefixes inside text are lost. Raises
-    StreamError when it is nested too deeply."""
+    and its own tag has no prefix. Elements in ``namespace``, the content namespace it came from, are put into
+    jabber:client. Prefixes inside text are lost. Raises StreamError when it is nested too deeply."""
     opened = wrap or STREAM_OPEN
     named = NAME.match(opened)
     assert named is not None
@@ -366,8 +366,12 @@ def standalone(raw: bytes, wrap: bytes | None, namespace: str = ns.CLIENT) -> by
     parser.feed(raw)
     parser.feed(b'</%b>' % named.group(1))
     root: Element = parser.close()
+    if namespace != ns.CLIENT:
+        for element in root.iter():
+            if element.tag.startswith(f'{{{namespace}}}'):
+                element.tag = f'{{{ns.CLIENT}}}{element.tag[len(namespace) + 2 :]}'
     parts: list[str] = []
-    _write(root[0], namespace, parts, 0)
+    _write(root[0], ns.CLIENT, parts, 0)
     return ''.join(parts).encode()
 
 
