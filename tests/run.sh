@@ -5,22 +5,28 @@ cd "$(dirname "$0")/.."
 bin=.venv/bin
 declare -A packages=(
   [chromium]=chromium [msgfmt]=gettext [xgettext]=gettext
-  [node]=nodejs [npm]=npm [profanity]=profanity [tmux]=tmux [prosody]=prosody
+  [node]=nodejs [npm]=npm [profanity]=profanity [tmux]=tmux [prosody]=prosody [ejabberdctl]=ejabberd
 )
 missing=()
 for program in "${!packages[@]}"; do
   command -v "$program" >/dev/null || missing+=("${packages[$program]}")
 done
 [ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || missing+=(fonts-noto-cjk)
+compgen -G '/usr/lib/*/lua/*/lunbound.so' >/dev/null || missing+=(lua-unbound) # Prosody asks the tests' name server
 if [ ${#missing[@]} -gt 0 ] && [ "${1:-}" != lint ]; then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
   if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
     echo "Installing Debian packages: ${missing[*]} ..."
+    # The tests start servers of their own; those of the packages stay off.
+    rule=/usr/sbin/policy-rc.d
+    [ -e $rule ] && rule=
+    [ -z "$rule" ] || printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $rule
     "${as_root[@]}" apt-get update -q &&
       DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}"
     still=$?
+    [ -z "$rule" ] || "${as_root[@]}" rm -f $rule
   else
     still=1
   fi
