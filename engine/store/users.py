@@ -41,10 +41,10 @@ class User:
 
 _ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
 _FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials, privacy_version))"
+_ARCHIVE = '(SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}, privacy_version, avatar,'
-    ' (SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'  # noqa: S608 - constants only
+    f' {_FINGERPRINT}, privacy_version, avatar, {_ARCHIVE}'
 )
 
 
