@@ -81,7 +81,7 @@ class FederationManager(Service):
         servers = self.param('dns_servers').split(',')
         self.resolver = Resolver([text.strip() for text in servers if text.strip()])
         self.settings = self._make_settings()
-        host = os.environ.get('IMP_BIND') or self.param('server_bind_address')
+        host = self.param('server_bind_address')
         shown = []
         for direct, name in ((False, 'server_port'), (True, 'server_direct_tls_port')):
             port = self.param(name)

@@ -111,7 +111,7 @@ class Components:
 
     async def _listen(self) -> None:
         router = self.router
-        host = os.environ.get('IMP_BIND') or router.param('component_bind_address')
+        host = router.param('component_bind_address')
         port = router.param('component_port')
         try:
             listener = listen(host, port)
