@@ -338,6 +338,7 @@ def test_limits_of_size_and_age(sign_in: SignIn) -> None:
     alice, bob = sign_in('alice'), sign_in('bob')
     for number in range(200):
         alice.say(bob.jid, str(number))
+    alice.sync()
     page = Page(bob, rsm('<max>100</max>'))
     last = int(page.bodies[-1])
     assert last == 199
