@@ -109,7 +109,7 @@ def arriving(
         if account.filter is not None:
             others = [session for session in others if filters.takes_message(session, sender, raw, target is None)]
         if others:
-            _send(account, 'received', raw, kind, others, active, loud=target is not None)
+            _send(router, account, 'received', raw, kind, others, active, loud=target is not None)
         originals = (*originals, *others)
     if NOW.delivery is not None:
         also_given_to(account.user.bare, originals)
@@ -135,12 +135,12 @@ def _forked(router: XcpRouter, account: Account, sender: str, kind: str, active:
     return (*chosen, *single)
 
 
-def sent(account: Account, session: Session, raw: bytes, stanza: Stanza, to: str, kind: str) -> None:
+def sent(router: XcpRouter, account: Account, session: Session, raw: bytes, stanza: Stanza, to: str, kind: str) -> None:
     """Copy what ``session`` sent to the user's other clients. ``to`` is the bare JID it went to, not the user's own."""
     others = [other for other in account.sessions.values() if other.carbons and other is not session]
     if not others:
         return
-    _send(account, 'sent', raw, kind, others, None, loud=False)
+    _send(router, account, 'sent', raw, kind, others, None, loud=False)
     if stanza.id and len(stanza.id) <= 100:
         if account.copied is None:
             account.copied = OrderedDict()
@@ -149,22 +149,25 @@ def sent(account: Account, session: Session, raw: bytes, stanza: Stanza, to: str
             account.copied.popitem(last=False)
 
 
-def failed(account: Account, addressee: Session, identity: str | None, sender: str, raw: bytes) -> None:
+def failed(
+    router: XcpRouter, account: Account, addressee: Session, identity: str | None, sender: str, raw: bytes
+) -> None:
     """An error for ``addressee``: those who got a copy of the message get one of the error (XEP-0280 6.1). ``sender``
     is the bare JID it comes from."""
     if account.copied and identity is not None and account.copied.get(identity) == sender:
         del account.copied[identity]
         others = [session for session in account.sessions.values() if session.carbons and session is not addressee]
         if others:
-            _send(account, 'received', raw, 'error', others, None, loud=False)
+            _send(router, account, 'received', raw, 'error', others, None, loud=False)
 
 
 def _send(
-    account: Account, direction: str, raw: bytes, kind: str, receivers: Collection[Session], active: Session | None,
-    loud: bool,
+    router: XcpRouter, account: Account, direction: str, raw: bytes, kind: str, receivers: Collection[Session],
+    active: Session | None, loud: bool,
 ) -> None:  # fmt: skip
     """A copy for each of ``receivers``. ``loud``: those that should notify are told (see ``NOTIFY``): the active one,
     or all while none is active."""
+    router.node.counters.messages_copied += len(receivers)
     head, tail = carbon(direction, raw, account.user.bare, kind)
     for session in receivers:
         end = tail

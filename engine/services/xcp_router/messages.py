@@ -88,6 +88,9 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
     else:
         account = router.accounts.get(to)
     if account is None:
+        if router.nodes is not None and router.nodes.forward(session, stanza, peer := to.partition('/')[0]):
+            _talked(router, session, peer, stanza, kind)
+            return True
         try:
             local, domain, resource = jid.split(to)
         except jid.InvalidJID as error:
@@ -147,7 +150,7 @@ def _arrive(
     if entry is not None and router.archive is not None:
         router.archive.add(session, entry)
     if kind == 'error' and account.copied and target is not None:
-        copies.failed(account, target, stanza.id, session.bare, raw)
+        copies.failed(router, account, target, stanza.id, session.bare, raw)
     return True
 
 
@@ -188,7 +191,7 @@ def _sent(router: XcpRouter, account: Account, session: Session, stanza: Stanza,
             router.archive.add(session, entry)
             raw = with_child(raw, stanza_id(account.user.bare, entry.id))
     if account.carbons and not own and copies.eligible(stanza, kind, sent=True):
-        copies.sent(account, session, raw, stanza, bare, kind)
+        copies.sent(router, account, session, raw, stanza, bare, kind)
 
 
 def refused(router: XcpRouter, session: Sender, stanza: Stanza, answer: bytes) -> None:
@@ -196,7 +199,7 @@ def refused(router: XcpRouter, session: Sender, stanza: Stanza, answer: bytes) -
     account = router.accounts.get(session.bare)
     identity = stanza.id
     if account is not None and account.copied and identity is not None and identity in account.copied:
-        copies.failed(account, cast('Session', session), identity, account.copied[identity], answer)
+        copies.failed(router, account, cast('Session', session), identity, account.copied[identity], answer)
 
 
 def fork(router: XcpRouter, account: Account, sender: str, raw: bytes, kind: str) -> bool:
