@@ -40,7 +40,7 @@ def db(_other_sessions_end: None, django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture(scope='module')
 def imp(db: None) -> Iterator[Callable[[Path], Peer]]:
-    """One engine for all files. Subscriptions are asked for (RFC 6121), not approved by the product's default."""
+    """One engine for all files, with the settings README.md says."""
     prepare()
     engine = Engine()
     try:
@@ -55,11 +55,13 @@ def prepare() -> None:
     """Settings and people."""
     from engine.contract import credentials
     from impadmin.presence.models import PresenceSettings
-    from impadmin.system.models import Node
+    from impadmin.system.models import Node, ParameterValue, ServiceActivation
     from impadmin.ucm.models import EndUser
 
     PresenceSettings.objects.filter(pk=1).update(auto_approve=False)
     node = Node.objects.get(name=data.NODE)
+    ServiceActivation.objects.create(node=node, service='xcp_directory')
+    ParameterValue.objects.create(service='xcp_router', name='message_archive', value=True)
     verifiers = credentials.verifiers(data.PASSWORD, salt=b'0123456789abcdef')
     EndUser.objects.bulk_create(
         EndUser(user_id=user, last_name=user, home_node=node, im_address=f'{user}@{data.DOMAIN}', credentials=verifiers)
