@@ -17,6 +17,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -47,8 +48,7 @@ def calibrate() -> float:
 async def through(server: Server, wanted: list[str], sizes: Sizes) -> Results:
     """All these scenarios on one freshly started server."""
     found: Results = {}
-    if 'idle' in wanted or not found:
-        found['empty process, MiB'] = servers.memory_kib(server.pid) / 1024
+    found['empty process, MiB'] = servers.memory_kib(server.pid) / 1024
     for name in wanted:
         found |= await (BASE | ARCHIVE)[name](server, sizes)  # type: ignore[misc]
     return found
@@ -99,6 +99,7 @@ def main() -> None:
     """Start every server in turn, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--peers', action='store_true', help='also tuned Prosody and ejabberd')
+    parser.add_argument('--bare', action='store_true', help='peers without carbons, blocking and stream management')
     parser.add_argument('--untuned', action='store_true', help='also Prosody with its default garbage collection')
     parser.add_argument('--quick', action='store_true', help='short scenarios, 1,000 idle sessions: 12 minutes')
     parser.add_argument('--rounds', type=int, default=5)
@@ -123,10 +124,10 @@ def main() -> None:
         missing = [name for name in ('prosody', 'ejabberdctl') if shutil.which(name) is None]
         if missing or os.geteuid() != 0:
             parser.error(f'--peers needs root and the Debian packages prosody and ejabberd (missing: {missing}).')
-        makers['Prosody tuned'] = servers.prosody
-        makers['ejabberd'] = servers.ejabberd
+        makers['Prosody tuned'] = partial(servers.prosody, bare=options.bare)
+        makers['ejabberd'] = partial(servers.ejabberd, bare=options.bare)
     if options.untuned:
-        makers['Prosody'] = lambda folder, count, archive: servers.prosody(folder, count, archive, tuned=False)
+        makers['Prosody'] = partial(servers.prosody, bare=options.bare, tuned=False)
     chosen = [make for name, make in makers.items() if not options.servers or name in options.servers]
     fleet = [(make(options.folder, count, archive), archive) for archive in (False, True) for make in chosen]
     found = rounds(fleet, options, sizes)

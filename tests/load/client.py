@@ -52,8 +52,12 @@ class Client(asyncio.Protocol):
             self.on_data(data)
             return
         self._seen += data
-        if self._waiter is not None and self._needle in self._seen and not self._waiter.done():
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._needle in self._seen:
             self._waiter.set_result(self._seen)
+        elif b'<failure' in self._seen or b'<stream:error' in self._seen:
+            self._waiter.set_exception(ConnectionError(f'{self.jid}: refused, {self._seen[-300:]!r}'))
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end."""

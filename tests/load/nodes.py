@@ -26,7 +26,7 @@ from tests.load.scenarios import APART, PAIRS, PLAIN, Flow
 from tests.load.servers import DOMAIN, Server
 
 USERS = 4 * PAIRS * APART
-LINK = 28400
+LINK = 28500
 
 
 def fleet(cores: list[str]) -> list[Server]:
@@ -54,7 +54,7 @@ def fleet(cores: list[str]) -> list[Server]:
     connection.close()
     found = []
     for number, name in enumerate((data.NODE, 'imp2')):
-        port = 28322 + 10 * number
+        port = 28522 + 10 * number
         environment = {
             'IMP_BIND': '127.0.0.1', 'IMP_CLIENT_PORT': str(port + 1), 'IMP_DIRECT_TLS_PORT': str(port),
             'IMP_UNENCRYPTED_LOOPBACK': '1', 'IMP_LOG_LEVEL': 'warning',

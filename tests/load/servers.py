@@ -1,9 +1,10 @@
 """The servers the benchmark compares: this engine, Prosody and ejabberd, each with the same users, on one core.
 
-All of them: direct TLS and plain TCP on 127.0.0.1, one ECDSA P-256 certificate, passwords stored hashed, and the same
-functions: rosters, disco, ping, offline messages, carbons, blocking, stream management; with ``archive`` a message
-archive too. Users ``u0``... stand in a ring, each with the 25 before and the 25 behind as mutual contacts. Peers
-are those of Debian 12; what they know is made once below the folder, and each start begins with a fresh copy of it.
+All of them: direct TLS and plain TCP on 127.0.0.1, one ECDSA P-256 certificate, passwords stored hashed, and the
+same functions: rosters, disco, ping, offline messages, carbons, blocking, stream management (``bare`` peers:
+without the last three); with ``archive`` a message archive too. Users ``u0``... stand in a ring, each with the 25
+before and the 25 behind as mutual contacts. Peers are those of Debian 12; what they know is made once below the
+folder, and each start begins with a fresh copy of it.
 """
 
 from __future__ import annotations
@@ -132,14 +133,14 @@ def engine(folder: Path, count: int, archive: bool = False) -> Server:
     """The node ``imp1`` of the database of DATABASE_URL, with the users made in it."""
     environment = {
         'IMP_BIND': '127.0.0.1',
-        'IMP_CLIENT_PORT': '28323',
-        'IMP_DIRECT_TLS_PORT': '28322',
+        'IMP_CLIENT_PORT': '28623',
+        'IMP_DIRECT_TLS_PORT': '28622',
         'IMP_UNENCRYPTED_LOOPBACK': '1',
         'IMP_LOG_LEVEL': 'warning',
     }
     _fill_database(count)
     command = [sys.executable, 'manage.py', 'engine', '--node', 'imp1']
-    return Server('engine', 28322, command, 'python', lambda: _prepare_database(archive), 5.0, environment)
+    return Server('engine', 28622, command, 'python', lambda: _prepare_database(archive), 5.0, environment)
 
 
 def _prepare_database(archive: bool) -> None:
@@ -220,8 +221,7 @@ def certificate(folder: Path) -> Path:
 
 _PROSODY = """
 run_as_root = true; daemonize = false; network_backend = "epoll"; pidfile = "{folder}/pid"; data_path = "{folder}/data"
-modules_enabled = {{ "roster", "saslauth", "disco", "presence", "message", "iq", "ping", "c2s", "offline",
-  "carbons", "blocklist", "smacks"{modules} }}
+modules_enabled = {{ "roster", "saslauth", "disco", "presence", "message", "iq", "ping", "c2s", "offline"{modules} }}
 modules_disabled = {{ "s2s", "tls" }}
 interfaces = {{ "127.0.0.1" }}; c2s_ports = {{ {plain} }}; c2s_direct_tls_ports = {{ {port} }}
 c2s_require_encryption = false; default_archive_policy = true; archive_expires_after = "never"
@@ -233,7 +233,7 @@ VirtualHost "{domain}"
 TUNED = 'gc = { mode = "incremental", threshold = 400, speed = 400 }'
 
 
-def prosody(folder: Path, count: int, archive: bool = False, tuned: bool = True) -> Server:
+def prosody(folder: Path, count: int, archive: bool = False, bare: bool = False, tuned: bool = True) -> Server:
     """Accounts and rosters are written as data files."""
     name = 'Prosody tuned' if tuned else 'Prosody'
     port = (28422 if tuned else 28432) + (2 if archive else 0)
@@ -260,7 +260,7 @@ def prosody(folder: Path, count: int, archive: bool = False, tuned: bool = True)
     file.write_text(
         _PROSODY.format(
             folder=own, port=port, plain=port + 1, pem=pem, domain=DOMAIN, gc=TUNED if tuned else '',
-            modules=', "mam"' if archive else '',
+            modules=('' if bare else ', "carbons", "blocklist", "smacks"') + (', "mam"' if archive else ''),
         )
     )  # fmt: skip
 
@@ -304,12 +304,15 @@ modules:
   mod_ping: {{}}
   mod_roster: {{}}
   mod_offline: {{}}
-  mod_carboncopy: {{}}
-  mod_privacy: {{}}
-  mod_blocking: {{}}
-  mod_stream_mgmt: {{}}
 {modules}
 """
+_EJABBERD_MORE = """
+  mod_carboncopy: {}
+  mod_privacy: {}
+  mod_blocking: {}
+  mod_stream_mgmt: {}
+"""
+_EJABBERD_ARCHIVE = '  mod_mam: {default: always, assume_mam_usage: true}'
 _CTL = """
 ERLANG_NODE=bench@127.0.0.1
 INET_DIST_INTERFACE=127.0.0.1
@@ -317,7 +320,7 @@ ERL_DIST_PORT=28529
 """
 
 
-def ejabberd(folder: Path, count: int, archive: bool = False) -> Server:
+def ejabberd(folder: Path, count: int, archive: bool = False, bare: bool = False) -> Server:
     """As its own user, without epmd; users come from a XEP-0227 file, once."""
     port = 28522 + (2 if archive else 0)
     made = folder / f'ejabberd-{count}'
@@ -337,7 +340,8 @@ def ejabberd(folder: Path, count: int, archive: bool = False) -> Server:
             first.stop()
         (made / 'done').touch()
     own = folder / f'ejabberd-{port}'
-    server = _ejabberd(folder, own, port, '  mod_mam: {default: always, assume_mam_usage: true}' if archive else '')
+    modules = ('' if bare else _EJABBERD_MORE) + (_EJABBERD_ARCHIVE if archive else '')
+    server = _ejabberd(folder, own, port, modules)
 
     def prepare() -> None:
         shutil.rmtree(own / 'spool', ignore_errors=True)

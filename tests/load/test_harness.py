@@ -1,0 +1,64 @@
+"""The load harness itself works: a few of everything against the engine. How fast it is, nobody asks here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import uvloop
+
+from engine.contract import credentials
+from tests.load import report, scenarios
+from tests.load.client import PASSWORD, Client, login_all
+from tests.load.servers import DOMAIN, Server, memory_kib, processor_s
+
+
+def test_messages_and_latency_are_measured(engine: Any, make_user: Any) -> None:
+    """Clients sign in over TLS, every message arrives, CPU time and memory of the engine's process are seen."""
+    from impadmin.ucm.models import EndUser
+
+    names = [f'u{number * scenarios.APART}' for number in range(4)]
+    for name in names:
+        make_user(name)
+    EndUser.objects.filter(user_id__in=names).update(credentials=credentials.verifiers(PASSWORD))
+    server = Server('peer', engine.tls_port, [], 'python')
+    server.pid = engine.pid
+
+    async def measure() -> dict[str, float]:
+        clients = [Client(name, DOMAIN) for name in names]
+        await login_all(clients, server.port)
+        cost = scenarios.Cost(server)
+        await cost.begin()
+        delivered = await scenarios._exchange(clients, scenarios.RICH, True, 40, 4)
+        assert delivered == 40
+        found = await cost.end('rich', 'µs', 1e6, delivered)
+        await clients[0].ping()
+        await scenarios.leave(clients, 0)
+        return found
+
+    affinity = os.sched_getaffinity(0)
+    found = uvloop.run(measure())
+    assert os.sched_getaffinity(0) == affinity
+    assert found['rich, µs'] > 0
+    assert memory_kib(server.pid) > 10_000
+    assert processor_s(server.pid) > 0
+
+
+def test_the_tables_say_what_was_met() -> None:
+    """Medians, how many times the engine's cost, and the verdict on each target."""
+    rounds = [
+        {
+            'engine': {'plain 1, µs': own, 'idle session plain, KiB': 9.0, 'plain 1, /s': 5.0},
+            'Prosody tuned': {'plain 1, µs': 90.0},
+            'ejabberd': {'plain 1, µs': 45.0},
+        }
+        for own in (15.0, 10.0, 30.0)
+    ]
+    table = report.table(rounds)
+    assert '| plain 1, µs | 15 (10-30) | 90 (90-90) **6.0x** | 45 (45-45) **3.0x** |' in table
+    assert table.splitlines()[-1].startswith('| plain 1, /s |')
+    verdicts = report.verdicts(rounds)
+    assert '| plain 1, µs, ejabberd | 1/3 | 1/4 | 1/3.0 | met |' in verdicts
+    assert '| plain 1, µs, Prosody tuned | 1/4 | 1/5 | 1/6.0 | stretch |' in verdicts
+    assert '| idle session plain, KiB | 8 | 5 | 9 | **missed** |' in verdicts
+    assert 'login' not in verdicts
