@@ -9,6 +9,8 @@ import pytest
 
 from tests.areas.xmpp_fixtures import address, command, configure, parameter, sign_in, user
 from tests.fixtures import data
+from tests.fixtures.federation import PEER, PEER_USER, Federation, Peer, Prosody
+from tests.fixtures.processes import Engine
 from tests.proves import proves
 from tests.xmppclient import XmppClient, body, condition, error_text
 
@@ -164,6 +166,57 @@ def test_blocks_hold_without_a_session_and_over_restarts(sign_in: SignIn, make_u
     assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=data.DOMAIN).get('type') == 'result'
     other = sign_in('alice', 'other')
     assert hears(other, alice, to=alice.jid)
+
+
+@proves('EU-05')
+def test_blocking_people_of_another_server(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, engine: Engine
+) -> None:
+    """A user of another server, that whole server, a user here: the blocked one sees unavailable, whatever he does."""
+    there = peer(Prosody)
+    romeo_address = f'{PEER_USER}@{PEER}'
+    alice, bob, romeo = sign_in('alice'), sign_in('bob'), there.client()
+    friends(alice, bob)
+    alice.presence('subscribe', to=romeo_address)
+    romeo.expect('presence', type='subscribe', from_=alice.bare, timeout=15)
+    romeo.presence('subscribed', to=alice.bare)
+    romeo.presence('subscribe', to=alice.bare)
+    romeo.expect('presence', type='', from_=alice.jid, timeout=15)
+    alice.expect('presence', type='', from_=romeo.jid, timeout=15)
+
+    for blocked in (romeo_address, PEER, bob.bare):
+        other = bob if blocked == bob.bare else romeo
+        romeo.forget()
+        bob.forget()
+        assert block(alice, blocked).get('type') == 'result'
+        other.expect('presence', type='unavailable', from_=alice.jid, timeout=15)
+        alice.expect('presence', type='unavailable', from_=other.jid)
+        alice.available(show='dnd')
+        other.available(status='look at me')
+        other.presence('probe', to=alice.bare)
+        number = other.say(alice.bare, 'are you there?')
+        assert condition(other.expect('message', type='error', id=number, timeout=15)) == 'service-unavailable'
+        assert condition(other.iq('get', "<query xmlns='jabber:iq:version'/>", to=alice.jid)) == 'service-unavailable'
+        if other is romeo:
+            romeo.close()
+            romeo = other = there.client()
+            number = romeo.say(alice.bare, 'and now?')
+            romeo.expect('message', type='error', id=number, timeout=15)
+            bob.expect('presence', show='dnd', from_=alice.jid)
+        shown = [
+            one for one in other.stanzas if one.get('from', '').startswith(alice.bare) and one.tag.endswith('presence')
+        ]
+        assert {one.get('type') for one in shown} <= {'unavailable'}
+        assert not any(
+            (one.get('from') or '').startswith(other.bare) for one in alice.stanzas if one.tag.endswith('message')
+        )
+        assert block(alice, blocked, word='unblock').get('type') == 'result'
+        other.expect('presence', show='dnd', from_=alice.jid, timeout=15)
+        alice.expect('presence', type='', from_=other.jid)
+        alice.available()
+        other.expect('presence', type='', show='', from_=alice.jid, timeout=15)
+        alice.forget()
+    romeo.abort()
 
 
 def test_wrong_requests_to_block(sign_in: SignIn) -> None:

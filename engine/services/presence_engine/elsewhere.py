@@ -135,7 +135,8 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
         and (contact or sender.domain not in engine.router.routes)
     ):
         return
-    if contact and person is not None:
+    # presence comes right behind "subscribed", which is still being written then
+    if person is not None and item is not None and (contact or item.ask):
         note(engine, person, sender.jid, split_to(stanza.raw) if available else None)
     if available and (resource or bare in engine.router.accounts):
         engine.node.counters.remote_presence += 1
