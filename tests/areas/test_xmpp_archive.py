@@ -10,13 +10,14 @@ from xml.etree.ElementTree import Element, tostring
 
 import pytest
 
-from tests.areas.test_xmpp_multi_device import carbons, copied, copy_in
+from tests.areas.test_xmpp_components import DOMAIN, Component, connect, port
+from tests.areas.test_xmpp_multi_device import carbons, copied, copy_in, nothing_left
 from tests.areas.xmpp_fixtures import address, command, parameter, sign_in
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.xmppclient import XmppClient, _run, body, condition, error_text
 
-__all__ = ['sign_in']
+__all__ = ['connect', 'port', 'sign_in']
 
 SignIn = Callable[..., XmppClient]
 MAM = 'urn:xmpp:mam:2'
@@ -412,6 +413,53 @@ def test_what_was_acknowledged_survives_a_crash(engine: Engine, sign_in: SignIn)
                 break
         assert found == [f'm{number}' for number in range(len(found))]
         assert len(found) >= acknowledged
+
+
+def test_messages_from_and_to_elsewhere(connect: Callable[..., Component], sign_in: SignIn, port: int) -> None:
+    """Other domains: in the archive of the user here, copied to the user's clients, once; errors too."""
+    laptop, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))
+    component = connect()
+    assert component.started.wait(10)
+    number = laptop.say(f'fax@{DOMAIN}/1', 'out')
+    sent = component.expect('message', lambda one: one.get('id') == number)
+    assert sent.find(STANZA_ID) is None
+    copy = copy_in(copied(phone, 'sent', 'out'), 'sent')
+    component.send(f"<message from='fax@{DOMAIN}/1' to='{laptop.bare}' type='chat'><body>in</body></message>")
+    received = laptop.expect('message', body='in')
+    copied(phone, 'received', 'in')
+    forged = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{laptop.bare}' id='forged'/>"
+    component.send(f"<message from='fax@{DOMAIN}/1' to='{laptop.jid}' type='chat'><body>ids</body>{forged}</message>")
+    (own,) = laptop.expect('message', body='ids').findall(STANZA_ID)
+    refusal = "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    component.send(f"<message from='fax@{DOMAIN}/1' to='{laptop.jid}' type='error' id='{number}'>{refusal}</message>")
+    laptop.expect('message', type='error', id=number)
+    phone.expect('message', type='error', from_=laptop.bare)
+    page = Page(laptop, form(**{'with': f'fax@{DOMAIN}'}))
+    assert page.bodies == ['out', 'in', 'ids']
+    ids = [copy.find(STANZA_ID), received.find(STANZA_ID), own]  # type: ignore[union-attr]
+    assert page.ids == [one.get('id') for one in ids]  # type: ignore[union-attr]
+
+
+def test_blocked_messages_leave_no_trace(sign_in: SignIn) -> None:
+    """Neither in an archive of the one who blocks nor as a copy."""
+    laptop, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))
+    mallory = carbons(sign_in('mallory', 'm1'))
+    other = carbons(sign_in('mallory', 'm2'))
+    item = f"<block xmlns='urn:xmpp:blocking'><item jid='{mallory.bare}'/></block>"
+    assert condition(laptop.iq('set', item)) is None
+    for to in (laptop.jid, laptop.bare):
+        number = mallory.say(to, 'blocked')
+        assert condition(mallory.expect('message', type='error', id=number)) == 'service-unavailable'
+        number = laptop.say(mallory.jid, 'I block you')
+        assert condition(laptop.expect('message', type='error', id=number)) == 'not-acceptable'
+    nothing_left(laptop, phone, mallory, other)
+    assert not Page(laptop).ids
+    assert not Page(mallory).ids
+    laptop.close()
+    phone.close()
+    number = mallory.say(laptop.bare, 'blocked while away')
+    assert condition(mallory.expect('message', type='error', id=number)) == 'service-unavailable'
+    assert not Page(sign_in('alice')).ids
 
 
 def test_off_is_as_if_it_did_not_exist(sign_in: SignIn) -> None:
