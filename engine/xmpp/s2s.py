@@ -7,6 +7,7 @@ peer sends, and after ``Close`` nothing more comes out. ``s2s_in`` is the receiv
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -22,6 +23,7 @@ from engine.xmpp.stanza import escape, parse_tree
 
 HEADER_BYTES: Final = 4096
 """A stream header is kept as long as the stream."""
+_LONGEST: Final = 1023
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,8 +309,13 @@ def _no_certificate(_domain: str) -> str:
 
 def domain(text: str | None) -> str:
     """A prepared domain that may stand for a server: a name, no address. '' when it is none."""
+    return _domain(text) if text and len(text) <= _LONGEST else ''
+
+
+@lru_cache(maxsize=10_000)
+def _domain(text: str) -> str:
     try:
-        found = jids.prepare_domain(text or '')
+        found = jids.prepare_domain(text)
     except jids.InvalidJID:
         return ''
     return '' if found.startswith('[') or found.rpartition('.')[2].isdecimal() else found

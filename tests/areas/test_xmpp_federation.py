@@ -187,3 +187,16 @@ def test_hosts_that_are_down_and_come_back(
 
     wait_until(again, 'messages after the restart of the other server')
     reaches(romeo, alice, 'and back')
+
+
+def test_direct_tls(federation: Federation, peer: Callable[..., Peer], sign_in: SignIn, zone: Zone) -> None:
+    """XEP-0368: TLS from the first byte in both directions, when DNS says so."""
+    theirs, ours = free_port(), free_port()
+    federation.parameters(server_direct_tls_port=ours)
+    there = peer(Prosody, direct=theirs)
+    for domain, port in ((PEER, theirs), (data.DOMAIN, ours)):
+        del zone.records[f'_xmpp-server._tcp.{domain}', 'SRV']
+        zone.server(domain, (5, 0, port, 'localhost'), service='_xmpps-server')
+    alice, romeo = sign_in('alice'), there.client()
+    reaches(alice, romeo, 'straight')
+    reaches(romeo, alice, 'and back')
