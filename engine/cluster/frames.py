@@ -1,4 +1,5 @@
-"""What travels between two nodes: a length (4 bytes, network order), then one msgpack array that begins with its kind.
+"""What travels between two nodes: a length (4 bytes, network order), then a msgpack array of frames, each an array that
+begins with its kind. Many frames in one array cost half of what they cost one by one.
 
 Everything but Hello, Ack and Ping is numbered by counting: frame n of a session is the n-th one sent.
 """
@@ -10,8 +11,10 @@ import msgspec
 from engine.store.rosters import Item
 
 VERSION = 1
-LONGEST = 64 * 1024 * 1024
-"""A longer frame ends the link: the other side does not speak this protocol."""
+MOST = 500
+"""Frames in one array."""
+LONGEST = 1024 * 1024 * 1024
+"""A longer array ends the link: the other side does not speak this protocol."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -109,16 +112,16 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=11):
 Frame = Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online | Offline | Stored
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Frame)
+_decoder = msgspec.msgpack.Decoder(list[Frame])
 
 
-def encode(frame: Frame) -> bytes:
-    """The bytes of one frame, its length first."""
-    body = _encoder.encode(frame)
+def encode(*batch: Frame) -> bytes:
+    """The bytes of one array of frames, its length first."""
+    body = _encoder.encode(batch)
     return len(body).to_bytes(4) + body
 
 
-def decode(body: bytes | memoryview) -> Frame:
-    """One frame without its length. Raises ``msgspec.DecodeError``."""
-    frame: Frame = _decoder.decode(body)
-    return frame
+def decode(body: bytes | memoryview) -> list[Frame]:
+    """One array of frames without its length. Raises ``msgspec.DecodeError``."""
+    batch: list[Frame] = _decoder.decode(body)
+    return batch

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from engine.cluster import frames
-from engine.cluster.frames import Ack, Frame, Hello, Ping
+from engine.cluster.frames import MOST, Ack, Frame, Hello, Ping
+
+OVERHEAD = 64
+"""Bytes a frame counts beyond its content."""
 
 
 class Kept(Protocol):
@@ -48,10 +51,10 @@ class Link:
         self.wire: Wire | None = None
         self.frames_in = 0
         self.frames_out = 0
-        self._kept: deque[tuple[bytes, Kept | None]] = deque()
+        self._kept: deque[tuple[Frame, int, Kept | None]] = deque()
         self._acknowledged = 0
-        self._pending: list[bytes] = []
-        self._reported = 0
+        self._pending: list[Frame] = []
+        self.reported = 0
 
     @property
     def up(self) -> bool:
@@ -63,35 +66,34 @@ class Link:
 
     # sending
 
-    def put(self, frame: Frame, kept: Kept | None = None) -> None:
-        """Queue one numbered frame."""
-        data = frames.encode(frame)
-        self._kept.append((data, kept))
-        self.size += len(data)
+    def put(self, frame: Frame, kept: Kept | None = None, size: int = 0) -> None:
+        """Queue one numbered frame with about ``size`` bytes of content."""
+        size += OVERHEAD
+        self._kept.append((frame, size, kept))
+        self.size += size
         self.frames_out += 1
         if self.wire is not None:
-            self._pending.append(data)
+            self._pending.append(frame)
             self.wire.flush_soon()
 
     def acknowledge(self, received: int) -> None:
         """Tell the other side, with the next write, that so many of its frames are dealt with."""
-        if received > self._reported:
-            self._reported = received
+        if received > self.reported:
+            self.reported = received
             if self.wire is not None:
-                self._pending.append(frames.encode(Ack(received)))
+                self._pending.append(Ack(received))
                 self.wire.flush_soon()
 
     def ping(self) -> None:
         """Show that this side lives."""
         if self.wire is not None:
-            self._pending.append(frames.encode(Ping()))
+            self._pending.append(Ping())
             self.wire.flush_soon()
 
     def take(self) -> bytes:
         """Everything that waits to be written."""
-        data = b''.join(self._pending)
-        self._pending.clear()
-        return data
+        pending, self._pending = self._pending, []
+        return b''.join(frames.encode(*pending[at : at + MOST]) for at in range(0, len(pending), MOST))
 
     # receiving
 
@@ -100,8 +102,8 @@ class Link:
         if not self._acknowledged <= count <= self._acknowledged + len(self._kept):
             raise ValueError('it acknowledges what was never sent')
         while self._acknowledged < count:
-            data, kept = self._kept.popleft()
-            self.size -= len(data)
+            _, size, kept = self._kept.popleft()
+            self.size -= size
             self._acknowledged += 1
             if kept is not None:
                 kept.taken()
@@ -134,8 +136,8 @@ class Link:
         """Frames flow over ``wire`` from what the other side has not received on."""
         self.acknowledged(peer_received)
         self.wire = wire
-        self._pending = [data for data, _ in self._kept]
-        self._reported = self.received
+        self._pending = [frame for frame, _, _ in self._kept]
+        self.reported = self.received
         if self._pending:
             wire.flush_soon()
 
@@ -146,11 +148,11 @@ class Link:
 
     def reset(self) -> list[Kept]:
         """A new session; what the old one had not acknowledged."""
-        lost = [kept for _, kept in self._kept if kept is not None]
+        lost = [kept for _, _, kept in self._kept if kept is not None]
         self._kept.clear()
         self._pending.clear()
         self.session, self.known = secrets.token_hex(8), ''
-        self.size = self.received = self._acknowledged = self._reported = 0
+        self.size = self.received = self._acknowledged = self.reported = 0
         return lost
 
 
@@ -162,7 +164,7 @@ class Cutter:
         self._buffer = bytearray()
 
     def feed(self, data: bytes, take: Callable[[Frame], bool]) -> None:
-        """Call ``take`` for each whole frame, until it returns False. Raises ValueError for what is no frame."""
+        """Call ``take`` for each whole frame, until it returns False. Raises ValueError for what is none."""
         buffer = self._buffer
         buffer += data
         position, end = 0, len(buffer)
@@ -174,9 +176,9 @@ class Cutter:
                     raise ValueError(f'a frame of {length} bytes')
                 if end - position - 4 < length:
                     break
-                frame = frames.decode(view[position + 4 : position + 4 + length])
+                batch = frames.decode(view[position + 4 : position + 4 + length])
                 position += 4 + length
-                if not take(frame):
+                if not all(map(take, batch)):
                     break
         finally:
             view.release()

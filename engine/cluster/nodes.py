@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 TURN_S = 0.5
 PING_S = 2.0
 REFRESH_S = 5.0
+ACK_FRAMES = 64
+ACK_S = 0.01
 REMEMBERED = 10_000
 """Users whose stored messages are remembered, to tell the node at which they sign in."""
 ALARM = 'NodeLinkDown'
@@ -58,10 +60,13 @@ UNAVAILABLE = re.compile(rb"""\stype\s*=\s*['"]unavailable""")
 class Underway:
     """A stanza of ``session`` on its way to another node."""
 
-    __slots__ = ('bare', 'delivery', 'held', 'link', 'nodes', 'session', 'size', 'stanza')
+    __slots__ = ('bare', 'delivery', 'nodes', 'session', 'size', 'stanza')
 
-    def __init__(self, nodes: Nodes, link: Link, session: Sender, stanza: Stanza, bare: str) -> None:
-        self.nodes, self.link, self.session, self.stanza, self.bare = nodes, link, session, stanza, bare
+    def __init__(self, nodes: Nodes, session: Sender, stanza: Stanza, bare: str) -> None:
+        self.nodes = nodes
+        self.session = session
+        self.stanza = stanza
+        self.bare = bare
         self.size = len(stanza.raw)
         self.delivery: Delivery | None = None
         if NOW.asker is not None and stanza.name == 'message':
@@ -90,7 +95,7 @@ class NodeRoute:
 
     def send(self, raw: bytes, sender: str, to: str, failed: Failed | None) -> None:
         """See ``remote.Route``."""
-        self._link.put(frames.Raw(raw))
+        self._link.put(frames.Raw(raw), None, len(raw))
 
 
 class Nodes:
@@ -109,6 +114,8 @@ class Nodes:
         """Since when a link is broken; taken away when its node counts as gone."""
         self._held: dict[int, list[Sender]] = {}
         self._dialing: set[int] = set()
+        self._owed: set[Link] = set()
+        """Links whose acknowledgement waits for company."""
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._forgot = False
         self._server: asyncio.Server | None = None
@@ -257,7 +264,7 @@ class Nodes:
             kept.lost()
         link.begin(wire, received)
         if not resumed:
-            link.put(frames.Online(list(self.router.accounts), all=True))
+            link.put(frames.Online(list(self.router.accounts), all=True), None, 32 * len(self.router.accounts))
         self.peers[link.other].closed = False
 
     def broken(self, link: Link) -> None:
@@ -301,7 +308,16 @@ class Nodes:
             log.exception('frame failed', node=link.other, kind=type(frame).__name__)
 
     def settle(self, link: Link) -> None:
-        """Acknowledge what came, when every message in it is delivered, stored or refused."""
+        """Acknowledge what came, when every message in it is delivered, stored or refused: soon, for many at once."""
+        if link.received - link.reported < ACK_FRAMES:
+            if link not in self._owed:
+                self._owed.add(link)
+                self.loop.call_later(ACK_S, self._settle, link)
+            return
+        self._settle(link)
+
+    def _settle(self, link: Link) -> None:
+        self._owed.discard(link)
         received, session = link.received, link.session
         if not self.peers[link.other].unstored:
             link.acknowledge(received)
@@ -321,7 +337,8 @@ class Nodes:
         # What another node sent here does not travel on: its view of the cluster was another one for a moment.
         if link is None or (isinstance(session, RemoteSender) and session.peer.trusted):
             return False
-        link.put(frames.Routed(stanza.name, stanza.attrs, stanza.raw), Underway(self, link, session, stanza, bare))
+        raw = stanza.raw
+        link.put(frames.Routed(stanza.name, stanza.attrs, raw), Underway(self, session, stanza, bare), len(raw))
         self.node.counters.nodes_out += 1
         if link.size > self.high_water:
             self._hold(link, session)
@@ -344,7 +361,7 @@ class Nodes:
         """A stanza this node made for a user, or a client of his, at another node."""
         link = self.where.get(bare)
         if link is not None:
-            link.put(frames.Raw(data))
+            link.put(frames.Raw(data), None, len(data))
 
     def presence(self, sender: str, presence: Presence, watchers: Iterable[str]) -> None:
         """Presence of a client here to those of these watchers who are signed in at other nodes."""
@@ -360,7 +377,11 @@ class Nodes:
         """Presence of a client here to users of one node."""
         tag = TAG.match(presence[0] + presence[1])
         available = tag is None or UNAVAILABLE.search(tag.group()) is None
-        link.put(frames.Presence(sender, available, presence[0], presence[1], users))
+        link.put(
+            frames.Presence(sender, available, *presence, users),
+            None,
+            len(tag.string if tag else b'') + 32 * len(users),
+        )
 
     def probe(self, watcher: str, contacts: Iterable[str]) -> None:
         """Ask for the presence of these contacts, as far as they are signed in at other nodes."""
@@ -369,13 +390,13 @@ class Nodes:
             if (link := self.where.get(bare)) is not None:
                 groups.setdefault(link, []).append(bare)
         for link, users in groups.items():
-            link.put(frames.Probe(watcher, users))
+            link.put(frames.Probe(watcher, users), None, 32 * len(users))
 
     def deliver(self, sender: str, bare: str, raw: bytes, interested: bool) -> None:
         """A subscription stanza to the clients of a user at another node."""
         link = self.where.get(bare)
         if link is not None:
-            link.put(frames.Deliver(sender, bare, raw, interested))
+            link.put(frames.Deliver(sender, bare, raw, interested), None, len(raw))
 
     def roster(self, bare: str, user_id: int, version: int, jid: str, item: Item | None, request: bytes) -> None:
         """A committed change of the contact list of a user at another node."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.cluster import frames
 from engine.services.presence_engine import elsewhere, pushes, visibility
-from engine.services.xcp_router.remote import RemoteSender
+from engine.services.xcp_router.remote import NodeSender
 from engine.store.rosters import TO
 from engine.xmpp.stanza import Stanza, parse
 
@@ -42,7 +42,7 @@ def take(nodes: Nodes, link: Link, frame: Frame) -> None:
 
 def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
     nodes.node.counters.nodes_in += 1
-    nodes.router.receive_remote(RemoteSender(nodes.peers[link.other], stanza), stanza)
+    nodes.router.receive(NodeSender(nodes.peers[link.other], stanza), stanza)
 
 
 def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:

@@ -192,6 +192,19 @@ class RemoteSender:
         return f'<RemoteSender {self.jid}>'
 
 
+class NodeSender(RemoteSender):
+    """The sender of a stanza that another node of the cluster has checked and stamped: nothing is prepared again."""
+
+    __slots__ = ()
+
+    def __init__(self, peer: Peer, stanza: Stanza) -> None:
+        self.jid = stanza.attrs.get('from', '')
+        self.bare = self.jid.partition('/')[0]
+        self.domain = self.bare.rpartition('@')[2]
+        self.peer = peer
+        self._to = stanza.attrs.get('to', '')
+
+
 def route_for(router: XcpRouter, domain: str) -> Route | None:
     """The way to a domain that is not served here."""
     return router.routes.get(domain) or router.federation
