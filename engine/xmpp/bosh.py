@@ -416,9 +416,10 @@ class BoshSession:
         return True
 
     def _count_delivered(self, attrs: dict[str, str]) -> None:
-        """Which responses the client has: by its word (9.2), else because it may only have so many requests open."""
+        """Which responses the client has: by its word (9.2), else because it may only have so many requests open. One
+        of them may be older than the others, its response lost (14.3: as many responses are kept as requests)."""
         rid = self._highest
-        until = number(attrs.get('ack'), rid - 1, 0, _BIGGEST) if self._acks else rid - self.most
+        until = number(attrs.get('ack'), rid - 1, 0, _BIGGEST) if self._acks else rid - self.most - 1
         # What it says it has can be at most what it may have.
         until = min(until, rid - 1)
         before = len(self._cache)

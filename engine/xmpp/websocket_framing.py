@@ -184,6 +184,7 @@ def _is_one(data: bytes, opening: bytes, closing: bytes) -> bool:
         return False
     if data[bracket - 1 : bracket] == b'/':
         return bracket == len(data) - 1
-    if data.find(closing, bracket) != len(data) - len(closing):
+    end = data.find(closing, bracket)
+    if end < 0 or end != len(data) - len(closing):
         return False
     return data.find(opening, 1) < 0 and b'<!' not in data and b'<?' not in data

@@ -130,6 +130,7 @@ WRONG_MESSAGES: list[tuple[str, list[str]]] = [
     ('not-well-formed', ['<open', " xmlns='x'/>"]),
     ('not-well-formed', [OPEN, '</stream:stream>']),
     ('not-well-formed', [OPEN, '<a></b>']),
+    ('not-well-formed', [OPEN, '<message>']),
     ('not-well-formed', ["<!DOCTYPE a [<!ENTITY b 'c'>]><open/>"]),
     ('restricted-xml', [OPEN, '<!-- x --><a/>']),
     ('unsupported-stanza-type', [OPEN, '<stream:stream/>']),
