@@ -20,7 +20,6 @@ import structlog
 from engine import filters
 from engine.delivery import Kept
 from engine.features import registry
-from engine.features import registry
 from engine.services.xcp_router.archive import archive_id, stanza_id
 from engine.store.offline import DeleteMessages, FetchMessages, Stored, StoreMessage, expire
 from engine.store.pool import Unavailable
@@ -70,7 +69,6 @@ class OfflineStore:
             session.finish(size)
             if not refused:
                 router.node.counters.messages_offline += 1
-                registry.message_waiting.fire(router, bare, raw, None)
                 registry.message_waiting.fire(router, bare, raw, None)
                 if router.nodes is not None:
                     router.nodes.stored(bare)
