@@ -11,7 +11,7 @@ Archive* nothing is announced and every request is answered like that of an unkn
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 from xml.etree.ElementTree import Element
@@ -134,13 +134,12 @@ def _criteria(form: Form) -> Criteria:
         raise _Refused('policy-violation', f'Ask for at most {PAGE} ids at a time.')
     after, before = form.text('after-id'), form.text('before-id')
     start, end = _time(form, 'start'), _time(form, 'end')
-    if start is not None and start.microsecond % 1000:
-        start += timedelta(milliseconds=1)  # ids know milliseconds
     return Criteria(
         peer=peer or None,
         resource=resource or None,
-        low=store.floor(start) if start is not None else None,
-        high=store.floor(end + timedelta(milliseconds=1)) if end is not None else None,
+        # ids know milliseconds: from the first one that is not before start, up to and including that of end
+        low=store.floor(start, start.microsecond % 1000 > 0) if start is not None else None,
+        high=store.floor(end, 1) if end is not None else None,
         after=_uuid(after) if after else None,
         before=_uuid(before) if before else None,
         ids=tuple(_uuid(one) for one in ids),

@@ -94,9 +94,13 @@ class Criteria(NamedTuple):
     ids: tuple[UUID, ...] = ()
 
 
-def floor(when: datetime) -> UUID:
-    """The smallest id of the millisecond of ``when``."""
-    milliseconds = int((when - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def floor(when: datetime, later: int = 0) -> UUID:
+    """The smallest id of the millisecond of ``when``, or of one ``later`` by so many milliseconds."""
+    milliseconds = (when - _EPOCH) // _MILLISECOND + later
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 

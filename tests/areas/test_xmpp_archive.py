@@ -190,6 +190,7 @@ def test_pages(sign_in: SignIn) -> None:
     assert len(earlier) + len(later) < 40
     assert Page(alice, form(start='2099-01-01T00:00:00Z')).complete
     assert not Page(alice, form(end='1969-01-01T00:00:00Z')).ids
+    assert len(Page(alice, form(start='0001-01-01T00:00:00Z', end='9999-12-31T23:59:59.9999Z')).ids) == 28
 
     metadata = alice.iq('get', f"<metadata xmlns='{MAM}'/>")
     assert metadata.find(f'.//{{{MAM}}}start').get('id') == ids[0]  # type: ignore[union-attr]
