@@ -400,3 +400,93 @@ def test_values_hold_from_the_restart_of_the_router(client: Make, engine: Engine
     assert back.bodies(1) == ['in flight']
     back.take(f'{SM}r')
     back.close()
+
+
+@proves('SM-02', 'SM-03', 'SM-04', 'SM-05', 'SM-09')
+def test_the_parameters_in_the_console(api: Any) -> None:
+    """One section of Cisco XCP Router; bounds as the guide has them; a change asks for a restart of every router."""
+    client, url = api('administrator'), f'/api/v1/service-parameters/{data.NODE}/xcp_router/'
+    now = client.get(url).json()
+    names = {'stream_management': 'enabled', 'timeout_s': 60, 'buffer': 100, 'rate': 5}
+    for name, default in names.items():
+        key = name if name == 'stream_management' else f'stream_management_{name}'
+        assert now[key] == default
+    for name, wrong, right in (
+        ('timeout_s', (29, 91), (30, 90)),
+        ('buffer', (4, 151), (5, 150)),
+        ('rate', (0, 65), (1, 64)),
+    ):
+        key = f'stream_management_{name}'
+        for value in (*wrong, 'x', 1.5, True):
+            answer = client.patch(url, {key: value})
+            assert answer.status_code == 400, (key, value)
+            assert key in answer.json()['errors']
+        for value in right:
+            assert client.patch(url, {key: value}).status_code == 200, (key, value)
+    assert client.patch(url, {'stream_management': 'sometimes'}).status_code == 400
+    from engine.contract.restarts import RULES
+    from engine.contract.services import parameter as declaration
+
+    for key in ('stream_management', *(f'stream_management_{name}' for name in names if name != 'stream_management')):
+        param = declaration('xcp_router', key)
+        assert param.section == 'Stream Management Parameters (Clusterwide)'
+        assert param.scope == 'cluster'
+        rules = [rule for rule in RULES if f'parameters.xcp_router.{key}' in rule.paths]
+        assert [(rule.id, rule.services) for rule in rules] == [('RST-R50', ('xcp_router',))]
+
+
+@proves('SM-01', 'SM-06')
+def test_slixmpp_resumes(client: Make, engine: Engine) -> None:
+    """A client library that nobody here wrote: its session survives the loss of the connection."""
+    import asyncio
+
+    import slixmpp
+
+    bob = client('bob').sign_in().bind()
+    received: list[str] = []
+    seen: list[str] = []
+
+    async def talk() -> None:
+        import ssl
+
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        alice = slixmpp.ClientXMPP(f'{ALICE}/slix', data.PASSWORD, ssl_context=context)
+        alice.register_plugin('xep_0198')
+        alice.enable_direct_tls = False
+        changed = asyncio.Event()
+
+        def note(name: str) -> Any:
+            def handler(event: Any) -> None:
+                seen.append(name)
+                if name == 'message':
+                    received.append(event['body'])
+                changed.set()
+
+            return handler
+
+        for name in ('session_start', 'session_resumed', 'sm_enabled', 'sm_failed', 'message'):
+            alice.add_event_handler(name, note(name))
+
+        async def until(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(15):
+                while not condition():
+                    changed.clear()
+                    await changed.wait()
+
+        alice.connect('127.0.0.1', engine.port)
+        await until(lambda: 'sm_enabled' in seen)
+        alice.send_presence()
+        await asyncio.to_thread(bob.say, f'{ALICE}/slix', 'one')
+        await until(lambda: received == ['one'])
+        alice.abort()
+        await asyncio.to_thread(bob.say, f'{ALICE}/slix', 'two')
+        await asyncio.to_thread(bob.sync)
+        alice.connect('127.0.0.1', engine.port)
+        await until(lambda: 'session_resumed' in seen and received == ['one', 'two'])
+        alice.abort()
+
+    asyncio.run(talk())
+    assert seen.count('session_start') == 1
+    assert 'sm_failed' not in seen
+    assert not [m for m in bob.rest(0.1) if m.get('type') == 'error']

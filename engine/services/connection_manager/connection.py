@@ -88,6 +88,7 @@ class Connection(asyncio.Protocol):
         '_raw',
         '_router',
         '_stream',
+        '_taken',
         '_timer',
         '_transport',
         '_user',
@@ -123,7 +124,8 @@ class Connection(asyncio.Protocol):
         """The transport takes no more: what is written waits in ``_out``."""
         self._behind = 0
         """Bytes that wait in ``_out`` for that reason."""
-        self._given = 0
+        self._given = self._taken = 0
+        """Bytes given to the transport, and how many of them the operating system surely took."""
         self._kept: deque[tuple[int, bytes]] | None = None
         """What was given and not all taken: (end in the bytes given, stanza)."""
         self._notes: list[tuple[bytes, Delivery]] | None = None
@@ -259,7 +261,8 @@ class Connection(asyncio.Protocol):
         """The transport holds as much as it should."""
         if not self._full:
             self._full = True
-            if not self._ended:
+            # Until it has bound a client has its absolute deadline, whatever it reads.
+            if not self._ended and not self._has_deadline():
                 self._watch_progress(self._given - self._buffered())
 
     def resume_writing(self) -> None:
@@ -269,7 +272,7 @@ class Connection(asyncio.Protocol):
         if self._full:  # pause_writing was called meanwhile
             return
         self.congested = False
-        if not self._ended:
+        if not self._ended and not self._has_deadline():
             self._cancel_timer()
         self._let_senders_go()
 
@@ -300,10 +303,12 @@ class Connection(asyncio.Protocol):
         counters.bytes_out += len(data)
         counters.stanzas_out += len(out)
         self._transport.write(data)
-        if self._raw.get_write_buffer_size():
+        if self._raw.get_write_buffer_size() or self._raw.is_closing():
             self._keep(out)
-        elif self._notes is not None and not self.blocked:
-            self._took_all()
+        else:
+            self._taken = self._given
+            if self._notes is not None and not self.blocked:
+                self._took_all()
 
     def _give_portions(self) -> None:
         """What waited while the transport was full."""
@@ -349,9 +354,11 @@ class Connection(asyncio.Protocol):
         marks, kept = self._marks, self._kept
         if not marks and kept is None:
             return False
-        gone = self._transport.is_closing() and self._ended and not self._buffered()
-        done = self._given - self._buffered()
-        if kept is not None and not gone:
+        if not self._raw.is_closing():
+            self._taken = self._given - self._buffered()
+        # A broken connection has nothing in its buffers, though nobody took it: what is known is from before.
+        done = self._taken
+        if kept is not None:
             while kept and kept[0][0] <= done:
                 kept.popleft()
             if not kept:
@@ -404,6 +411,9 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and self._early is None and not self._transport.is_closing()
 
     # ---- time
+
+    def _has_deadline(self) -> bool:
+        return self._stream is not None and self._stream.deadline is not None
 
     def _arm(self) -> None:
         self._cancel_timer()
@@ -485,11 +495,14 @@ class Connection(asyncio.Protocol):
             manager.counters.tls_failures += 1
             log.debug('TLS handshake failed', address=self.address, error=describe(error))
             self._raw.abort()
+            # Before the end of the handshake nobody else tells that the socket is gone.
+            self.connection_lost(error)
             return
         self._transport = transport
         early, self._early = self._early, None
         if self._ended or transport is None or self._stream is None:
             self._raw.abort()
+            self.connection_lost(None)
             return
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._full = False
