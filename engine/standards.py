@@ -108,6 +108,7 @@ TITLES = {
 
 def declared() -> tuple[Standard, ...]:
     """Everything the code declares, RFCs first, XEPs by number. Raises KeyError for a XEP without a title."""
+    importlib.import_module('engine.services.xcp_router')  # first: it and the presence engine need each other
     for module in pkgutil.walk_packages(engine.__path__, 'engine.'):
         if not module.name.endswith('__main__'):
             importlib.import_module(module.name)

@@ -2,7 +2,8 @@
 
 The first block makes a default list when the user has none; the last unblock removes it again. Where it is applied:
 engine/filters.py. Blocking is polite: subscriptions stay; a request of a blocked user waits until the block ends. A
-session that chose an active privacy list follows that one.
+session that chose an active privacy list follows that one. A probe of a blocked user is answered like one for a user
+who is not signed in (unavailable) instead of not at all: silence would tell the two apart.
 """
 
 from __future__ import annotations

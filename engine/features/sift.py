@@ -30,7 +30,7 @@ FEATURES = (
     *(f'urn:xmpp:sift:recipients:{recipient}' for recipient in RECIPIENTS),
     'urn:xmpp:sift:payloads:qname',
 )
-XEP = xep(273, '0.4', server=FEATURES)
+XEP = xep(273, '0.4', 'partial', server=FEATURES)
 
 
 @iq.on('set', NS, 'sift', 'self')
