@@ -10,7 +10,8 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.areas.test_xmpp_components import DOMAIN, Component, connect, port
-from tests.areas.xmpp_fixtures import address, configure, counts_are_exact, in_force, parameter, sign_in, user
+from tests.areas.xmpp_fixtures import address, command, configure, counts_are_exact, in_force, parameter, sign_in, user
+from tests.fixtures.federation import Federation, Peer, Prosody
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 from tests.xmppclient import XmppClient, condition
@@ -198,8 +199,6 @@ def test_sharing_off_gives_nothing_out(sign_in: SignIn, outside: Callable[[], Co
     other = outside()
     alice.close()
     configure(presence={'availability_sharing': False})
-    from tests.areas.xmpp_fixtures import command
-
     in_force()
     command('restart', 'presence_engine')
     other.stanzas.clear()
@@ -248,3 +247,43 @@ def befriend(user_id: str, jid: str) -> None:
     row.watcher_count += 1
     row.roster_version += 1
     row.save()
+
+
+@proves('IM-29', 'IM-17', 'EU-09')
+def test_sharing_off_with_a_federated_server(
+    federation: Federation, peer: Callable[..., Peer], sign_in: SignIn
+) -> None:
+    """A real Prosody: its user is approved because he is in the list, although requests are asked about; with sharing
+    off neither side's availability passes, messages do."""
+    configure(presence={'auto_approve': False})
+    there = peer(Prosody)
+    alice, romeo = sign_in('alice'), there.client()
+    alice.presence('subscribe', to=romeo.bare)
+    romeo.expect('presence', type='subscribe', from_=alice.bare, timeout=15)
+    romeo.presence('subscribed', to=alice.bare)
+    alice.expect('presence', type='', from_=romeo.jid, timeout=15)
+    romeo.presence('subscribe', to=alice.bare)
+    romeo.expect('presence', type='', from_=alice.jid, timeout=15)
+    alice.expect_none('presence', within=0, type='subscribe')
+    configure(presence={'availability_sharing': False})
+    in_force()
+    command('restart', 'presence_engine')
+    romeo.expect('presence', type='unavailable', from_=alice.jid, timeout=15)
+    alice.forget()
+    romeo.available(show='away', status='not for you')
+    alice.available(status='not for you either')
+    romeo.say(alice.bare, 'messages pass')
+    alice.expect('message', body='messages pass', timeout=15)
+    alice.say(romeo.bare, 'in both directions')
+    romeo.expect('message', body='in both directions', timeout=15)
+    alice.expect_none('presence', within=0, from_=romeo.jid)
+    romeo.expect_none('presence', within=0, from_=alice.jid)
+
+
+def test_nobody_outside_uses_this_server_as_a_relay(sign_in: SignIn, outside: Callable[[], Component]) -> None:
+    """What arrives for a domain that is neither served nor known gets its error; a result gets none."""
+    sign_in('alice')
+    other = outside()
+    other.send(f"<message id='far' from='{PHONE}' to='far@elsewhere.example'><body>x</body></message>")
+    found = other.expect('message', lambda stanza: stanza.get('id') == 'far')
+    assert found.find('.//{urn:ietf:params:xml:ns:xmpp-stanzas}remote-server-not-found') is not None
