@@ -15,6 +15,8 @@ import json
 import os
 import shutil
 import signal
+import ssl
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -111,7 +113,9 @@ def main() -> None:
     parser.add_argument('--users', type=int, default=0, help='accounts; default: as many as are needed')
     parser.add_argument('--folder', type=Path, default=Path('/tmp/imp-load'), help="where the peers' data is kept")
     parser.add_argument('--json', type=Path, help='also write every result there')
+    parser.add_argument('--write', type=Path, help='put the tables into this file, e.g. docs/performance.md')
     options = parser.parse_args()
+    began = time.time()
     sizes = Sizes() if options.quick else FULL
     options.idle_rounds = options.idle_rounds or (3 if options.quick else 1)
     count = max(options.users, sizes.users)
@@ -131,11 +135,22 @@ def main() -> None:
     chosen = [make for name, make in makers.items() if not options.servers or name in options.servers]
     fleet = [(make(options.folder, count, archive), archive) for archive in (False, True) for make in chosen]
     found = rounds(fleet, options, sizes)
-    print()
-    print(report.table(found))
+    text = report.table(found)
     if options.peers:
-        print()
-        print(report.verdicts(found))
+        text = f'{report.verdicts(found)}\n\n{text}'
+    print(f'\n{text}')
+    if options.write:
+        report.write(options.write, _title(began, options), text)
+
+
+def _title(began: float, options: argparse.Namespace) -> str:
+    model = next(line for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name'))
+    chosen = ' '.join(name for name in ('quick', 'bare', 'untuned') if getattr(options, name))
+    return (
+        f'{time.strftime("%Y-%m-%d %H:%M", time.gmtime(began))} UTC, {time.time() - began:.0f} s, {os.cpu_count()} x'
+        f'{model.partition(":")[2]}, Linux {os.uname().release}, Python {sys.version.split()[0]}, uvloop'
+        f' {uvloop.__version__}, {ssl.OPENSSL_VERSION}, {chosen or "full"} run.'
+    )
 
 
 if __name__ == '__main__':

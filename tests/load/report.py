@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 Results = Mapping[str, float]
@@ -84,6 +85,18 @@ def verdicts(rounds: Rounds) -> str:
             f'| {target.row}, {target.peer} | 1/{target.ratio:g} | 1/{target.stretch:g} | 1/{ratio:.1f} | {met} |'
         )
     return '\n'.join(lines)
+
+
+BEGIN, END = '<!-- results of python -m tests.load -->', '<!-- end of results -->'
+
+
+def write(path: Path, title: str, text: str) -> None:
+    """Put ``text`` between the marks of a Markdown file. Raises ValueError when it has none."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f'{path} has no lines {BEGIN} and {END}.')
+    path.write_text(f'{before}{BEGIN}\n{title}\n\n{text}\n{END}{after}')
 
 
 def median(rounds: Rounds, name: str, row: str) -> float | None:

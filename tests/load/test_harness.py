@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -44,8 +45,8 @@ def test_messages_and_latency_are_measured(engine: Any, make_user: Any) -> None:
     assert processor_s(server.pid) > 0
 
 
-def test_the_tables_say_what_was_met() -> None:
-    """Medians, how many times the engine's cost, and the verdict on each target."""
+def test_the_tables_say_what_was_met(tmp_path: Path) -> None:
+    """Medians, how many times the engine's cost, the verdict on each target; written between the marks of a file."""
     rounds = [
         {
             'engine': {'plain 1, µs': own, 'idle session plain, KiB': 9.0, 'plain 1, /s': 5.0},
@@ -62,3 +63,7 @@ def test_the_tables_say_what_was_met() -> None:
     assert '| plain 1, µs, Prosody tuned | 1/4 | 1/5 | 1/6.0 | stretch |' in verdicts
     assert '| idle session plain, KiB | 8 | 5 | 9 | **missed** |' in verdicts
     assert 'login' not in verdicts
+    file = tmp_path / 'page.md'
+    file.write_text(f'a\n{report.BEGIN}\nold\n{report.END}\nz\n')
+    report.write(file, 'today', verdicts)
+    assert file.read_text() == f'a\n{report.BEGIN}\ntoday\n\n{verdicts}\n{report.END}\nz\n'
