@@ -45,7 +45,8 @@ def domain_is_free(component: ExternalComponent, before: Any) -> None:
     wrong = not all(label and label.replace('-', '').isalnum() and label.isascii() for label in labels)
     if wrong or labels[-1].isdigit():
         raise ValidationError({'domain': _('Enter a domain name, for example gateway.example.com.')})
-    if apps.get_model('presence', 'Domain').objects.filter(key=component.domain).exists():
+    default = apps.get_model('presence', 'AdvancedSettings').objects.filter(default_domain__iexact=component.domain)
+    if default.exists() or apps.get_model('presence', 'Domain').objects.filter(key=component.domain).exists():
         raise ValidationError({'domain': _('%(name)s is an IM address domain.') % {'name': component.domain}})
     if ExternalComponent.objects.filter(domain=component.domain).exclude(pk=component.pk).exists():
         raise ValidationError({'domain': _('The component %(name)s exists already.') % {'name': component.domain}})

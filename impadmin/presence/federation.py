@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor
 from impadmin.console.page import BasePage, Command, Fieldset, Page, Result, SettingsPage
+from impadmin.presence import inventory
 from impadmin.presence.models import (
     Domain,
     XmppFederationDomain,
@@ -55,7 +56,8 @@ def domain_is_remote(entry: XmppFederationDomain, before: Any) -> None:
     name = entry.domain.removeprefix('*.')
     if error := name_error(name):
         raise ValidationError({'domain': error})
-    if Domain.objects.filter(key=entry.domain).exists():
+    own = inventory.advanced().default_domain.lower()
+    if entry.domain == own or Domain.objects.filter(key=entry.domain).exists():
         raise ValidationError({'domain': _('%(name)s is a domain of this cluster.') % {'name': entry.domain}})
     if XmppFederationDomain.objects.filter(domain=entry.domain).exclude(pk=entry.pk).exists():
         raise ValidationError({'domain': _('The domain %(name)s is listed already.') % {'name': entry.domain}})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.areas.xmpp_fixtures import address, command, sign_in
 from tests.fixtures import data
@@ -130,15 +131,21 @@ def verified(port: int, domain: str = PARTNER) -> Server:
     return server
 
 
-@proves('XMP-28', 'XMP-26', 'FED-01')
+@proves('XMP-28', 'XMP-26', 'FED-01', 'CERT-32')
 def test_dialback_decides_who_may_send(federation: Federation, word: Word, sign_in: Any) -> None:
     """RFC 6120 8.1.1.2, XEP-0220: only verified pairs of domains travel, several on one stream."""
     from impadmin.presence.models import Domain
 
     Domain.objects.create(name='second.example.com', key='second.example.com')
     data.publish_configuration()
+    (federation.tls / 'cup-xmpp-s2s' / 'own.pem').unlink()
     alice = sign_in('alice')
     port = federation.port
+    shown = Server(port).greet()
+    shown.features()
+    certificate = x509.load_der_x509_certificate(shown.secure().socket.getpeercert(True))  # type: ignore[attr-defined]
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {data.DOMAIN, 'second.example.com'} <= set(names.get_values_for_type(x509.DNSName))
     server = Server(port).greet()
     features = server.features()
     assert '<starttls' in features
