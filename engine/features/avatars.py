@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from engine.features.pubsub import pep, publishing
 from engine.features.pubsub.place import LISTENERS
-from engine.features.registry import presence_updated, xep
+from engine.features.registry import presence_directed, presence_updated, xep
 from engine.store import pubsub as store
 from engine.store import vcards
 from engine.xmpp import ns
@@ -91,6 +91,13 @@ def on_presence(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     """The presence that others get says which picture the user has."""
     if session.user.avatar:
         session.presence = xml.split_to(stamped(stanza.raw, session.user.avatar))
+
+
+@presence_directed.on()
+def on_directed(router: XcpRouter, session: Session, stanza: Stanza) -> None:
+    """So does presence sent to one address, a chat room for instance."""
+    if session.user.avatar:
+        stanza.raw = stamped(stanza.raw, session.user.avatar)
 
 
 def announce(router: XcpRouter, bare: str, digest: str) -> None:

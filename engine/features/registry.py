@@ -50,6 +50,9 @@ router_stopped: Hook[[XcpRouter], None] = Hook('router_stopped', 'The router sto
 presence_updated: Hook[[XcpRouter, Session, Stanza], None] = Hook(
     'presence_updated', 'A client sent available presence without addressee; the session has it.'
 )
+presence_directed: Hook[[XcpRouter, Session, Stanza], None] = Hook(
+    'presence_directed', 'A client sends available presence to one address; ``stanza.raw`` may be replaced.'
+)
 contact_presence: Hook[[XcpRouter, str, bytes, bool, Iterable[str]], None] = Hook(
     'contact_presence',
     'Presence of somebody elsewhere (full JID, the stanza, whether available) came for these users here (bare JIDs).',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.areas.xmpp_fixtures import address, configure, ensure, in_force, parameter, sign_in
 from tests.fixtures import data
+from tests.fixtures.processes import wait_until
 from tests.proves import proves
 from tests.xmppclient import XmppClient, condition
 
@@ -371,6 +373,8 @@ def test_one_avatar_for_all_clients(sign_in: SignIn, quote: str) -> None:
     assert bob.expect('presence', from_=alice.jid, has=update).findtext('.//{vcard-temp:x:update}photo') == 'abc'
     alice.raw(f'<presence><x xmlns={quote}vcard-temp:x:update{quote}/></presence>')
     assert bob.expect('presence', from_=alice.jid, has=update).findtext('.//{vcard-temp:x:update}photo') == digest
+    alice.available(to=BOB)
+    bob.expect('presence', from_=alice.jid, has=update, where=lambda p: p.get('to') == BOB)
     # the vCard of an old client: everybody learns of the new picture
     image = b'GIF89a another'
     digest = hashlib.sha1(image, usedforsecurity=False).hexdigest()
@@ -462,3 +466,60 @@ def test_limits_and_hostile_requests(sign_in: SignIn) -> None:
     assert thing.attrib == {'{urn:q}a': '1'}
     assert [child.tag for child in thing] == ['{urn:q}inner']
     assert 'publisher' not in next(items(alice, 'urn:1').iter(f'{{{PUBSUB}}}item')).attrib
+
+
+@proves('XMP-25', 'XMP-20')
+def test_an_unrelated_client_library(sign_in: SignIn) -> None:
+    """slixmpp with its plugins for capabilities, personal events, avatars and nick names."""
+    alice, bob = sign_in('alice'), sign_in('bob')
+    friends(bob, alice)
+    heard: list[str] = []
+
+    async def listen() -> None:
+        xmpp = bob.xmpp
+        for name in ('xep_0115', 'xep_0163', 'xep_0084', 'xep_0172', 'xep_0107'):
+            xmpp.register_plugin(name)
+        for name in ('avatar_metadata_publish', 'user_nick_publish', 'user_mood_publish'):
+            xmpp.add_event_handler(name, lambda _message, name=name: heard.append(name))
+        for node in ('urn:xmpp:avatar:metadata', 'http://jabber.org/protocol/nick', MOOD):
+            await xmpp.plugin['xep_0030'].add_feature(f'{node}+notify')
+        await xmpp.plugin['xep_0115'].update_caps(broadcast=False)
+        xmpp.send_presence()
+
+    async def speak() -> None:
+        xmpp = alice.xmpp
+        for name in ('xep_0163', 'xep_0084', 'xep_0172', 'xep_0107'):
+            xmpp.register_plugin(name)
+        await xmpp.plugin['xep_0107'].publish_mood('happy')
+        await xmpp.plugin['xep_0172'].publish_nick('Al')
+        image = b'\x89PNG'
+        await xmpp.plugin['xep_0084'].publish_avatar(image)
+        digest = hashlib.sha1(image, usedforsecurity=False).hexdigest()
+        await xmpp.plugin['xep_0084'].publish_avatar_metadata({'id': digest, 'type': 'image/png', 'bytes': len(image)})
+        got = await xmpp.plugin['xep_0084'].retrieve_avatar(ALICE, digest)
+        assert got['pubsub']['items']['item']['avatar_data']['value'] == image
+
+    asyncio.run_coroutine_threadsafe(listen(), bob.xmpp.loop).result(20)
+    bob.expect('presence', from_=bob.jid, has=f'{{{CAPS}}}c')
+    bob.sync()
+    bob.sync()  # the server's question was answered
+    asyncio.run_coroutine_threadsafe(speak(), alice.xmpp.loop).result(20)
+    wait_until(lambda: len(heard) == 3, f'three events, {heard}')
+    assert set(heard) == {'avatar_metadata_publish', 'user_nick_publish', 'user_mood_publish'}
+
+
+def test_thousands_of_nodes(sign_in: SignIn) -> None:
+    """As many nodes as one may have, made as fast as a client can: bounded, and others notice nothing."""
+    alice, bob = sign_in('alice'), sign_in('bob')
+    parameter('xcp_router', 'pubsub_nodes_per_owner', 200)
+    in_force()
+    for number in range(600):
+        payload = "<x xmlns='urn:x'/>"
+        inside = f"<publish node='n{number}'><item id='i'>{payload}</item></publish>"
+        alice.raw(f"<iq type='set' id='p{number}'><pubsub xmlns='{PUBSUB}'>{inside}</pubsub></iq>")
+    bob.say(ALICE, 'still there?')
+    alice.expect('message', body='still there?', timeout=20)
+    assert alice.expect('iq', id='p199', timeout=30).get('type') == 'result'
+    assert condition(alice.expect('iq', id='p599', timeout=30)) == 'resource-constraint'
+    listed = alice.iq('get', "<query xmlns='http://jabber.org/protocol/disco#items'/>", timeout=20)
+    assert len([item for item in listed.iter() if item.get('node')]) == 200

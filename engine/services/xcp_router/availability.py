@@ -44,6 +44,8 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         return
     bare = f'{local}@{domain}' if local else domain
     full = f'{bare}/{resource}' if resource else bare
+    if kind is None:
+        registry.presence_directed.fire(router, session, stanza)
     if session.filter is not None:
         sort: Kind = 'presence' if kind in (None, 'unavailable', 'error') else 'subscription'
         if filters.stopped(router, session, stanza, sort, full):
