@@ -48,15 +48,11 @@ def _bob(request: pytest.FixtureRequest) -> XmppClient:
 
 
 class NodeClient:
-    """@xmpp/client in a process of its own."""
+    """A program of tests/js in a process of its own."""
 
-    def __init__(self, service: str, user: str, resource: str, trusted: Path) -> None:
-        options = {
-            'service': service, 'domain': data.DOMAIN, 'username': user, 'password': data.PASSWORD,
-            'resource': resource,
-        }  # fmt: skip
+    def __init__(self, program: str, options: dict[str, Any], trusted: Path) -> None:
         self.process = subprocess.Popen(
-            ['node', 'xmppjs.mjs', json.dumps(options)], cwd=JS, env=_environment(trusted), text=True,
+            ['node', program, json.dumps(options)], cwd=JS, env=_environment(trusted), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.seen: list[tuple[str, str]] = []
@@ -138,7 +134,10 @@ def test_xmpp_js(request: pytest.FixtureRequest, db: None, make_user: Callable[.
         user = f'alice{number}'
         make_user(user)
         bare = f'{user}@{data.DOMAIN}'
-        with node_client(service, user, 'js', certificate(web)) as alice:
+        options = {
+            'service': service, 'domain': data.DOMAIN, 'username': user, 'password': data.PASSWORD, 'resource': 'js',
+        }  # fmt: skip
+        with node_client('xmppjs.mjs', options, certificate(web)) as alice:
             jid = alice.expect('online')
             assert jid == f'{bare}/js'
             assert alice.iq('get', '<query xmlns="jabber:iq:roster"/>').get('type') == 'result'
@@ -174,6 +173,90 @@ def _resumes(alice: NodeClient, bob: XmppClient, jid: str) -> None:
     alice.send(f'<message to="{bob.jid}" type="chat"><body>back again</body></message>')
     bob.expect('message', body='back again', from_=jid)
     bob.expect_none('presence', within=0.1, from_=jid)
+
+
+# ---- stanza
+
+
+def test_stanza(request: pytest.FixtureRequest, db: None, make_user: Callable[..., Any]) -> None:
+    """stanza over BOSH and WebSocket, by its own functions for what the server offers."""
+    from impadmin.system.models import ParameterValue
+
+    ParameterValue.objects.create(service='xcp_router', name='message_archive', value=True)
+    web = start(request)
+    for user in ('bob', 'erin', 'frank', 'mallory'):
+        make_user(user)
+    bob = _bob(request)
+    for user, transports in (
+        ('erin', {'bosh': f'https://127.0.0.1:{web.port}{BOSH}', 'websocket': False}),
+        ('frank', {'websocket': f'wss://127.0.0.1:{web.port}{WEBSOCKET}', 'bosh': False}),
+    ):
+        options = {
+            'jid': f'{user}@{data.DOMAIN}',
+            'resource': 'stanza',
+            'password': data.PASSWORD,
+            'transports': transports,
+        }
+        with node_client('stanzaio.cjs', options, certificate(web)) as client:
+            _stanza(client, f'{user}@{data.DOMAIN}', bob, request)
+
+
+def _stanza(client: NodeClient, bare: str, bob: XmppClient, request: pytest.FixtureRequest) -> None:
+    def call(method: str, *arguments: Any) -> Any:
+        client.command(method, json.dumps(arguments))
+        return json.loads(client.expect(f'{method}:done'))
+
+    jid = client.expect('online')
+    assert jid == f'{bare}/stanza'
+    call('getRoster')
+    call('sendPresence', {'status': 'by stanza'})
+    call('enableCarbons')
+    call('subscribe', bob.bare)
+    bob.presence('subscribe', to=bare)
+    bob.contact(bare, subscription='both', timeout=10)
+    bob.expect('presence', type='', from_=jid, status='by stanza')
+    call('sendMessage', {'to': bob.jid, 'type': 'chat', 'body': 'from stanza'})
+    bob.expect('message', body='from stanza', from_=jid)
+    bob.say(jid, 'to stanza')
+    assert 'to stanza' in client.expect('message', 'to stanza')
+    # Copies of what the user's other client does.
+    other = request.getfixturevalue('xmpp')(bare.partition('@')[0], 'desk')
+    other.available()
+    bob.say(other.jid, 'for the desk')
+    client.expect('carbon', 'for the desk')
+    other.say(bob.jid, 'from the desk')
+    client.expect('carbon', 'from the desk')
+    # Small questions.
+    call('ping', data.DOMAIN)
+    assert call('getSoftwareVersion', data.DOMAIN)['name']
+    assert call('getTime', data.DOMAIN)['utc']
+    assert {'category': 'server', 'type': 'im'}.items() <= call('getDiscoInfo', data.DOMAIN)['identities'][0].items()
+    # What was said, from the archive.
+    found = [one['item']['message'].get('body') for one in call('searchHistory', {'with': bob.bare})['results']]
+    assert found == ['from stanza', 'to stanza', 'for the desk', 'from the desk']
+    # Personal eventing, both ways; bookmarks; vCard; blocking.
+    call('publishTune', {'title': 'Heroes', 'artist': 'Bowie'})
+    bob.forget()
+    published = bob.iq(
+        'get',
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='http://jabber.org/protocol/tune'/></pubsub>",
+        to=bare,
+    )
+    assert published.find('.//{http://jabber.org/protocol/tune}title') is not None
+    call('setBookmarks', [{'jid': 'room@conference.example.org', 'name': 'Room', 'autoJoin': True}])
+    assert call('getBookmarks')[0]['jid'] == 'room@conference.example.org'
+    call('publishVCard', {'fullName': 'Erin'})
+    assert call('getVCard', bare)['fullName'] == 'Erin'
+    assert not call('getBlocked')['jids']  # who has asked is told of changes
+    call('block', f'mallory@{data.DOMAIN}')
+    client.expect('block', 'mallory')
+    assert call('getBlocked')['jids'] == [f'mallory@{data.DOMAIN}']
+    call('markInactive')
+    bob.say(jid, 'while nobody looks')
+    client.expect('message', 'while nobody looks')
+    call('markActive')
+    client.command('disconnect')
+    bob.expect('presence', type='unavailable', from_=jid, timeout=10)
 
 
 # ---- Strophe in a browser
