@@ -200,6 +200,8 @@ def bound(router: XcpRouter, session: Session) -> None:
     default, session.user.privacy = session.user.privacy, None
     if default is not None and account.filter is None:
         account.filter = Filter(router, session.bare, default.rules, default.known)
+        for other in account.sessions.values():  # signed in before the list was written elsewhere
+            other.filter = account.filter
     session.filter = account.filter
 
 

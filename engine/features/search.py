@@ -7,6 +7,7 @@ users of this cluster may search. Clients with data forms get a table, others th
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -49,6 +50,8 @@ OLD_FIELDS: Final = ('first', 'last', 'nick', 'email')
 LENGTH: Final = 255
 INSTRUCTIONS: Final = 'Fill in at least one field. What you enter is searched at the beginning of the value.'
 NAME: Final = 'Directory'
+PARALLEL: Final = 2
+"""Searches of all clients at one time: they read many rows, and sign-ins need the database too."""
 
 
 class Directory:
@@ -58,6 +61,7 @@ class Directory:
         self.router = router
         self.address = address
         self._waiting: dict[Session, deque[Stanza]] = {}
+        self._places = asyncio.Semaphore(PARALLEL)
 
     @property
     def service(self) -> DirectoryService | None:
@@ -143,7 +147,8 @@ class Directory:
         if not terms:
             raise FormError('Fill in at least one field.')
         limit = int(service.param('max_results'))
-        found, more = await directory.search(self.router.node.store, terms, limit, session.jid)
+        async with self._places:
+            found, more = await directory.search(self.router.node.store, terms, limit, session.jid)
         if form is not None:
             rows = tuple(
                 {'jid': (hit.jid,)} | {var: (value,) for var, value in zip(directory.COLUMNS, hit.values, strict=True)}
