@@ -157,6 +157,7 @@ class ArchiveMessage(Generic[Who]):
     the error instead of None when it could not be stored."""
 
     __slots__ = ('entry', 'held', 'limit', 'outcome', 'sender', 'size')
+    patient = True
 
     def __init__(
         self, entry: Entry, limit: int, outcome: Callable[[Who, int, BaseException | None], None], sender: Who,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
@@ -25,6 +26,10 @@ BATCH_BYTES = 4 * 1024 * 1024
 LIMIT = 20_000
 LIMIT_BYTES = 64 * 1024 * 1024
 """Writes that may wait, and bytes in them; further ones are refused at once."""
+PATIENCE_S = 0.01
+PATIENT = 100
+"""Writes that say ``patient = True`` (nobody waits for an answer to them) are collected for so long, or until there are
+so many: a commit for each would cost more than the writes. Any other write takes them along at once."""
 RETRY_S = (0.5, 2.0)
 """Pauses before further attempts while the database cannot be reached (each waits pool.WAIT_S for it)."""
 
@@ -57,6 +62,7 @@ class GroupWriter:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -68,6 +74,7 @@ class GroupWriter:
         """Write what waits, then end. What cannot be written within the time fails."""
         self._stopping = True
         self._wake.set()
+        self._hurry.set()
         if self._task is not None:
             try:
                 await asyncio.wait_for(self._task, within_s)
@@ -84,6 +91,12 @@ class GroupWriter:
         self._queue.append(write)
         self._idle.clear()
         self._wake.set()
+        if not getattr(write, 'patient', False) or len(self._queue) >= PATIENT:
+            self._hurry.set()
+
+    def hurry(self) -> None:
+        """Somebody waits for what is queued now."""
+        self._hurry.set()
 
     @property
     def pressed(self) -> bool:
@@ -107,6 +120,11 @@ class GroupWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if not self._hurry.is_set() and not self._stopping:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_S):
+                        await self._hurry.wait()
+            self._hurry.clear()
             await self._write(self._batch())
 
     def _batch(self) -> list[Write]:

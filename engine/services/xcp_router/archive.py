@@ -196,6 +196,7 @@ class Archive:
                 done.set_result(None)
 
         self.router.writer.after(decided)
+        self.router.writer.hurry()
         await done
 
     async def keep_tidy(self) -> None:
