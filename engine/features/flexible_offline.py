@@ -84,7 +84,11 @@ async def on_get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
 
 @iq.on('set', NS, 'offline', 'self')
 async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
-    """Remove the messages that are named, or all."""
+    """Remove the messages that are named, or all. Some clients (slixmpp) also fetch with a set."""
+    payload = stanza.payload
+    assert payload is not None
+    if [child.tag for child in payload] == [f'{{{NS}}}fetch']:
+        return await on_get(session, stanza, router)
     action, numbers = _request(stanza, 'remove', 'purge')
     if not action:
         text = "Ask for <purge/>, or for items with the action 'remove' and their nodes."

@@ -10,7 +10,7 @@ from engine.xmpp import datetimes
 from tests.areas.xmpp_fixtures import address, ensure, parameter, sign_in
 from tests.fixtures import data
 from tests.proves import proves
-from tests.xmppclient import CLIENT, XmppClient, body, condition, error_text
+from tests.xmppclient import CLIENT, XmppClient, _run, body, condition, error_text
 
 __all__ = ['sign_in']
 
@@ -107,6 +107,37 @@ def test_offline_messages_one_by_one(sign_in: SignIn) -> None:
     assert count(bob) == 1
     assert offline(bob, 'set', '<purge/>').get('type') == 'result'
     assert headers(bob) == []
+
+
+def test_a_client_library_does_it_its_own_way(sign_in: SignIn) -> None:
+    """slixmpp's plugins for XEP-0013 and XEP-0191, as its users write them."""
+    sign_in('bob').close()
+    alice = sign_in('alice')
+    for number in range(3):
+        alice.say(address('bob'), f'waiting {number}')
+    alice.sync()
+    bob = sign_in('bob', available=False)
+    for name in ('xep_0013', 'xep_0191'):
+        bob.xmpp.register_plugin(name)
+
+    async def read() -> list[str]:
+        plugin = bob.xmpp.plugin['xep_0013']
+        headers = (await plugin.get_headers())['disco_items']['items']
+        nodes = [node for _jid, node, _name in sorted(headers)]
+        await plugin.view(nodes[:1], callback=lambda iq: None)
+        await plugin.remove(nodes[1])
+        await plugin.fetch(callback=lambda iq: None)
+        return nodes
+
+    async def block() -> set[str]:
+        plugin = bob.xmpp.plugin['xep_0191']
+        await plugin.block(['spam.example', 'x@y.example'])
+        await plugin.unblock('x@y.example')
+        return {str(one) for one in await plugin.get_blocked_jids()}
+
+    assert len(_run(read())) == 3
+    assert [body(bob.expect('message')) for _ in range(3)] == ['waiting 0', 'waiting 0', 'waiting 2']
+    assert _run(block()) == {'spam.example'}
 
 
 def private(client: XmppClient, kind: str, inside: str, to: str = '') -> Any:
