@@ -106,7 +106,7 @@ def connect(port: int) -> Iterator[Callable[..., Component]]:
         one.close()
 
 
-@proves('XMP-19', 'PORT-19')
+@proves('XMP-19')
 def test_component_serves_its_domain(connect: Callable[..., Component], sign_in: SignIn, port: int) -> None:
     alice = sign_in('alice')
     away = alice.say(f'fax@{DOMAIN}', 'too early')
