@@ -10,7 +10,7 @@ client that should notify, a copy (<received/>) is not. Where the sender chose a
 decided by that, so the server adds what differs: ``<notify xmlns='urn:imp:mdm:0' value='true'/>`` beside <received/> in
 a copy whose receiver should notify, ``value='false'`` in the message itself for a client that should not.
 
-Cost for users without: part of the one test of ``Account.plain``. With it, for each message: 3 microseconds and 0.6 for
+Cost for users without: part of the one test of ``Account.plain``. With it, for each message: 5 microseconds and 0.5 for
 each further client of the sender, the same for the receiver.
 """
 

@@ -373,11 +373,13 @@ def test_the_last_copy_saves_the_message(sign_in: SignIn, engine: Engine) -> Non
     assert metric(engine, 'JsmClientSessionsActive') == 1
     bob.say(laptop.bare, 'are you?')
     bob.say(laptop.jid, f'with a name space: {CARBONS}', extra=f"<private xmlns='{CARBONS}'/>")
+    number = bob.say(laptop.bare, 'only now', extra="<no-store xmlns='urn:xmpp:hints'/>")
     bob.sync()
     again = [sign_in('alice', name, available=False) for name in ('laptop', 'phone')]
     again[1].available()
     again[1].expect('message', body='are you?', from_=bob.jid)
     again[1].expect('message', body=f'with a name space: {CARBONS}')
+    assert condition(bob.expect('message', type='error', id=number)) == 'recipient-unavailable'
     nothing_left(*again, bob)
 
 

@@ -4,7 +4,8 @@ A message is archived for its sender and for its receiver, each under an id of i
 the message path waits. The receiver's clients see the id in a <stanza-id/> (XEP-0359) from the first delivery on. The
 sender's acknowledgement (XEP-0198) comes after the commit; see docs/decisions/0010-multi-device-and-archive.md.
 
-Cost on the message path with the archive on: 6 microseconds for a message between two local users.
+Cost with the archive on: 10 microseconds for a message between two local users, and 8 for each of its two rows when
+they are written.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import structlog
 from engine.delivery import NOW, Delivery
 from engine.features import registry
 from engine.services.xcp_router import remote
+from engine.services.xcp_router.copies import hint
 from engine.store.offline import StoreMessage
 from engine.store.writer import Full
 from engine.xmpp import ns
@@ -77,7 +78,11 @@ def _message(router: XcpRouter, bare: str, data: bytes, delivery: Delivery | Non
         router.node.counters.messages_returned += 1
         delivery.finish()
     elif not _elsewhere(router, bare, data, delivery):
-        _store(router, bare, stanza, delivery)
+        if hint(stanza, 'no-store', 'no-storage'):
+            _returned(router, stanza)
+            delivery.finish()
+        else:
+            _store(router, bare, stanza, delivery)
 
 
 def _returned(router: XcpRouter, stanza: Stanza) -> bool:
