@@ -4,12 +4,16 @@ both sides live, and everything unacknowledged is told as lost when one does not
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from engine.cluster import frames
 from engine.cluster.frames import Ack, Frame, Hello, Offline
 from engine.cluster.link import Cutter, Link
+from engine.services.xcp_router.remote import Peer, RemoteSender, receive
+from engine.xmpp.stanza import Stanza
 
 
 class Mark:
@@ -152,7 +156,7 @@ def test_strange_input_ends_the_connection_only() -> None:
     cutter = Cutter(4096)
     with pytest.raises(ValueError, match='frame of'):
         cutter.feed((1 << 30).to_bytes(4), lambda _: True)
-    for junk in (b'\x00\x00\x00\x01\xc1', b'\x00\x00\x00\x03abc', b'\x00\x00\x00\x02\x91\x63'):
+    for junk in (b'\x00\x00\x00\x01\xc1', b'\x00\x00\x00\x03abc', b'\x00\x00\x00\x03\x91\x91\x63'):
         with pytest.raises(ValueError):  # noqa: PT011 - msgspec's own words
             Cutter(4096).feed(junk, lambda _: True)
     for frame in (Hello(1, 2, 'a', 'b', 3), Ack(7), frames.Routed('message', {'to': 'x'}, b'<message/>')):
@@ -162,3 +166,30 @@ def test_strange_input_ends_the_connection_only() -> None:
         for at in range(len(data)):
             whole.feed(data[at : at + 1], lambda taken, found=found: found.append(taken) is None)
         assert found == [frame]
+
+
+@pytest.mark.parametrize(
+    ('sender', 'taken'),
+    [
+        ('juliet@friend.example/x', True),
+        ('friend.example', True),
+        ('juliet@stranger.example', False),  # not proved by this transport
+        ('alice@example.com/x', False),  # served here, whatever the transport proved
+        ('example.com', False),
+    ],
+)
+def test_a_transport_speaks_only_for_domains_it_has_proved(sender: str, taken: bool) -> None:
+    """Whatever a transport lets through, the router checks again."""
+    routed: list[str] = []
+    counters = SimpleNamespace(remote_in=0, remote_refused=0)
+    router: Any = SimpleNamespace(
+        domains={'example.com'},
+        node=SimpleNamespace(counters=counters),
+        receive=lambda who, stanza: routed.append(who.jid),
+    )
+    route: Any = None
+    peer = Peer(route, {'friend.example', 'example.com'}, lambda: None, lambda: None)
+    stanza = Stanza('message', {'from': sender, 'to': 'bob@example.com'}, b'<message/>')
+    assert receive(router, RemoteSender(peer, stanza), stanza) is taken
+    assert routed == ([sender] if taken else [])
+    assert (counters.remote_in, counters.remote_refused) == (int(taken), int(not taken))

@@ -79,7 +79,14 @@ class Cluster:
                 text = answer.read().decode()
         except OSError:
             return None
-        return next((float(line.rsplit(' ', 1)[1]) for line in text.splitlines() if line.startswith(name + '{')), None)
+        return next(
+            (
+                float(line.rsplit(' ', 1)[1])
+                for line in text.splitlines()
+                if line.startswith(name if '{' in name else name + '{')
+            ),
+            None,
+        )
 
     def sign_in(self, user_id: str, resource: str = 'r', available: bool = True, **options: Any) -> XmppClient:
         """A client of a user at the user's own node."""
@@ -236,6 +243,22 @@ def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Clu
     assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid).get('from') == bob.jid
 
 
+def test_temporary_subscriptions_cross_nodes(cluster: Cluster) -> None:
+    """A probe for a user of another node who is no contact: the presence at once, every change, and no more after the
+    client said so (guide 5556)."""
+    cluster.start()
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob', status='here')
+    alice.presence('probe', to=bob.bare)
+    alice.expect('presence', from_=bob.jid, status='here')
+    bob.available(status='moving')
+    alice.expect('presence', from_=bob.jid, status='moving')
+    alice.presence('unavailable', to=bob.bare)
+    alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
+    bob.available(status='unseen')
+    alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
+    alice.expect_none('presence', within=0, status='unseen')
+
+
 def test_moved_user_is_found_at_the_other_node(cluster: Cluster) -> None:
     from impadmin.system.models import Node
     from impadmin.ucm.models import EndUser
@@ -278,8 +301,12 @@ def test_strangers_get_no_link(cluster: Cluster) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(next(test_settings.FOLDER.glob(f'**/tls/{OTHER}/node-link/*.pem')))
+    third = Node.objects.create(name='imp3', address='127.0.0.1')
+    data.publish_configuration()
+    wait_until(lambda: cluster.metric(data.NODE, 'imp_node_link_up{node="imp1",other="imp3"}') == 0, 'the third node')
     for nonsense in (
         frames.encode(frames.Hello(1, 99, 'a', '', 0)),
+        frames.encode(frames.Hello(1, third.pk, 'a', '', 0)),
         frames.encode(frames.Hello(7, Node.objects.get(name=OTHER).pk, 'a', '', 0)),
         frames.encode(frames.Ack(1)),
         b'\xff\xff\xff\xff',
