@@ -285,5 +285,6 @@ def test_nobody_outside_uses_this_server_as_a_relay(sign_in: SignIn, outside: Ca
     sign_in('alice')
     other = outside()
     other.send(f"<message id='far' from='{PHONE}' to='far@elsewhere.example'><body>x</body></message>")
+    other.send(f"<iq type='get' id='own' from='{PHONE}' to='{JULIET}'><query xmlns='jabber:iq:roster'/></iq>")
     found = other.expect('message', lambda stanza: stanza.get('id') == 'far')
     assert found.find('.//{urn:ietf:params:xml:ns:xmpp-stanzas}remote-server-not-found') is not None

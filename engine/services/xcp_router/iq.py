@@ -12,6 +12,7 @@ import structlog
 
 from engine import filters
 from engine.features import registry
+from engine.services.xcp_router.remote import RemoteSender
 from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
 
@@ -37,7 +38,7 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     to = stanza.to
     if session.filter is not None and to is not None and filters.stopped(router, session, stanza, 'iq', to):
         return
-    if to is None or to == session.bare:
+    if to is None or (to == session.bare and not isinstance(session, RemoteSender)):
         target = 'self'
     else:
         parts = router.address(session, stanza, to)
