@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 from engine.xmpp.forwarding import is_copy
 
 if TYPE_CHECKING:
-    from engine.session import Session
     from engine.xmpp.stanza import Stanza
 
 CARBONS = b'urn:xmpp:carbons:2'
@@ -47,6 +46,24 @@ class Holder(Protocol):
 
     def request(self) -> None:
         """Ask the client now."""
+
+
+class Link(Protocol):
+    """The connection of a client, as far as it is of interest here."""
+
+    blocked: bool
+
+
+class Client(Protocol):
+    """A session, as far as it is of interest here."""
+
+    @property
+    def managed(self) -> object | None:
+        """Its stream management."""
+
+    @property
+    def connection(self) -> Link:
+        """Its connection."""
 
 
 class Delivery:
@@ -87,7 +104,7 @@ class Now:
 NOW = Now()
 
 
-def also_given_to(bare: str, clients: Iterable[Session]) -> None:
+def also_given_to(bare: str, clients: Iterable[Client]) -> None:
     """The message being routed to the user ``bare`` went to all of these: to have it in the hands of one without stream
     management is enough. (If its socket does not take it, its connection sees to that; if the sender waits for an
     acknowledgement, that connection knows.)"""

@@ -60,7 +60,7 @@ class Elsewhere:
 
 
 class Quiet:
-    """The buffer of one inactive client. ``waiting`` is in order of arrival; a newer stanza of the same key replaces."""
+    """The buffer of one inactive client. ``waiting``: in order of arrival; a newer stanza of the same key replaces."""
 
     __slots__ = ('_flushing', 'router', 'session', 'size', 'waiting')
 

@@ -162,6 +162,7 @@ def test_requests_are_done_in_order(people: None, engine: Engine) -> None:
 def test_offline_messages_of_any_size_are_delivered_page_by_page(people: None, engine: Engine) -> None:
     """120 messages of 100 KB wait: they come once, in order, and neither end needs them all in memory at once."""
     set_parameter('xcp_router', 'max_offline_messages', 130)
+    set_parameter('xcp_router', 'max_offline_bytes', 20_000_000)
     one = b"<message type='chat' id='o%d' to='bob@example.com'><body>%b</body></message>"
     with neighbour(engine):
         flood(engine, (one % (n, b'x' * 100_000) for n in range(120)))

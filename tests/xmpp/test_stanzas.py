@@ -188,7 +188,8 @@ def test_acknowledgements_in_every_spelling_and_split() -> None:
     """The quick way and the parser agree, wherever the bytes are cut."""
     spellings = (
         b"<r xmlns='urn:xmpp:sm:3'/>", b'<r xmlns="urn:xmpp:sm:3" />', b"<r xmlns='urn:xmpp:sm:3'></r>",
-        b"<a xmlns='urn:xmpp:sm:3' h='7'/>", b'<a h="7" xmlns="urn:xmpp:sm:3"/>', b"<a  xmlns='urn:xmpp:sm:3'\nh='7' />",
+        b"<a xmlns='urn:xmpp:sm:3' h='7'/>", b'<a h="7" xmlns="urn:xmpp:sm:3"/>',
+        b"<a  xmlns='urn:xmpp:sm:3'\nh='7' />",
     )  # fmt: skip
     nonzas = frozenset({'urn:xmpp:sm:3 r', 'urn:xmpp:sm:3 a'})
     for spelling in spellings:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from engine.contract.services import AUTHENTICATION, XCP_ROUTER
+from engine.contract.services import XCP_ROUTER
 from engine.delivery import NOW, Delivery, Kept, track
-from engine.services.authentication import AuthenticationService, Refused
-from engine.services.connection_manager import nonzas
+from engine.services.authentication import AuthenticationService
+from engine.services.connection_manager import nonzas, signing_in
 from engine.services.xcp_router import rescue
 from engine.session import BindRefused, Session
-from engine.store.pool import Unavailable
 from engine.supervisor import describe
 from engine.xmpp.c2s import (
     Authenticated,
@@ -73,33 +72,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        '_attempt',
-        '_behind',
-        '_early',
-        '_ended',
-        '_full',
-        '_given',
-        '_kept',
-        '_marks',
-        '_notes',
-        '_out',
-        '_owner',
-        '_paused',
-        '_raw',
-        '_router',
-        '_stream',
-        '_taken',
-        '_timer',
-        '_transport',
-        '_user',
-        '_waiting',
-        'address',
-        'blocked',
-        'congested',
-        'direct',
-        'manager',
-        'session',
-    )
+        '_attempt', '_behind', '_early', '_ended', '_full', '_given', '_kept', '_marks', '_notes', '_out', '_owner',
+        '_paused', '_raw', '_router', '_stream', '_taken', '_timer', '_transport', '_user', '_waiting', 'address',
+        'blocked', 'congested', 'direct', 'manager', 'session',
+    )  # fmt: skip
 
     def __init__(self, manager: ConnectionManager, direct: bool) -> None:
         self.manager = manager
@@ -440,14 +416,14 @@ class Connection(asyncio.Protocol):
             case Send():
                 self.write(event.data)
             case NeedCredentials():
-                self.manager.task(self._give_credentials(event))
+                self.manager.task(signing_in.give_credentials(self, event))
             case NeedPasswordCheck():
-                self.manager.task(self._check_password(event))
+                self.manager.task(signing_in.check_password(self, event))
             case AuthFailed():
                 wrong = event.condition == 'not-authorized'
-                self._verdict(f'{event.localpart}@{event.domain}', False if wrong else None)
+                signing_in.verdict(self, f'{event.localpart}@{event.domain}', False if wrong else None)
             case Authenticated():
-                self._verdict(event.bare, True)
+                signing_in.verdict(self, event.bare, True)
                 log.debug('signed in', user=event.bare, mechanism=event.mechanism, address=self.address)
             case BindRequest():
                 self._bind(event)
@@ -512,51 +488,6 @@ class Connection(asyncio.Protocol):
         self.flush()
         for data in early or ():
             self.data_received(data)
-
-    async def _give_credentials(self, event: NeedCredentials) -> None:
-        admitted = await self._begin_attempt(event.localpart, event.domain)
-        if admitted and self._stream is not None and not self._ended:
-            self._stream.credentials(self._user.credentials if self._user is not None else None)
-
-    async def _check_password(self, event: NeedPasswordCheck) -> None:
-        if not await self._begin_attempt(event.localpart, event.domain) or self._attempt is None:
-            return
-        right = await self._attempt[0].password_matches(self._user, event.password)
-        if self._stream is not None and not self._ended:
-            self._stream.password_checked(right)
-
-    async def _begin_attempt(self, localpart: str, domain: str) -> bool:
-        """Whether the attempt goes on, with ``_user`` the user or None; else it was refused already."""
-        service = self.manager.node.service(AUTHENTICATION)
-        bare = f'{localpart}@{domain}'
-        self._user = None
-        if isinstance(service, AuthenticationService):
-            try:
-                user = await service.begin(bare, self.address)
-            except Refused:
-                text = 'Too many failed sign-ins. Try again later.'
-            except Unavailable as error:
-                log.warning('sign-in is not possible', user=bare, error=describe(error))
-                text = 'The server cannot check passwords at the moment.'
-            else:
-                if self._ended:
-                    service.finish(bare, self.address, None)
-                    return False
-                self._attempt = (service, bare)
-                self._user = user
-                return True
-        else:
-            text = 'Cisco XCP Authentication Service is not running.'
-        if self._stream is not None and not self._ended:
-            self._stream.auth_refused('temporary-auth-failure', text)
-        return False
-
-    def _verdict(self, bare: str, right: bool | None) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt[0].finish(attempt[1], self.address, right)
-        if right is False:
-            log.info('sign-in failed', user=bare, address=self.address)
 
     def _bind(self, event: BindRequest) -> None:
         stream, user = self._stream, self._user
@@ -651,7 +582,7 @@ class Connection(asyncio.Protocol):
         if self._stream is not None:
             self._stream.eof()
         if self._attempt is not None:
-            self._verdict('', None)
+            signing_in.verdict(self, '', None)
         session, self.session = self.session, None
         router, self._router = self._router, None
         if session is None or router is None:
