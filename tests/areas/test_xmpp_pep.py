@@ -256,8 +256,14 @@ def test_sharing_switched_off_hides_nodes_too(sign_in: SignIn) -> None:
     listening(bob, MOOD)
     assert condition(publish(alice, MOOD, f"<mood xmlns='{MOOD}'><happy/></mood>", 'a')) is None
     assert condition(items(bob, MOOD, ALICE)) == 'not-authorized'
-    bob.sync()
-    bob.expect_none('message', within=0)
+    tablet = sign_in('bob', 'tablet')
+    interested(tablet, MOOD)
+    desk = sign_in('alice', 'desk')
+    interested(desk, MOOD)
+    event(desk, MOOD, ALICE)  # the last item, sent after the tablet's would have been
+    for client in (bob, tablet):
+        client.sync()
+        client.expect_none('message', within=0.2)
     assert ids(items(alice, MOOD)) == ['a']
 
 
@@ -523,3 +529,30 @@ def test_thousands_of_nodes(sign_in: SignIn) -> None:
     assert condition(alice.expect('iq', id='p299', timeout=30)) == 'resource-constraint'
     listed = alice.iq('get', "<query xmlns='http://jabber.org/protocol/disco#items'/>", timeout=20)
     assert len([item for item in listed.iter() if item.get('node')]) == 100
+
+
+@proves('XMP-25')
+def test_blocked_contacts_and_owners_who_are_away(sign_in: SignIn) -> None:
+    """Somebody who comes online gets the last items of contacts who are not signed in, but not past a block list."""
+    alice, bob, carol = sign_in('alice'), sign_in('bob'), sign_in('carol')
+    friends(bob, alice)
+    friends(carol, alice)
+    listening(bob, MOOD)
+    interested(carol, MOOD)
+    block = f"<block xmlns='urn:xmpp:blocking'><item jid='{BOB}'/></block>"
+    assert condition(alice.iq('set', block)) is None
+    assert condition(publish(alice, MOOD, f"<mood xmlns='{MOOD}'><happy/></mood>", 'a')) is None
+    event(carol, MOOD, ALICE)
+    bob.sync()
+    bob.expect_none('message', within=0)
+    assert condition(items(bob, MOOD, ALICE)) == 'service-unavailable'
+    alice.close()
+    carol.expect('presence', type='unavailable', from_=alice.jid)
+    tablet, phone = sign_in('bob', 'tablet'), sign_in('carol', 'phone')
+    interested(tablet, MOOD)
+    interested(phone, MOOD)
+    event(phone, MOOD, ALICE)
+    tablet.sync()
+    tablet.expect_none('message', within=0.2)
+    assert condition(items(tablet, MOOD, ALICE)) == 'service-unavailable'
+    assert ids(items(phone, MOOD, ALICE)) == ['a']

@@ -106,6 +106,11 @@ def test_a_component_as_push_service(sign_in: SignIn, component: Component) -> N
     assert before == 1
     # an answer in another's name is none
     component.send(f"<iq type='result' id='{request.get('id')}' from='x@{DOMAIN}' to='{ALICE}'/>")
+    component.send(f"<message from='{DOMAIN}' to='{bob.jid}'><body>after that</body></message>")
+    bob.expect('message', body='after that')
+    bob.say(DOMAIN, 'and before this')
+    component.expect('message', lambda message: message.get('from') == bob.jid)
+    assert len([one for one in component.stanzas if one.get('type') == 'set']) == 1
     component.send(f"<iq type='result' id='{request.get('id')}' from='{DOMAIN}' to='{ALICE}'/>")
     second = component.expect('iq', lambda iq: iq.get('type') == 'set' and iq.get('id') != request.get('id'))
     assert int(summary(second)['message-count']) >= 2
