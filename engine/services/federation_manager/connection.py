@@ -19,6 +19,7 @@ from engine.xmpp.s2s import ServerEvent, ServerStream
 from engine.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
+    from engine.services.federation_manager.links import Link
     from engine.services.federation_manager.manager import FederationManager
 
 log = structlog.get_logger(__name__)
@@ -31,12 +32,15 @@ STALL_S = 60.0
 """A server that took nothing for so long is gone."""
 LINGER_S = 5.0
 """How long a closing connection may take to get rid of its last bytes."""
+_NEVER = 1 << 62
+"""More bytes than a connection will ever be given."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
 
 
 class Item(NamedTuple):
-    """One stanza on its way out."""
+    """One stanza on its way out over ``link``."""
 
+    link: Link
     raw: bytes
     failed: Callable[[str, str], None] | None
 
@@ -160,7 +164,7 @@ class ServerConnection(asyncio.Protocol):
         batch, self._batch = self._batch, []
         if not out or self._transport is None or self._transport.is_closing():
             if batch:
-                self._unsent.append((1 << 62, batch))
+                self._unsent.append((_NEVER, batch))
             return
         self.last_write = self.manager.loop.time()
         data = out[0] if len(out) == 1 else b''.join(out)
@@ -168,6 +172,7 @@ class ServerConnection(asyncio.Protocol):
             try:
                 self.tls.write(data)
             except TlsFailed as error:
+                self._unsent.append((_NEVER, batch))
                 self.broken(f'TLS: {error}')
                 return
             data = self.tls.take()

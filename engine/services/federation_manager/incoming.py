@@ -77,5 +77,4 @@ class Incoming(ServerConnection):
         """The connection is gone."""
         unsent = self.unsent()
         for link in self.links:
-            link.lost(self, unsent)
-            unsent = []
+            link.lost(self, [item for item in unsent if item.link is link])

@@ -179,12 +179,12 @@ class FederationManager(Service):
                     failed(*reason)
                 return
             link = self._links[local, remote] = Link(self, local, remote)
-        link.send(Item(raw, failed))
+        link.send(Item(link, raw, failed))
 
     def send_back(self, raw: bytes, local: str, remote: str) -> None:
         """An answer this service makes itself, when there is a way."""
         if (link := self._links.get((local, remote))) is not None:
-            link.send(Item(raw, None))
+            link.send(Item(link, raw, None))
 
     def _refusal(self, remote: str) -> tuple[str, str] | None:
         if self.stopping:
