@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true', help='short scenarios, 1,000 idle sessions: 12 minutes')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument(
-        '--idle-rounds', type=int, default=0, help='rounds with idle sessions; default: quick 3, else 1'
+        '--idle-rounds', type=int, default=0, help='rounds with idle sessions; default: quick 2, else 1'
     )
     parser.add_argument('--only', nargs='*', default=[], help=', '.join((*BASE, *ARCHIVE)))
     parser.add_argument('--servers', nargs='*', default=[], help='of engine, "Prosody tuned", Prosody, ejabberd')
@@ -117,7 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.time()
     sizes = Sizes() if options.quick else FULL
-    options.idle_rounds = options.idle_rounds or (3 if options.quick else 1)
+    options.idle_rounds = options.idle_rounds or (2 if options.quick else 1)
     count = max(options.users, sizes.users)
     os.sched_setaffinity(0, {1})
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too

@@ -140,7 +140,7 @@ def engine(folder: Path, count: int, archive: bool = False) -> Server:
     }
     _fill_database(count)
     command = [sys.executable, 'manage.py', 'engine', '--node', 'imp1']
-    return Server('engine', 28622, command, 'python', lambda: _prepare_database(archive), 5.0, environment)
+    return Server('engine', 28622, command, 'python', lambda: _prepare_database(archive), 4.0, environment)
 
 
 def _prepare_database(archive: bool) -> None:
