@@ -146,6 +146,21 @@ def test_what_a_slow_server_did_not_take_is_sent_again_once(
     assert len(again) >= 262_144 // 60_000, 'at least what was queued'
 
 
+@proves('FED-03')
+def test_connections_are_kept_alive_and_closed_when_nobody_uses_them(
+    federation: Federation, slow: Callable[..., SlowServer], sign_in: Callable[..., XmppClient]
+) -> None:
+    server = slow()
+    server.reading.set()
+    federation.parameters(idle_timeout_s=2, keepalive_s=1)
+    alice = sign_in('alice')
+    alice.say(f'x@{SLOW}', 'first')
+    wait_until(lambda: server.received and server.received[0].endswith('</stream:stream>'), 'an orderly end')
+    assert '</message> ' in server.received[0], 'a space in between'
+    alice.say(f'x@{SLOW}', 'second')
+    wait_until(lambda: len(server.received) > 1 and 'second' in server.received[1], 'a new connection')
+
+
 def errors(client: XmppClient) -> list[str]:
     """Ids of the messages that were refused."""
     found = [one for one in client.stanzas if one.tag.endswith('}message') and one.get('type') == 'error']

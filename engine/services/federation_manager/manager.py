@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 DRAIN_S = 3.0
 """How long the streams get to end when the service stops."""
 SWEEP_S = 5.0
-"""How often idle connections and forgotten links are looked for."""
+"""How often, at least, idle connections and forgotten links are looked for."""
 
 
 class FederationManager(Service):
@@ -259,9 +259,9 @@ class FederationManager(Service):
     async def _sweep(self) -> None:
         """Keep connections alive, close those nobody uses, forget links without state."""
         while True:
-            await asyncio.sleep(SWEEP_S)
-            now = self.loop.time()
             idle, keepalive = self.param('idle_timeout_s'), self.param('keepalive_s')
+            await asyncio.sleep(min(SWEEP_S, idle / 4, keepalive / 2))
+            now = self.loop.time()
             for connection in [*self.incoming, *self.outgoing]:
                 if connection.ended or not connection.stream.trusted:
                     continue
