@@ -15,7 +15,6 @@ import pytest
 
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
-from tests.proves import proves
 from tests.services.test_web_clients import mechanisms
 from tests.services.webclient import HTTPBIND, SASL, STREAMS, Web, context, plain, start
 
@@ -214,7 +213,6 @@ def test_discovery_and_origins(request: pytest.FixtureRequest, db: None, make_us
     web.websocket(origin='https://app.example').open()
 
 
-@proves('SEC-07')
 def test_without_tls_behind_a_proxy(request: pytest.FixtureRequest, db: None, make_user: Callable[..., Any]) -> None:
     """Secure mode off: HTTP, the public address in discovery, and never a password in the clear."""
     web = start(request, secure_mode=False, public_url='https://im.example.com')
