@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import ssl
@@ -85,7 +86,12 @@ def rounds(fleet: list[tuple[Server, bool]], options: argparse.Namespace, sizes:
             if not wanted:
                 continue
             for _ in range(2):
-                results, moved = turn(server, wanted, sizes)
+                try:
+                    results, moved = turn(server, wanted, sizes)
+                except (RuntimeError, OSError) as error:  # among them TimeoutError and ConnectionError
+                    print(f'  failed: {server.name}: {error}', flush=True)
+                    options.failed = True
+                    break
                 if moved <= MOVED:
                     known = found.setdefault(server.name, {})
                     known |= {key: value for key, value in results.items() if not archive or 'MiB' not in key}
@@ -116,6 +122,9 @@ def main() -> None:
     parser.add_argument('--write', type=Path, help='put the tables into this file, e.g. docs/performance.md')
     options = parser.parse_args()
     began = time.time()
+    options.failed = False
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sizes = Sizes() if options.quick else FULL
     options.idle_rounds = options.idle_rounds or (2 if options.quick else 1)
     count = max(options.users, sizes.users)
@@ -141,6 +150,8 @@ def main() -> None:
     print(f'\n{text}')
     if options.write:
         report.write(options.write, _title(began, options), text)
+    if options.failed:
+        sys.exit('Not everything worked: see the lines that begin with "failed".')
 
 
 def _title(began: float, options: argparse.Namespace) -> str:
