@@ -192,6 +192,22 @@ def test_limits_hold_for_outsiders(sign_in: SignIn, outside: Callable[[], Compon
     assert len(shown) == 9  # ten clients of a contact are kept, one was taken
 
 
+def test_a_component_goes_and_comes_back(sign_in: SignIn, outside: Callable[[], Component]) -> None:
+    """Its users are seen as gone; then both sides learn of each other again."""
+    sign_in('alice').close()
+    befriend('alice', JULIET)
+    other = outside()
+    alice = sign_in('alice', 'here')
+    took(other, 'probe', to=JULIET)
+    other.send(f"<presence from='{PHONE}' to='{alice.bare}'/>")
+    alice.expect('presence', from_=PHONE, type='')
+    other.send('</stream:stream>')
+    alice.expect('presence', from_=PHONE, type='unavailable')
+    again = outside()
+    took(again, 'probe', to=JULIET)
+    took(again, '', to=JULIET, from_=alice.jid)
+
+
 @proves('IM-17')
 def test_sharing_off_gives_nothing_out(sign_in: SignIn, outside: Callable[[], Component]) -> None:
     alice = sign_in('alice')

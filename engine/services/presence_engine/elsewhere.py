@@ -117,6 +117,27 @@ def forget(engine: PresenceEngine, person: Person, jid: str) -> None:
         visibility.tell(engine, full, person.bare, visibility.gone(full))
 
 
+def domain_lost(engine: PresenceEngine, domain: str) -> None:
+    """Nobody speaks for a domain any more (its component is gone): its users are gone too."""
+    for person in list(engine.people.values()):
+        for jid in [jid for jid in person.seen or () if jid.rpartition('@')[2] == domain]:
+            forget(engine, person, jid)
+
+
+def domain_back(engine: PresenceEngine, domain: str) -> None:
+    """Somebody speaks for a domain again: whoever has contacts there is told who sees him, and asks."""
+    for person in list(engine.people.values()):
+        if person.seen is None or person.items is None:
+            continue
+        for jid in person.abroad:
+            if jid.rpartition('@')[2] != domain:
+                continue
+            if person.items[jid].subscription & TO:
+                engine.probes.ask(person.bare, jid)
+            if person.items[jid].subscription & FROM:
+                visibility.grant(engine, person.bare, jid, visible=True)
+
+
 # in
 
 

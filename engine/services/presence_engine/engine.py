@@ -72,8 +72,12 @@ class PresenceEngine(Service):
 
     def configure(self, newest: Config) -> None:
         """Take a new generation; what needs a restart stays as it was at the start."""
+        domains = self.config.domains
         super().configure(newest)
         self._apply_settings()
+        if self.running and self.config.domains != domains:
+            for person in self.people.values():
+                elsewhere.index(self, person)
 
     async def start(self) -> None:
         """Begin to work; clients that stayed connected are announced again."""

@@ -17,6 +17,7 @@ import structlog
 
 from engine.contract.config import Component
 from engine.services.connection_manager.manager import _listen as listen
+from engine.services.presence_engine import elsewhere
 from engine.services.xcp_router.remote import Peer, RemoteSender
 from engine.xmpp import stanza as xml
 from engine.xmpp.component import ComponentStream, Connected
@@ -252,6 +253,8 @@ class ComponentConnection(asyncio.Protocol):
         self.route, route.connection = route, self
         self._peer = Peer(route, {domain}, self.pause, self.resume, inside=True)
         log.info('component connected', domain=domain, address=self.address)
+        if engine := self.components.router.presence_engine():
+            elsewhere.domain_back(engine, domain)
 
     def _deliver(self, domain: str, _to: str, name: str, attrs: dict[str, str], raw: bytes) -> None:
         router = self.components.router
@@ -312,3 +315,5 @@ class ComponentConnection(asyncio.Protocol):
         if self.route is not None and self.route.connection is self:
             self.route.connection = None
             log.info('component gone', domain=self.stream.domain)
+            if engine := self.components.router.presence_engine():
+                elsewhere.domain_lost(engine, self.stream.domain)
