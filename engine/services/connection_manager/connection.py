@@ -473,6 +473,7 @@ class Connection(asyncio.Protocol):
             self._raw.abort()
             # Before the end of the handshake nobody else tells that the socket is gone.
             self.connection_lost(error)
+            del task  # it holds the exception, whose traceback holds this frame: garbage only the collector would find
             return
         self._transport = transport
         early, self._early = self._early, None
