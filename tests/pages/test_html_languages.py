@@ -69,6 +69,7 @@ def left_in_english(texts: list[str], code: str, data: set[str]) -> Iterator[str
     """Texts without a sign of the language that are neither data nor a term that stays English."""
     same = {term for term, found in imp_messages.glossary().items() if found[code] == term}
     same |= {service.name for service in BY_KEY.values()}
+    same |= {text for standard in STANDARDS for text in (standard.name, standard.title)}
     for text in texts:
         if CJK.search(text) or not WORDS.search(text) or UNTRANSLATED.fullmatch(text):
             continue
