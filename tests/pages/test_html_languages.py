@@ -14,6 +14,7 @@ from django.utils.html import escape
 
 from engine.contract import messages
 from engine.contract.services import BY_KEY, CONNECTION_MANAGER, SERVICES, XCP_ROUTER
+from engine.contract.standards import STANDARDS
 from impadmin.console import registry
 from impadmin.console.management.commands import imp_messages
 from impadmin.console.page import BasePage, Page
