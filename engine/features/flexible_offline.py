@@ -64,6 +64,10 @@ async def on_headers(session: Session, stanza: Stanza, router: XcpRouter) -> byt
 @iq.on('get', NS, 'offline', 'self')
 async def on_get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     """Send the messages that are named, or all; then the result."""
+    return await _get(session, stanza, router)
+
+
+async def _get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     action, numbers = _request(stanza, 'view', 'fetch')
     if not action:
         text = "Ask for <fetch/>, or for items with the action 'view' and their nodes."
@@ -88,7 +92,7 @@ async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     payload = stanza.payload
     assert payload is not None
     if [child.tag for child in payload] == [f'{{{NS}}}fetch']:
-        return await on_get(session, stanza, router)
+        return await _get(session, stanza, router)
     action, numbers = _request(stanza, 'remove', 'purge')
     if not action:
         text = "Ask for <purge/>, or for items with the action 'remove' and their nodes."
