@@ -6,7 +6,6 @@ import base64
 import contextlib
 import socket
 import ssl
-import threading
 import time
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser, tostring
@@ -41,7 +40,7 @@ class Failed(AssertionError):
 
 
 class RawClient:
-    """One client: a socket, a thread that reads, and what was received and not yet taken."""
+    """One client: a socket, and what was received and not yet taken."""
 
     def __init__(self, peer: Peer, name: str, user: str, resource: str) -> None:
         self.peer, self.name, self.resource = peer, name, resource
@@ -51,9 +50,8 @@ class RawClient:
         self.received: list[Element] = []
         self.closed = True
         self.bound = False
-        self._changed = threading.Condition()
         self._socket: socket.socket | None = None
-        self._reader: threading.Thread | None = None
+        self._parser, self._depth = XMLPullParser(('start', 'end')), 0
         self._pings = 0
 
     # connection
@@ -63,7 +61,6 @@ class RawClient:
         'stream': as tls, with a stream opened. 'signed-in': up to the features after SASL."""
         self.received, self.closed, self.bound = [], False, False
         raw = socket.create_connection(('127.0.0.1', self.peer.port), 5)
-        raw.settimeout(None)
         self._socket = raw
         if how == 'tcp':
             self._read_on()
@@ -106,42 +103,36 @@ class RawClient:
         return HEADER.format(domain=self.peer.domain).encode()
 
     def _read_on(self) -> None:
+        self._parser, self._depth = XMLPullParser(('start', 'end')), 0
+
+    def _pull(self, timeout: float) -> None:
+        """Read what has come, waiting at most ``timeout``. No thread reads: a TLS connection of this Python is not for
+        two at once."""
         assert self._socket is not None
-        self._socket.settimeout(None)
-        self._reader = threading.Thread(target=self._read, args=(self._socket,), daemon=True)
-        self._reader.start()
-
-    def _read(self, source: socket.socket) -> None:
-        parser, depth = XMLPullParser(('start', 'end')), 0
-        with contextlib.suppress(OSError, ParseError):
-            while data := source.recv(65536):
-                parser.feed(data)
-                for event, one in parser.read_events():
-                    depth += 1 if event == 'start' else -1
-                    if event == 'start' and depth == 1:
-                        self._take(Element(one.tag, dict(one.attrib)), source)
-                    elif event == 'end' and depth == 1:
-                        self._take(one, source)
-        with self._changed:
-            if source is self._socket:
-                self.closed = True
-            self._changed.notify_all()
-
-    def _take(self, one: Element, source: socket.socket) -> None:
-        with self._changed:
-            if source is self._socket:
-                self.received.append(one)
-            self._changed.notify_all()
+        self._socket.settimeout(max(timeout, 0.001))
+        try:
+            data = self._socket.recv(65536)
+        except (TimeoutError, ssl.SSLWantReadError):
+            return
+        except OSError:
+            data = b''
+        if not data:
+            self.closed = True
+            return
+        self._parser.feed(data)
+        with contextlib.suppress(ParseError):
+            for event, one in self._parser.read_events():
+                self._depth += 1 if event == 'start' else -1
+                if event == 'start' and self._depth == 1:
+                    self.received.append(Element(one.tag, dict(one.attrib)))
+                elif event == 'end' and self._depth == 1:
+                    self.received.append(one)
 
     def breaks(self) -> None:
         """Cut the connection."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            if self._reader is not None:
-                self._reader.join(5)  # before the number of the socket is given to another one
             self._socket.close()
-        self._socket = self._reader = None
+        self._socket = None
         self.bound = False
 
     def leaves(self) -> None:
@@ -155,22 +146,22 @@ class RawClient:
         """Send characters."""
         assert self._socket is not None
         with contextlib.suppress(OSError):
+            self._socket.settimeout(WAIT_S)
             self._socket.sendall(text.encode())
 
     def expect(self, pattern: Element, names: dict[str, str]) -> dict[str, str]:
         """Take the first received element that fits; the names learned."""
         deadline = time.monotonic() + WAIT_S
-        with self._changed:
-            while True:
-                for one in self.received:
-                    learned = fits(pattern, one, names)
-                    if learned is not None:
-                        self.received.remove(one)
-                        return learned
-                left = deadline - time.monotonic()
-                if left <= 0 or self.closed:
-                    raise Failed(f'{self.name} did not receive it; received and not taken:{self.shown()}')
-                self._changed.wait(left)
+        while True:
+            for one in self.received:
+                learned = fits(pattern, one, names)
+                if learned is not None:
+                    self.received.remove(one)
+                    return learned
+            left = deadline - time.monotonic()
+            if left <= 0 or self.closed or self._socket is None:
+                raise Failed(f'{self.name} did not receive it; received and not taken:{self.shown()}')
+            self._pull(left)
 
     def shown(self) -> str:
         """What was received and not taken."""
@@ -178,9 +169,11 @@ class RawClient:
 
     def wait_closed(self) -> None:
         """Wait until the server has closed the connection."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.closed, WAIT_S):
+        deadline = time.monotonic() + WAIT_S
+        while not self.closed:
+            if time.monotonic() > deadline:
                 raise Failed(f'the connection of {self.name} is open; received:{self.shown()}')
+            self._pull(deadline - time.monotonic())
         self.bound = False
 
     def barrier(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
@@ -23,6 +23,7 @@ from tests.services.webclient import (
     STREAMS,
     WEBSOCKET,
     BoshClient,
+    Closed,
     Web,
     bind,
     context,
@@ -58,7 +59,7 @@ def test_websocket_session(web: Web, make_user: Callable[..., Any], xmpp: Callab
     bob = xmpp('bob', 'tcp')
     bob.available()
     alice = web.websocket()
-    assert alice.ws.subprotocol == 'xmpp'
+    assert alice.subprotocol == 'xmpp'
     features = alice.open()
     assert (alice.opened.get('from'), alice.opened.get('version')) == (data.DOMAIN, '1.0')
     assert alice.opened.get('id')
@@ -77,30 +78,26 @@ def test_websocket_session(web: Web, make_user: Callable[..., Any], xmpp: Callab
     # Fragments, with a ping between them, are one message.
     whole = message(bob.jid, 'in three parts')
 
-    def parts() -> Any:
-        yield whole[:20]
-        yield whole[20:50]
-        pong.append(alice.ws.ping())
-        yield whole[50:]
-
-    pong: list[Any] = []
-    alice.send(parts())  # type: ignore[arg-type]
+    alice.protocol.send_text(whole[:20].encode(), fin=False)
+    alice.protocol.send_continuation(whole[20:50].encode(), fin=False)
+    alice.ping()
+    alice.protocol.send_continuation(whole[50:].encode(), fin=True)
+    alice.raw(b''.join(alice.protocol.data_to_send()))
     bob.expect('message', body='in three parts')
     bob.raw(f"<message to='{jid}' xmlns='jabber:client' xml:lang='de'><body>1</body></message>")
     bob.raw(f'<message to="{jid}" id="a>b"><body>2</body></message><presence to="{jid}"/>')
     found = [alice.read() for _ in range(3)]
     assert [one.tag.removeprefix(CLIENT) for one in found] == ['message', 'message', 'presence'], 'one stanza a message'
     assert [one.findtext(f'{CLIENT}body') for one in found[:2]] == ['1', '2']
-    assert pong[0].wait(5)
 
     alice.send(f"<close xmlns='{FRAMING}'/>")
     assert alice.read().tag == f'{{{FRAMING}}}close'
-    with pytest.raises(ConnectionClosed):
+    with pytest.raises(Closed):
         alice.read()
     # Without <close/> the session ends too.
     again = web.websocket().login('alice', 'again')
     again.send("<presence xmlns='jabber:client'/>").read_until(f'{CLIENT}presence')
-    again.ws.close()
+    again.leave()
     wait_until(lambda: sessions(bob, again.jid) == 'service-unavailable', 'the session is gone')
 
 
@@ -152,7 +149,7 @@ def test_websocket_wrong_messages(web: Web, make_user: Callable[..., Any]) -> No
                 client.send(text)
             while True:
                 seen.append(client.read(5))
-        except ConnectionClosed:
+        except Closed:
             pass
         found = [child.tag for one in seen if one.tag == f'{{{STREAMS}}}error' for child in one]
         shape = [one.tag.rpartition('}')[2] for one in seen]
@@ -161,7 +158,7 @@ def test_websocket_wrong_messages(web: Web, make_user: Callable[..., Any]) -> No
     assert not wrong
     make_user('alice')
     alice = web.websocket().login('alice')
-    alice.send("<message xmlns='jabber:client' to='").ws.ping()
+    alice.send("<message xmlns='jabber:client' to='")
     assert alice.read().tag == f'{{{STREAMS}}}error', 'also when signed in'
 
 
@@ -173,17 +170,17 @@ def test_websocket_frames_and_handshake(web: Web, make_user: Callable[..., Any])
         try:
             while True:
                 client.read(5)
-        except ConnectionClosed as closed:
-            return int(closed.rcvd.code) if closed.rcvd is not None else None
+        except Closed as closed:
+            return closed.code
 
     assert close_code(web.websocket().send(b'<open/>')) == 1003
     not_utf8 = web.websocket()
-    not_utf8.ws.protocol.send_text(b"<open xmlns='\xff\xfe'/>")
-    not_utf8.ws.socket.sendall(b''.join(not_utf8.ws.protocol.data_to_send()))
+    not_utf8.protocol.send_text(b"<open xmlns='\xff\xfe'/>")
+    not_utf8.raw(b''.join(not_utf8.protocol.data_to_send()))
     assert close_code(not_utf8) == 1007
     assert close_code(web.websocket().send('<' + 'a' * 9000)) in (1000, 1009)
     unmasked = web.websocket()
-    unmasked.ws.socket.sendall(b'\x81\x05<a/> ')
+    unmasked.raw(b'\x81\x05<a/> ')
     assert close_code(unmasked) == 1002
     signed_in = web.websocket().login('alice')
     signed_in.send(message('bob@example.com', 'x' * 300_000))
@@ -203,8 +200,8 @@ def test_websocket_frames_and_handshake(web: Web, make_user: Callable[..., Any])
             web.websocket(**options)
         assert isinstance(refused.value, InvalidStatus), refused.value
         assert refused.value.response.status_code == status, options
-    compressed = web.websocket(compression='deflate', origin='https://127.0.0.1')
-    assert compressed.ws.protocol.extensions == [], 'compression is not offered'
+    compressed = web.websocket(compression=True, origin='https://127.0.0.1')
+    assert compressed.protocol.extensions == [], 'compression is not offered'
     compressed.open()
     answer = http.client.HTTPSConnection('127.0.0.1', web.port, context=context())
     answer.request('GET', WEBSOCKET)

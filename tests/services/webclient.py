@@ -7,18 +7,22 @@ response. ``WebSocketClient`` sends and reads messages. Both sign in with ``logi
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import random
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, free_port, wait_until
@@ -214,29 +218,89 @@ class BoshClient:
             connection.close()
 
 
+class Closed(Exception):
+    """The WebSocket is closed; ``code`` is the close code, None without a close frame."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class WebSocketClient:
-    """One WebSocket. ``headers``: more headers of the handshake."""
+    """One WebSocket, without threads (a TLS connection of this Python is not for two at once). ``compression`` offers
+    it, ``origin`` is the page's. Raises InvalidStatus when the handshake is refused."""
 
     def __init__(
-        self, port: int, secure: bool = True, path: str = WEBSOCKET, protocol: str = 'xmpp', **options: Any
-    ) -> None:
-        options.setdefault('compression', None)
-        url = f'{"wss" if secure else "ws"}://127.0.0.1:{port}{path}'
-        self.ws: ClientConnection = connect(
-            url, ssl=context() if secure else None, subprotocols=[protocol] if protocol else None,  # type: ignore[list-item]
-            max_size=None, proxy=None, close_timeout=2, legacy=True, **options,
+        self, port: int, secure: bool = True, path: str = WEBSOCKET, protocol: str = 'xmpp', origin: str | None = None,
+        compression: bool = False,
+    ) -> None:  # fmt: skip
+        uri = parse_uri(f'{"wss" if secure else "ws"}://127.0.0.1:{port}{path}')
+        self.protocol = ClientProtocol(
+            uri, origin=origin, extensions=[ClientPerMessageDeflateFactory()] if compression else None,  # type: ignore[arg-type]
+            subprotocols=[protocol] if protocol else None, max_size=None,  # type: ignore[list-item]
         )  # fmt: skip
+        raw = socket.create_connection(('127.0.0.1', port), 5)
+        self.socket: socket.socket = context().wrap_socket(raw, server_hostname='x') if secure else raw
+        self._events: list[Any] = []
+        self._text = b''
+        self.protocol.send_request(self.protocol.connect())
+        self._push()
+        while self.protocol.state is State.CONNECTING and self.protocol.handshake_exc is None:
+            self._pull(10)
+        if self.protocol.handshake_exc is not None:
+            self.close()
+            raise self.protocol.handshake_exc
+        self.subprotocol = self.protocol.subprotocol
 
-    def send(self, text: str | bytes) -> WebSocketClient:
-        """Send a message."""
-        self.ws.send(text)
+    def _push(self) -> None:
+        self.raw(b''.join(self.protocol.data_to_send()))
+
+    def raw(self, data: bytes) -> WebSocketClient:
+        """Send these bytes; those of a connection the server has closed are no concern here."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(data)
         return self
 
+    def _pull(self, timeout: float) -> None:
+        self.socket.settimeout(timeout)
+        try:
+            data = self.socket.recv(65536)
+        except TimeoutError:
+            raise
+        except OSError:
+            data = b''
+        self.protocol.receive_data(data) if data else self.protocol.receive_eof()
+        self._events += self.protocol.events_received()
+        self._push()
+
+    def send(self, text: str | bytes) -> WebSocketClient:
+        """Send a message; bytes as a binary one. Nothing happens when the WebSocket is closed."""
+        if self.protocol.state is State.OPEN:
+            if isinstance(text, bytes):
+                self.protocol.send_binary(text)
+            else:
+                self.protocol.send_text(text.encode())
+            self._push()
+        return self
+
+    def ping(self) -> None:
+        """Send a ping and wait for its answer; messages that come before are kept."""
+        self.protocol.send_ping(b'here?')
+        self._push()
+        while not any(isinstance(event, Frame) and event.opcode is Opcode.PONG for event in self._events):
+            self._pull(10)
+
     def read(self, timeout: float = 10) -> Element:
-        """The next message as an element."""
-        message = self.ws.recv(timeout=timeout)
-        assert isinstance(message, str)
-        return fromstring(message)  # noqa: S314
+        """The next message as an element. Raises Closed when there is none and the WebSocket is closed."""
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                    assert event.fin, 'the server does not fragment'
+                    return fromstring(event.data)  # noqa: S314
+            if self.protocol.state is State.CLOSED or self.protocol.close_rcvd is not None:
+                raise Closed(self.protocol.close_rcvd.code if self.protocol.close_rcvd is not None else None)
+            self._pull(timeout)
 
     def read_until(self, tag: str) -> Element:
         """The first message whose element has this name ('{namespace}name')."""
@@ -263,12 +327,21 @@ class WebSocketClient:
         self.jid = f'{user}@{data.DOMAIN}/{resource}'
         return self
 
+    def leave(self) -> None:
+        """Close the WebSocket properly, without <close/>."""
+        self.protocol.send_close(1000)
+        self._push()
+        with contextlib.suppress(TimeoutError):
+            while self.protocol.state is not State.CLOSED:
+                self._pull(5)
+        self.close()
+
     def close(self) -> None:
         """Cut the connection."""
-        self.ws.socket.close()
+        self.socket.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def later(call: Any) -> Iterator[list[Any]]:
     """Run ``call`` in a thread; its result is the only item of the list after the block."""
     result: list[Any] = []
