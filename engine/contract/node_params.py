@@ -9,7 +9,7 @@ _ROUTER = 'xcp_router'
 NODE_PARAMS = (
     Param(
         'node_link_port',
-        7400,
+        7401,
         'Router-to-router port',
         'The other nodes of the cluster connect here. Open it between the nodes only.',
         low=1,

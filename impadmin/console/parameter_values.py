@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.utils.translation import gettext
 
 from engine.contract.params import Param
-from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER
+from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER, XCP_ROUTER
 from impadmin.console import audit
 from impadmin.console.access import Right, may_write
 
@@ -87,6 +87,12 @@ def _web_listener(found: Mapping[str, Any]) -> dict[str, str]:
     return errors
 
 
+def _router_listeners(found: Mapping[str, Any]) -> dict[str, str]:
+    if found['node_link_port'] == found['component_port']:
+        return {'component_port': gettext('The port for components and the port for other nodes must differ.')}
+    return {}
+
+
 def _address(found: Mapping[str, Any]) -> dict[str, str]:
     errors = {}
     try:
@@ -97,6 +103,7 @@ def _address(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
+    XCP_ROUTER: _router_listeners,
     CONNECTION_MANAGER: _listeners,
     WEB_CONNECTION_MANAGER: _web_listener,
 }

@@ -6,6 +6,8 @@ import itertools
 import threading
 from typing import Any
 
+import pytest
+
 from impadmin.console.models import AuditEntry, ConfigGeneration
 
 
@@ -126,3 +128,22 @@ def test_commands_check_their_fields(api: Any) -> None:
     answer = client.post(url, {'node': 'imp9', 'service': 'nothing'})
     assert set(answer.json()['errors']) == {'node', 'service'}
     assert api('read_only').post(url, {'node': 'imp1', 'service': 'xcp_router'}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ('service', 'values', 'field'),
+    [
+        ('xcp_router', {'component_port': 7401}, 'component_port'),
+        ('xcp_connection_manager', {'client_port': 5223}, 'direct_tls_port'),
+        ('xcp_web_connection_manager', {'bosh_path': '/ws', 'websocket_path': '/ws'}, 'websocket_path'),
+    ],
+)
+def test_listeners_of_one_service_differ(api: Any, service: str, values: dict[str, Any], field: str) -> None:
+    """What one value alone cannot tell is refused at its field, and nothing is saved."""
+    client = api('administrator')
+    path = f'/api/v1/service-parameters/imp1/{service}/'
+    before = client.get(path).json()
+    answer = client.patch(path, values, format='json')
+    assert answer.status_code == 400
+    assert 'must differ' in answer.json()['errors'][field][0]
+    assert client.get(path).json() == before
