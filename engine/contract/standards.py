@@ -78,5 +78,7 @@ STANDARDS: tuple[Standard, ...] = (
     Standard('XEP-0368', 'SRV records for XMPP over TLS', '1.1.0', 'complete'),
     Standard('XEP-0398', 'User Avatar to vCard-Based Avatars Conversion', '1.0.0', 'complete'),
     Standard('XEP-0402', 'PEP Native Bookmarks', '1.2.0', 'complete'),
+    Standard('XEP-0440', 'SASL Channel-Binding Type Capability', '0.4.1', 'complete'),
     Standard('XEP-0441', 'Message Archive Management Preferences', '0.2.0', 'complete'),
+    Standard('XEP-0474', 'SASL SCRAM Downgrade Protection', '0.5.0', 'complete'),
 )

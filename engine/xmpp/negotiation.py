@@ -202,6 +202,12 @@ class Negotiation:
             return []
         return [name for name in names if name.startswith('SCRAM-') and not name.endswith('-PLUS')]
 
+    def _announced(self, names: Sequence[str]) -> list[str]:
+        """Types of channel binding told of (XEP-0440): those there are, when a mechanism of ``names`` can use them."""
+        if not any(name.endswith('-PLUS') for name in names):
+            return []
+        return [name for name in _BINDING_ORDER if name in self._bindings]
+
     def _features(self) -> bytes:
         if self.bare:
             return b'<stream:features>%b%b</stream:features>' % (_AFTER_LOGIN, self._settings.features)
@@ -212,7 +218,7 @@ class Negotiation:
         if names := self._offered():
             listed = ''.join(f'<mechanism>{name}</mechanism>' for name in names)
             parts.append(f"<mechanisms xmlns='{ns.SASL}'>{listed}</mechanisms>")
-            if bindings := [name for name in _BINDING_ORDER if name in self._bindings]:
+            if bindings := self._announced(names):
                 listed = ''.join(f"<channel-binding type='{name}'/>" for name in bindings)
                 parts.append(f"<sasl-channel-binding xmlns='{ns.CHANNEL_BINDING}'>{listed}</sasl-channel-binding>")
         return f'<stream:features>{"".join(parts)}</stream:features>'.encode()
@@ -308,7 +314,9 @@ class Negotiation:
             self.waiting = ''
             address = f'{self._scram.localpart}@{self.domain}'
             known = verifiers if self._scram.localpart else None
-            message = self._scram.challenge(known, address, self._settings.secret, self._random)
+            names = self._offered()
+            offer = sasl.advertised(names, self._announced(names))
+            message = self._scram.challenge(known, address, self._settings.secret, self._random, offer)
             self._emit(Send(b"<challenge xmlns='%b'>%b</challenge>" % (ns.SASL.encode(), base64.b64encode(message))))
 
     def password_checked(self, right: bool) -> None:

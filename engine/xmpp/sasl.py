@@ -1,4 +1,5 @@
-"""Server side of SASL SCRAM (RFC 5802, RFC 7677, channel binding RFC 5929 and RFC 9266) and PLAIN (RFC 4616).
+"""Server side of SASL SCRAM (RFC 5802, RFC 7677, channel binding RFC 5929 and RFC 9266, downgrade protection XEP-0474)
+and PLAIN (RFC 4616).
 
 Pure steps: the client's message in, the server's message or ``Failure`` out. Passwords are never kept; SCRAM runs on
 the stored verifiers, so no step is slow.
@@ -11,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from engine.contract import jid
@@ -78,6 +79,15 @@ def plain(message: bytes, domain: str) -> tuple[str, str]:
     return local, parts[2]
 
 
+def advertised(mechanisms: Iterable[str], bindings: Iterable[str]) -> bytes:
+    """What was offered, in the form that downgrade protection hashes (XEP-0474 5.1): both lists in the order of their
+    octets. No ``bindings``: the stream feature of XEP-0440 was not sent."""
+    offer = '\x1e'.join(sorted(mechanisms))
+    if types := '\x1e'.join(sorted(bindings)):
+        offer += f'\x1f{types}'
+    return offer.encode()
+
+
 class Scram:
     """One SCRAM exchange: ``first``, ``challenge``, ``final``, in this order, each once."""
 
@@ -137,9 +147,18 @@ class Scram:
         self._nonce = fields[1][2:]
 
     def challenge(
-        self, verifiers: Mapping[str, Any] | None, address: str, secret: bytes, random: Callable[[int], bytes]
+        self,
+        verifiers: Mapping[str, Any] | None,
+        address: str,
+        secret: bytes,
+        random: Callable[[int], bytes],
+        offer: bytes = b'',
     ) -> bytes:
-        """server-first-message. Without verifiers for the mechanism it looks the same, and the proof will be wrong."""
+        """server-first-message. Without verifiers for the mechanism it looks the same, and the proof will be wrong.
+
+        ``offer``: what ``advertised`` made. Its hash lets the client see that nobody shortened the lists on the way;
+        the proof covers it, so nobody can change the hash either. Clients skip attributes they do not know (RFC 5802
+        5.1)."""
         entry = (verifiers or {}).get(self.name)
         if entry:
             salt, iterations = str(entry[0]), int(entry[1])
@@ -150,6 +169,8 @@ class Scram:
             self._stored = None
         self._nonce += base64.b64encode(random(18)).decode()
         self._server_first = f'r={self._nonce},s={salt},i={iterations}'
+        if offer:
+            self._server_first += f',h={base64.b64encode(hashlib.new(self._algorithm, offer).digest()).decode()}'
         return self._server_first.encode()
 
     def final(self, message: bytes) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from xml.etree import ElementTree
 
 import pytest
 
 from engine.contract.credentials import ITERATIONS
 from engine.xmpp.c2s import Authenticated, AuthFailed, Limits, NeedCredentials, NeedPasswordCheck
-from engine.xmpp.sasl import Scram
-from tests.xmpp.peer import BINDINGS, VERIFIERS, Peer, ScramClient, auth, payload, response, secure
+from engine.xmpp.sasl import Scram, advertised
+from tests.xmpp.peer import BINDINGS, OPEN, VERIFIERS, Peer, ScramClient, auth, payload, response, secure
 from tests.xmpp.test_negotiation import ended
 
 SASL = b"xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
@@ -59,6 +61,64 @@ def test_a_removed_offer_is_noticed() -> None:
     assert b'<success' in login(peer, 'SCRAM-SHA-256', gs2='y,,')
 
 
+def test_the_example_of_downgrade_protection() -> None:
+    """XEP-0474 5.3: its lists, and the attribute they lead to, behind those every client reads."""
+    offer = advertised(['SCRAM-SHA-1-PLUS', 'SCRAM-SHA-1'], ['tls-server-end-point', 'tls-exporter'])
+    assert offer == b'SCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1ftls-exporter\x1etls-server-end-point'
+    assert advertised(['PLAIN'], []) == b'PLAIN'
+    scram = Scram('SCRAM-SHA-1-PLUS')
+    scram.first(b'p=tls-exporter,,n=user,r=12C4', True, True, BINDINGS, 'example.com')
+    message = scram.challenge(None, '', b'', lambda count: b'', offer)
+    assert [part[:2] for part in message.split(b',')] == [b'r=', b's=', b'i=', b'h=']
+    assert message.endswith(b',h=G6k/rBLDqgOhRRaCuuatSDFkJ08=')
+
+
+@pytest.mark.parametrize('mechanism', ['SCRAM-SHA-256', 'SCRAM-SHA-1', 'SCRAM-SHA-256-PLUS'])
+@pytest.mark.parametrize('bindings', [BINDINGS, {'tls-server-end-point': b'certificate hash'}, {}])
+def test_the_offer_is_signed(mechanism: str, bindings: dict[str, bytes]) -> None:
+    """What the client saw in the stream features is what the server hashed, with and without channel binding."""
+    peer = Peer()
+    peer.stream.tls_established(bindings)
+    features = ElementTree.fromstring(peer.say(OPEN) + b'</stream:stream>')  # noqa: S314 - our own server's
+    seen = sorted(str(entry.text) for entry in features.iter('{urn:ietf:params:xml:ns:xmpp-sasl}mechanism'))
+    types = sorted(entry.attrib['type'] for entry in features.iter('{urn:xmpp:sasl-cb:0}channel-binding'))
+    assert types == sorted(bindings)
+    if mechanism not in seen:
+        assert not bindings
+        return
+    text = '\x1e'.join(seen) + ('\x1f' + '\x1e'.join(types) if types else '')
+    gs2 = 'p=tls-server-end-point,,' if mechanism.endswith('-PLUS') else 'n,,'
+    client = ScramClient(HASH[mechanism.removesuffix('-PLUS')], 'juliet', 'secret', gs2=gs2)
+    challenge = payload(peer.say(auth(mechanism, client.first())))
+    digest = base64.b64encode(hashlib.new(client.hash, text.encode()).digest())
+    assert challenge.endswith(b',h=' + digest)
+    bound = bindings['tls-server-end-point'] if mechanism.endswith('-PLUS') else b''
+    assert b'<success' in peer.say(response(client.final(challenge, bound)))
+
+
+def test_a_changed_offer_is_noticed() -> None:
+    """A man in the middle who shortens the lists and makes the hash fit fails at the proof, which covers the hash."""
+    peer = secure()
+    client = ScramClient('sha256', 'juliet', 'secret')
+    challenge = payload(peer.say(auth('SCRAM-SHA-256', client.first())))
+    kept, _, _ = challenge.rpartition(b',h=')
+    shortened = base64.b64encode(hashlib.sha256(advertised(['SCRAM-SHA-256', 'PLAIN'], [])).digest())
+    assert b'<not-authorized/>' in peer.say(response(client.final(kept + b',h=' + shortened)))
+    challenge = payload(peer.say(auth('SCRAM-SHA-256', client.first())))
+    assert b'<not-authorized/>' in peer.say(response(client.final(challenge.rpartition(b',h=')[0])))
+
+
+def test_bindings_are_told_of_only_to_those_who_can_use_them() -> None:
+    """XEP-0440: without a -PLUS mechanism there is nothing to bind, in the features and in the hash alike."""
+    peer = Peer(mechanisms=('SCRAM-SHA-256',))
+    peer.stream.tls_established(BINDINGS)
+    assert b'sasl-channel-binding' not in peer.say(OPEN)
+    client = ScramClient('sha256', 'juliet', 'secret', gs2='y,,')
+    challenge = payload(peer.say(auth('SCRAM-SHA-256', client.first())))
+    assert challenge.endswith(b',h=' + base64.b64encode(hashlib.sha256(b'SCRAM-SHA-256').digest()))
+    assert b'<success' in peer.say(response(client.final(challenge)))
+
+
 @pytest.mark.parametrize(('vector', 'algorithm'), [
     # RFC 5802 section 5
     (('SCRAM-SHA-1', 'fyko+d2lbbFgONRv9qkxdawL', '3rfcNHYJY1ZVvWVs7j', 'QSXCR+Q6sek8bf92',
@@ -99,7 +159,7 @@ def test_made_up_salts_are_stable_and_differ_by_user_mechanism_and_secret() -> N
 
     first = challenge('nobody', 'SCRAM-SHA-256')
     assert first == challenge('nobody', 'SCRAM-SHA-256')
-    assert first.endswith(f',i={ITERATIONS}'.encode())
+    assert f',i={ITERATIONS},h='.encode() in first
     others = {challenge('noone', 'SCRAM-SHA-256'), challenge('nobody', 'SCRAM-SHA-1'),
               challenge('nobody', 'SCRAM-SHA-256', secret=b'other'), first}  # fmt: skip
     assert len(others) == 4
