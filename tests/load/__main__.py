@@ -2,10 +2,11 @@
 
     DATABASE_URL=... REDIS_URL=... IMP_VAR=... python -m tests.load [--peers] [--quick] [--rounds 5] [--only login tls]
 
-The users of the database are replaced. As root, for the peers' users; Debian's packages prosody and ejabberd. In each
-round every server is started anew, alone, on core 0 (the generator has core 1), and goes through all scenarios; a
-second start has the message archive on. A server's turn is repeated once when a fixed loop on core 0 took more than 1.5
-times as long after it as before it (or the other way round). See docs/performance.md.
+The users of the database are replaced. As root, for the peers' users; Debian's packages prosody, lua-unbound and
+ejabberd. In each round every server is started anew, alone, on core 0 (the generator has core 1), and goes through all
+scenarios; a second start has the message archive on, a third speaks to other servers. A server's turn is repeated once
+when a fixed loop on core 0 took more than 1.5 times as long after it as before it (or the other way round). See
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from pathlib import Path
 import uvloop
 
 from tests.load import report, servers
+from tests.load.federation import S2S
 from tests.load.scenarios import ARCHIVE, BASE, Results, Sizes
 from tests.load.servers import Server
 
 MOVED = 1.5
+SCENARIOS = {'': BASE, 'archive': ARCHIVE, 's2s': S2S}
+"""By the mode a server is started in."""
 FULL = Sizes(messages=20_000, sessions=10_000, sweeps=8, offline=50, logins=5, rate_s=10)
 
 
@@ -53,7 +57,7 @@ async def through(server: Server, wanted: list[str], sizes: Sizes) -> Results:
     found: Results = {}
     found['empty process, MiB'] = servers.memory_kib(server.pid) / 1024
     for name in wanted:
-        found |= await (BASE | ARCHIVE)[name](server, sizes)  # type: ignore[misc]
+        found |= await (BASE | ARCHIVE | S2S)[name](server, sizes)  # type: ignore[misc]
     return found
 
 
@@ -73,14 +77,14 @@ def turn(server: Server, wanted: list[str], sizes: Sizes) -> tuple[Results, floa
     return found, moved
 
 
-def rounds(fleet: list[tuple[Server, bool]], options: argparse.Namespace, sizes: Sizes) -> list[dict[str, Results]]:
+def rounds(fleet: list[tuple[Server, str]], options: argparse.Namespace, sizes: Sizes) -> list[dict[str, Results]]:
     """What every round found, by server."""
     kept: list[dict[str, Results]] = []
     for number in range(options.rounds):
         print(f'round {number + 1} of {options.rounds}, {time.strftime("%H:%M:%S")}', flush=True)
         found: dict[str, Results] = {}
-        for server, archive in fleet:
-            wanted = [name for name in (ARCHIVE if archive else BASE) if not options.only or name in options.only]
+        for server, mode in fleet:
+            wanted = [name for name in SCENARIOS[mode] if not options.only or name in options.only]
             if number >= options.idle_rounds and 'idle' in wanted:
                 wanted.remove('idle')
             if not wanted:
@@ -94,7 +98,7 @@ def rounds(fleet: list[tuple[Server, bool]], options: argparse.Namespace, sizes:
                     break
                 if moved <= MOVED:
                     known = found.setdefault(server.name, {})
-                    known |= {key: value for key, value in results.items() if not archive or 'MiB' not in key}
+                    known |= {key: value for key, value in results.items() if not mode or 'MiB' not in key}
                     break
                 print(f'  dropped: the fixed loop moved by {moved:.2f}', flush=True)
         kept.append(found)
@@ -114,7 +118,7 @@ def main() -> None:
     parser.add_argument(
         '--idle-rounds', type=int, default=0, help='rounds with idle sessions; default: quick 2, else 1'
     )
-    parser.add_argument('--only', nargs='*', default=[], help=', '.join((*BASE, *ARCHIVE)))
+    parser.add_argument('--only', nargs='*', default=[], help=', '.join((*BASE, *ARCHIVE, *S2S)))
     parser.add_argument('--servers', nargs='*', default=[], help='of engine, "Prosody tuned", Prosody, ejabberd')
     parser.add_argument('--users', type=int, default=0, help='accounts; default: as many as are needed')
     parser.add_argument('--folder', type=Path, default=Path('/tmp/imp-load'), help="where the peers' data is kept")
@@ -132,7 +136,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
     options.folder.mkdir(parents=True, exist_ok=True)
     options.folder.chmod(0o755)
-    makers: dict[str, Callable[[Path, int, bool], Server]] = {'engine': servers.engine}
+    makers: dict[str, Callable[[Path, int, str], Server]] = {'engine': servers.engine}
     if options.peers:
         missing = [name for name in ('prosody', 'ejabberdctl') if shutil.which(name) is None]
         if missing or os.geteuid() != 0:
@@ -142,7 +146,7 @@ def main() -> None:
     if options.untuned:
         makers['Prosody'] = partial(servers.prosody, bare=options.bare, tuned=False)
     chosen = [make for name, make in makers.items() if not options.servers or name in options.servers]
-    fleet = [(make(options.folder, count, archive), archive) for archive in (False, True) for make in chosen]
+    fleet = [(make(options.folder, count, mode), mode) for mode in SCENARIOS for make in chosen]
     found = rounds(fleet, options, sizes)
     text = report.table(found)
     if options.peers:

@@ -2,9 +2,9 @@
 
 All of them: direct TLS and plain TCP on 127.0.0.1, one ECDSA P-256 certificate, passwords stored hashed, and the
 same functions: rosters, disco, ping, offline messages, carbons, blocking, stream management (``bare`` peers:
-without the last three); with ``archive`` a message archive too. Users ``u0``... stand in a ring, each with the 25
-before and the 25 behind as mutual contacts. Peers are those of Debian 12; what they know is made once below the
-folder, and each start begins with a fresh copy of it.
+without the last three); in mode ``archive`` a message archive too, in mode ``s2s`` server to server. Users ``u0``...
+stand in a ring, each with the 25 before and the 25 behind as mutual contacts. Peers are those of Debian 12; what they
+know is made once below the folder, and each start begins with a fresh copy of it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.load import s2s
 from tests.load.client import PASSWORD
 
 DOMAIN = 'example.com'
 CORE = '0'
 FILES = 20_000
+MODES = {'': 0, 'archive': 2, 's2s': 4}
+"""What is on beyond the usual, and what is added to the ports."""
 CONTACTS = 50
 REACH = CONTACTS // 2
 
@@ -49,6 +52,13 @@ class Server:
     stop_signal: int = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
     pid: int = 0
+    pem: Path | None = None
+    """The certificate of everyone."""
+
+    @property
+    def s2s_port(self) -> int:
+        """For other servers, in mode ``s2s``."""
+        return self.port + 20
 
     def start(self) -> None:
         """Start on core 0, wait until it listens. Raises RuntimeError when it does not."""
@@ -129,7 +139,7 @@ def contacts(number: int, count: int) -> list[int]:
 # ---- this engine
 
 
-def engine(folder: Path, count: int, archive: bool = False) -> Server:
+def engine(folder: Path, count: int, mode: str = '') -> Server:
     """The node ``imp1`` of the database of DATABASE_URL, with the users made in it."""
     environment = {
         'IMP_BIND': '127.0.0.1',
@@ -140,20 +150,31 @@ def engine(folder: Path, count: int, archive: bool = False) -> Server:
     }
     _fill_database(count)
     command = [sys.executable, 'manage.py', 'engine', '--node', 'imp1']
-    return Server('engine', 28622, command, 'python', lambda: _prepare_database(archive), 4.0, environment)
+
+    def prepare() -> None:
+        _prepare_database(mode)
+
+    return Server('engine', 28622, command, 'python', prepare, 4.0, environment, pem=certificate(folder))
 
 
-def _prepare_database(archive: bool) -> None:
+def _prepare_database(mode: str) -> None:
     from django.db import connection
 
-    from engine.contract.services import CONNECTION_MANAGER, XCP_ROUTER
+    from engine.contract.services import CONNECTION_MANAGER, FEDERATION_MANAGER, XCP_ROUTER
     from impadmin.console.actions import SYSTEM, do_set_parameters
-    from impadmin.system.models import Node
+    from impadmin.system.models import Node, ServiceActivation
     from tests.fixtures import data
 
     node = Node.objects.get(name=data.NODE)
+    if mode == 's2s':
+        ServiceActivation.objects.get_or_create(node=node, service=FEDERATION_MANAGER)
+        own = {'server_port': 28642, 'server_bind_address': '127.0.0.1', 'dns_servers': s2s.zone().address}
+        do_set_parameters(SYSTEM, FEDERATION_MANAGER, node, own)
+    else:
+        ServiceActivation.objects.filter(node=node, service=FEDERATION_MANAGER).delete()
+    data.publish_configuration()
     do_set_parameters(SYSTEM, CONNECTION_MANAGER, node, {'connections_per_ip': 20_000})
-    do_set_parameters(SYSTEM, XCP_ROUTER, node, {'message_archive': archive})
+    do_set_parameters(SYSTEM, XCP_ROUTER, node, {'message_archive': mode == 'archive'})
     present = set(connection.introspection.table_names())
     with connection.cursor() as cursor:
         for table in ('offline_message', 'archive_message', 'archive_account'):
@@ -222,7 +243,8 @@ def certificate(folder: Path) -> Path:
 _PROSODY = """
 run_as_root = true; daemonize = false; network_backend = "epoll"; pidfile = "{folder}/pid"; data_path = "{folder}/data"
 modules_enabled = {{ "roster", "saslauth", "disco", "presence", "message", "iq", "ping", "c2s", "offline"{modules} }}
-modules_disabled = {{ "s2s", "tls" }}
+modules_disabled = {{ {disabled} }}
+{s2s}
 interfaces = {{ "127.0.0.1" }}; c2s_ports = {{ {plain} }}; c2s_direct_tls_ports = {{ {port} }}
 c2s_require_encryption = false; default_archive_policy = true; archive_expires_after = "never"
 authentication = "internal_hashed"; storage = "internal"; log = {{ warn = "{folder}/log" }}
@@ -233,10 +255,18 @@ VirtualHost "{domain}"
 TUNED = 'gc = { mode = "incremental", threshold = 400, speed = 400 }'
 
 
-def prosody(folder: Path, count: int, archive: bool = False, bare: bool = False, tuned: bool = True) -> Server:
+_PROSODY_MODULES = {'': '', 'archive': ', "mam"', 's2s': ', "s2s", "dialback", "tls"'}
+_PROSODY_S2S = """
+s2s_ports = {{ {port} }}; s2s_require_encryption = false; s2s_secure_auth = false
+unbound = {{ resolvconf = false; hoststxt = false; forward = "127.0.0.1@{dns}";
+  options = {{ ["do-not-query-localhost:"] = "no"; ["module-config:"] = "iterator" }} }}
+"""
+
+
+def prosody(folder: Path, count: int, mode: str = '', bare: bool = False, tuned: bool = True) -> Server:
     """Accounts and rosters are written as data files."""
     name = 'Prosody tuned' if tuned else 'Prosody'
-    port = (28422 if tuned else 28432) + (2 if archive else 0)
+    port = (28422 if tuned else 28432) + MODES[mode]
     pem = certificate(folder)
     made = folder / f'prosody-{count}'
     if not (made / 'done').exists():
@@ -260,7 +290,9 @@ def prosody(folder: Path, count: int, archive: bool = False, bare: bool = False,
     file.write_text(
         _PROSODY.format(
             folder=own, port=port, plain=port + 1, pem=pem, domain=DOMAIN, gc=TUNED if tuned else '',
-            modules=('' if bare else ', "carbons", "blocklist", "smacks"') + (', "mam"' if archive else ''),
+            modules=('' if bare else ', "carbons", "blocklist", "smacks"') + _PROSODY_MODULES[mode],
+            disabled='' if mode == 's2s' else '"s2s", "tls"',
+            s2s=_PROSODY_S2S.format(port=port + 20, dns=s2s.zone().port) if mode == 's2s' else '',
         )
     )  # fmt: skip
 
@@ -268,7 +300,7 @@ def prosody(folder: Path, count: int, archive: bool = False, bare: bool = False,
         shutil.rmtree(own / 'data', ignore_errors=True)
         shutil.copytree(made / 'data', own / 'data')
 
-    return Server(name, port, ['prosody', '--config', str(file), '-F'], 'lua', prepare)
+    return Server(name, port, ['prosody', '--config', str(file), '-F'], 'lua', prepare, pem=pem)
 
 
 def _prosody_account() -> str:
@@ -291,6 +323,7 @@ listen:
       backlog: 1024, max_stanza_size: 262144}}
   - {{port: {plain}, ip: "127.0.0.1", module: ejabberd_c2s, shaper: none, access: all,
       backlog: 1024, max_stanza_size: 262144}}
+{s2s}
 auth_method: internal
 auth_password_format: scram
 default_db: mnesia
@@ -312,17 +345,29 @@ _EJABBERD_MORE = """
   mod_blocking: {}
   mod_stream_mgmt: {}
 """
-_EJABBERD_ARCHIVE = '  mod_mam: {default: always, assume_mam_usage: true}'
+_EJABBERD_MODULES = {
+    '': '',
+    'archive': '  mod_mam: {default: always, assume_mam_usage: true}',
+    's2s': '  mod_s2s_dialback: {}',
+}
+_EJABBERD_S2S = """
+  - {{port: {port}, ip: "127.0.0.1", module: ejabberd_s2s_in, shaper: none, max_stanza_size: 262144, backlog: 1024}}
+s2s_use_starttls: optional
+"""
 _CTL = """
 ERLANG_NODE=bench@127.0.0.1
 INET_DIST_INTERFACE=127.0.0.1
 ERL_DIST_PORT=28529
 """
+_CTL_S2S = """
+ERL_OPTIONS='-eval inet_db:res_option(resolv_conf,""),inet_db:ins_ns({{127,0,0,1}},{dns}).'
+"""
+"""Erlang's own resolver asks only the scenario's name server. No blank: the script splits there."""
 
 
-def ejabberd(folder: Path, count: int, archive: bool = False, bare: bool = False) -> Server:
+def ejabberd(folder: Path, count: int, mode: str = '', bare: bool = False) -> Server:
     """As its own user, without epmd; users come from a XEP-0227 file, once."""
-    port = 28522 + (2 if archive else 0)
+    port = 28522 + MODES[mode]
     made = folder / f'ejabberd-{count}'
     if not (made / 'done').exists():
         shutil.rmtree(made, ignore_errors=True)
@@ -340,8 +385,8 @@ def ejabberd(folder: Path, count: int, archive: bool = False, bare: bool = False
             first.stop()
         (made / 'done').touch()
     own = folder / f'ejabberd-{port}'
-    modules = ('' if bare else _EJABBERD_MORE) + (_EJABBERD_ARCHIVE if archive else '')
-    server = _ejabberd(folder, own, port, modules)
+    modules = ('' if bare else _EJABBERD_MORE) + _EJABBERD_MODULES[mode]
+    server = _ejabberd(folder, own, port, modules, mode == 's2s')
 
     def prepare() -> None:
         shutil.rmtree(own / 'spool', ignore_errors=True)
@@ -353,15 +398,18 @@ def ejabberd(folder: Path, count: int, archive: bool = False, bare: bool = False
     return server
 
 
-def _ejabberd(folder: Path, own: Path, port: int, modules: str) -> Server:
+def _ejabberd(folder: Path, own: Path, port: int, modules: str, federated: bool = False) -> Server:
     for part in ('logs', 'spool'):
         (own / part).mkdir(parents=True, exist_ok=True)
     pem = own / 'cert.pem'
     pem.write_bytes(certificate(folder).read_bytes())
     (own / 'ejabberd.yml').write_text(
-        _EJABBERD.format(port=port, plain=port + 1, pem=pem, domain=DOMAIN, modules=modules)
-    )
-    (own / 'ctl.cfg').write_text(_CTL)
+        _EJABBERD.format(
+            port=port, plain=port + 1, pem=pem, domain=DOMAIN, modules=modules,
+            s2s=_EJABBERD_S2S.format(port=port + 20) if federated else '',
+        )
+    )  # fmt: skip
+    (own / 'ctl.cfg').write_text(_CTL + (_CTL_S2S.format(dns=s2s.zone().port) if federated else ''))
     if not (own / '.erlang.cookie').exists():
         (own / '.erlang.cookie').write_text(secrets.token_hex(16))
         (own / '.erlang.cookie').chmod(0o400)
@@ -370,7 +418,7 @@ def _ejabberd(folder: Path, own: Path, port: int, modules: str) -> Server:
         '--config', str(own / 'ejabberd.yml'), '--ctl-config', str(own / 'ctl.cfg'), '--logs', str(own / 'logs'),
         '--spool', str(own / 'spool'),
     ]  # fmt: skip
-    return Server('ejabberd', port, [*control, 'foreground'], 'beam')
+    return Server('ejabberd', port, [*control, 'foreground'], 'beam', pem=pem)
 
 
 def _own(folder: Path) -> None:

@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 
 from engine.contract import credentials
+from tests.fixtures.federation import Federation
+from tests.fixtures.processes import free_port
 from tests.load import report, scenarios
 from tests.load.client import PASSWORD, Client, login_all
+from tests.load.federation import from_remotes, to_remotes
+from tests.load.s2s import DOMAINS, Remotes
 from tests.load.servers import DOMAIN, Server, memory_kib, processor_s
 
 
@@ -43,6 +48,35 @@ def test_messages_and_latency_are_measured(engine: Any, make_user: Any) -> None:
     assert found['rich, µs'] > 0
     assert memory_kib(server.pid) > 10_000
     assert processor_s(server.pid) > 0
+
+
+@pytest.mark.parametrize('tls', [False, True])
+def test_messages_between_servers_are_measured(federation: Federation, make_user: Any, request: Any, tls: bool) -> None:
+    """Ten domains that are not really servers exchange messages with local clients, with and without TLS."""
+    from impadmin.ucm.models import EndUser
+
+    names = [f'u{number}' for number in range(12)]
+    for name in names:
+        make_user(name)
+    EndUser.objects.filter(user_id__in=names).update(credentials=credentials.verifiers(PASSWORD))
+    port = free_port()
+    for domain in DOMAINS:
+        federation.zone.server(domain, (5, 0, port, 'localhost'))
+    engine = request.getfixturevalue('engine')
+    federation.wait_ready()
+
+    async def measure() -> tuple[int, int]:
+        clients = [Client(name, DOMAIN) for name in names]
+        await login_all(clients, engine.tls_port)
+        remotes = Remotes(DOMAIN, federation.authority.issue('localhost') if tls else None, port)
+        try:
+            await remotes.start(federation.port)
+            return await from_remotes(remotes, clients, 60, 2), await to_remotes(remotes, clients, 60, 2)
+        finally:
+            await remotes.stop()
+            await scenarios.leave(clients, 0)
+
+    assert uvloop.run(measure()) == (60, 60)
 
 
 def test_the_tables_say_what_was_met(tmp_path: Path) -> None:
