@@ -175,6 +175,15 @@ def declared(element: bytes) -> bytes:
     return element[:at] + add + element[at:] if add else element
 
 
+def undeclared(element: bytes) -> bytes:
+    """What ``declared`` was given: the element as it stands in a standard stream."""
+    name = NAME.match(element)
+    if name is None or not element.startswith(_CLIENT_DECLARED, name.end()):
+        return element
+    rest = element[name.end() + len(_CLIENT_DECLARED) :]
+    return name.group() + rest.removeprefix(_STREAM_DECLARED)
+
+
 def _is_one(data: bytes, opening: bytes, closing: bytes) -> bool:
     """Whether ``data`` can only be one stanza of this name, or ill-formed."""
     if not data.startswith(opening):

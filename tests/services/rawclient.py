@@ -16,6 +16,19 @@ STREAM = (
 )
 
 
+def scram_proof(algorithm: str, password: str, bound: str, first: str, challenge: str | bytes) -> str:
+    """The client's final message of SCRAM in base64. ``bound`` is the channel binding and ``challenge`` the server's
+    message, both in base64; ``first`` is what the client began with, without its header."""
+    text = base64.b64decode(challenge).decode()
+    parts = dict(part.split('=', 1) for part in text.split(','))
+    salted = hashlib.pbkdf2_hmac(algorithm, password.encode(), base64.b64decode(parts['s']), int(parts['i']))
+    key = hmac.digest(salted, b'Client Key', algorithm)
+    final = f'c={bound},r={parts["r"]}'
+    signed = hmac.digest(hashlib.new(algorithm, key).digest(), f'{first},{text},{final}'.encode(), algorithm)
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signed, strict=True))).decode()
+    return base64.b64encode(f'{final},p={proof}'.encode()).decode()
+
+
 class RawClient:
     """One connection. ``read_until`` and ``read_all`` return what came, as bytes; everything is kept in ``seen``."""
 
@@ -94,14 +107,8 @@ class RawClient:
         start = base64.b64encode(header + first.encode()).decode()
         sasl = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
         answer = self.send(f"<auth {sasl} mechanism='{mechanism}'>{start}</auth>".encode()).read_until(b'</challenge>')
-        challenge = base64.b64decode(answer.partition(b'>')[2].partition(b'<')[0]).decode()
-        parts = dict(part.split('=', 1) for part in challenge.split(','))
-        salted = hashlib.pbkdf2_hmac(algorithm, password.encode(), base64.b64decode(parts['s']), int(parts['i']))
-        key = hmac.digest(salted, b'Client Key', algorithm)
-        final = f'c={bound},r={parts["r"]}'
-        signed = hmac.digest(hashlib.new(algorithm, key).digest(), f'{first},{challenge},{final}'.encode(), algorithm)
-        proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signed, strict=True))).decode()
-        done = base64.b64encode(f'{final},p={proof}'.encode()).decode()
+        challenge = answer.partition(b'>')[2].partition(b'<')[0]
+        done = scram_proof(algorithm, password, bound, first, challenge)
         return self.send(f'<response {sasl}>{done}</response>'.encode()).read_until(b'>')
 
     def login(self, user: str, password: str, resource: str = 'raw') -> RawClient:

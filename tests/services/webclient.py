@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, free_port, wait_until
+from tests.services.rawclient import scram_proof
 
 SERVICE = 'xcp_web_connection_manager'
 HTTPBIND = 'http://jabber.org/protocol/httpbind'
@@ -228,18 +229,23 @@ class Closed(Exception):
 
 class WebSocketClient:
     """One WebSocket, without threads (a TLS connection of this Python is not for two at once). ``compression`` offers
-    it, ``origin`` is the page's. Raises InvalidStatus when the handshake is refused."""
+    it, ``origin`` is the page's, ``buffer`` what the system keeps for it while it does not read, in bytes. Raises
+    InvalidStatus when the handshake is refused."""
 
     def __init__(
         self, port: int, secure: bool = True, path: str = WEBSOCKET, protocol: str = 'xmpp', origin: str | None = None,
-        compression: bool = False,
+        compression: bool = False, buffer: int | None = None,
     ) -> None:  # fmt: skip
         uri = parse_uri(f'{"wss" if secure else "ws"}://127.0.0.1:{port}{path}')
         self.protocol = ClientProtocol(
             uri, origin=origin, extensions=[ClientPerMessageDeflateFactory()] if compression else None,  # type: ignore[arg-type]
             subprotocols=[protocol] if protocol else None, max_size=None,  # type: ignore[list-item]
         )  # fmt: skip
-        raw = socket.create_connection(('127.0.0.1', port), 5)
+        raw = socket.socket()
+        if buffer is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        raw.settimeout(5)
+        raw.connect(('127.0.0.1', port))
         self.socket: socket.socket = context().wrap_socket(raw, server_hostname='x') if secure else raw
         self._events: list[Any] = []
         self._text = b''
@@ -316,12 +322,23 @@ class WebSocketClient:
         self.opened = self.read_until(f'{{{FRAMING}}}open')
         return self.read()
 
+    def authenticate(self, user: str) -> Element:
+        """Sign in without a resource; the features."""
+        self.open()
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.send(plain(user))
+        else:  # PLAIN is not offered there
+            first = f'n={user},r=abcdefgh'
+            start = base64.b64encode(f'n,,{first}'.encode()).decode()
+            challenge = self.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{start}</auth>").read().text or ''
+            proof = scram_proof('sha256', data.PASSWORD, 'biws', first, challenge)
+            self.send(f"<response xmlns='{SASL}'>{proof}</response>")
+        assert self.read().tag == f'{{{SASL}}}success'
+        return self.open()
+
     def login(self, user: str, resource: str = 'ws') -> WebSocketClient:
         """Sign in and bind."""
-        self.open()
-        self.send(plain(user))
-        assert self.read().tag == f'{{{SASL}}}success'
-        self.open()
+        self.authenticate(user)
         bound = self.send(bind(resource)).read_until('{jabber:client}iq')
         assert bound.get('type') == 'result'
         self.jid = f'{user}@{data.DOMAIN}/{resource}'

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.xmpp.parser import StreamError
-from engine.xmpp.websocket_framing import FRAMING, Framing
+from engine.xmpp.websocket_framing import FRAMING, Framing, declared, undeclared
 
 OPEN = f"<open xmlns='{FRAMING}' to='example.com' version='1.0'/>".encode()
 STREAM = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -97,3 +97,9 @@ def test_what_goes_out_stands_by_itself(stanzas: list[bytes], header: bool, end:
     assert len(messages) == len(inside)
     for message, original in zip(messages, inside, strict=True):
         assert same(read(message), original), message
+
+
+def test_what_was_declared_can_be_taken_back() -> None:
+    """A stanza that was not delivered looks as it did before."""
+    for stanza in STANZAS:
+        assert undeclared(declared(stanza)) == stanza.replace(b"<message xmlns='jabber:client'", b'<message')

@@ -56,12 +56,11 @@ LINGER_S = 5.0
 
 
 class Connection(asyncio.Protocol):
-    """The object a ``Session`` writes to.
-
-    ``write`` collects; everything collected is sent once per turn of the event loop, in order. While the peer does
-    not read fast enough ``congested`` is True; then whoever is being served at that moment (the sender of the
-    stanza) is paused until the backlog is gone or ``HOLD_S`` is over, so nothing needs to be dropped and callers need
-    not look. A client that does not read the answers to its own requests is paused until it does.
+    """The object a ``Session`` writes to. ``write`` collects; everything collected is sent once per turn of the event
+    loop, in order. While the peer does not read fast enough ``congested`` is True; then whoever is being served at that
+    moment (the sender of the stanza) is paused until the backlog is gone or ``HOLD_S`` is over, so nothing needs to be
+    dropped and callers need not look. A client that does not read the answers to its own requests is paused until it
+    does.
 
     What the operating system did not take (``blocked``) is remembered stanza by stanza; when the connection ends that
     way, its messages go to the user's other clients or to the offline store (xcp_router/rescue.py). Sessions with
@@ -132,9 +131,9 @@ class Connection(asyncio.Protocol):
     def _careful(self, data: bytes) -> None:
         """The client does not keep up, or the sender waits for an acknowledgement."""
         session = self.session
-        if NOW.asker is not None and session is not None and session.managed is None and data.startswith(b'<m'):
-            delivery = track(data, session.bare)
-            if delivery is not None:
+        if NOW.asker is not None and session is not None and session.managed is None and type(data) is not Kept:
+            stanza = self._stanza(data)
+            if stanza.startswith(b'<m') and (delivery := track(stanza, session.bare)) is not None:
                 if self._notes is None:
                     self._notes = []
                 self._notes.append((data, delivery))
@@ -147,6 +146,10 @@ class Connection(asyncio.Protocol):
             elif waiting > HIGH_WATER:
                 self.congested = True
                 self._hold_sender()
+
+    def _stanza(self, data: bytes) -> bytes:
+        """The stanza in what was queued, as the session gave it. Web clients have something around it."""
+        return data
 
     def close(self, condition: str | None = None, text: str = '') -> None:
         """End the stream after sending what is queued; with ``condition``, as a stream error (RFC 6120 4.9.3)."""
@@ -204,8 +207,7 @@ class Connection(asyncio.Protocol):
             self.manager.loop.call_soon(self._begin_tls)
 
     def _new_stream(self) -> ClientStream:
-        """The stream of this connection. Web clients override it (web_connection_manager), as they do ``write``,
-        ``data_received`` and ``_close``: there is one way to sign in, and one way to end."""
+        """Web clients override it (web_connection_manager), as they do ``write``, ``data_received`` and ``_close``."""
         return ClientStream(self.manager.settings, self._on_event, self.manager.loop.time())
 
     def data_received(self, data: bytes) -> None:
@@ -327,7 +329,7 @@ class Connection(asyncio.Protocol):
 
     def check_marks(self) -> bool:
         """Answer the ``when_flushed`` callbacks that are due and forget what was taken; whether to look again."""
-        marks, kept = self._marks, self._kept
+        marks, kept, notes = self._marks, self._kept, self._notes
         if not marks and kept is None:
             return False
         if not self._raw.is_closing():
@@ -336,7 +338,9 @@ class Connection(asyncio.Protocol):
         done = self._taken
         if kept is not None:
             while kept and kept[0][0] <= done:
-                kept.popleft()
+                data = kept.popleft()[1]
+                if notes and notes[0][0] is data:
+                    notes.pop(0)[1].finish()
             if not kept:
                 self._took_all()
         if not self._ended:
@@ -561,9 +565,9 @@ class Connection(asyncio.Protocol):
                 router,
                 bare,
                 [
-                    (data, deliveries.pop(id(data), None) or Delivery(bare))
+                    (stanza, deliveries.pop(id(data), None) or Delivery(bare))
                     for data in left
-                    if data.startswith(b'<message') and type(data) is not Kept
+                    if type(data) is not Kept and (stanza := self._stanza(data)).startswith(b'<message')
                 ],
             )
         for delivery in deliveries.values():

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from engine.delivery import Kept
 from engine.services.connection_manager.connection import HIGH_WATER, Connection
 from engine.services.web_connection_manager.http import WebConnection
 from engine.xmpp.bosh import BadBody, Body, BoshSession, parse_body, terminate
 from engine.xmpp.c2s import ClientStream, Close
-from engine.xmpp.websocket_framing import other_host
+from engine.xmpp.websocket_framing import other_host, undeclared
 
 if TYPE_CHECKING:
     from engine.services.web_connection_manager.manager import WebConnectionManager
@@ -39,7 +40,10 @@ class BoshConnection(Connection):
         if b'<see-other-host' in data and (host := other_host(data)):
             self._transport.uri = self.manager.bosh_url(host)
         if encoded := self._transport.session.encode(data):
-            super().write(encoded)
+            super().write(Kept(encoded) if type(data) is Kept else encoded)
+
+    def _stanza(self, data: bytes) -> bytes:
+        return undeclared(data)
 
     def when_flushed(self, callback: Callable[[bool], None]) -> None:
         """As in Connection; here 'taken' means that the client has it."""

@@ -23,11 +23,12 @@ from websockets.frames import CloseCode, Opcode
 from websockets.protocol import Protocol as Frames
 from websockets.protocol import Side, State
 
-from engine.services.connection_manager.connection import HIGH_WATER, LINGER_S, Connection
+from engine.delivery import Kept
+from engine.services.connection_manager.connection import LINGER_S, Connection
 from engine.services.web_connection_manager import discovery
 from engine.xmpp.c2s import Authenticated, ClientStream, Close, Event
 from engine.xmpp.parser import StreamError
-from engine.xmpp.websocket_framing import Framing
+from engine.xmpp.websocket_framing import Framing, undeclared
 
 if TYPE_CHECKING:
     from engine.services.web_connection_manager.manager import WebConnectionManager
@@ -38,6 +39,8 @@ HEAD_BYTES: Final = 16 * 1024
 """Request line and headers."""
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may be idle between two requests: longer than a BOSH client stays away."""
+TEXT_FRAME: Final = 0x81
+"""First byte of a text message in one frame (RFC 6455 5.2)."""
 GUID: Final = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 SUBPROTOCOL: Final = 'xmpp'
 ALLOWED: Final = {'bosh': 'POST, OPTIONS', 'websocket': 'GET', 'discovery': 'GET, HEAD, OPTIONS'}
@@ -112,7 +115,13 @@ class WebConnection(Connection):
         """Queue what stream or session say, as WebSocket messages."""
         if self._framing is not None:
             for message in self._framing.encode(data):
-                super().write(_text_frame(message))
+                frame = _text_frame(message)
+                super().write(Kept(frame) if type(data) is Kept else frame)
+
+    def _stanza(self, data: bytes) -> bytes:
+        if not data or data[0] != TEXT_FRAME:
+            return b''
+        return undeclared(data[{126: 4, 127: 10}.get(data[1], 2) :])
 
     def close(self, condition: str | None = None, text: str = '') -> None:
         """End: an XMPP stream as such, plain HTTP after the response under way."""
@@ -402,7 +411,6 @@ class WebConnection(Connection):
             # No channel binding: behind a proxy with a certificate of its own it would refuse honest clients.
             self._stream.tls_established({})
         self.manager.counters.websockets += 1
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._arm()
         if rest:
             self._frames_received(rest)
@@ -468,10 +476,10 @@ def _text_frame(message: bytes) -> bytes:
     """An unmasked text frame (RFC 6455 5.2)."""
     size = len(message)
     if size < 126:
-        return bytes((0x81, size)) + message
+        return bytes((TEXT_FRAME, size)) + message
     if size < 65536:
-        return struct.pack('!BBH', 0x81, 126, size) + message
-    return struct.pack('!BBQ', 0x81, 127, size) + message
+        return struct.pack('!BBH', TEXT_FRAME, 126, size) + message
+    return struct.pack('!BBQ', TEXT_FRAME, 127, size) + message
 
 
 def _is_key(text: str) -> bool:
