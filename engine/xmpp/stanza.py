@@ -48,6 +48,7 @@ _WRAP_CLOSE: Final = b'</stream:stream>'
 NAME: Final = re.compile(rb'<([^ \t\r\n/>]+)')
 """The beginning of a start tag; its group is the name. For well-formed bytes, as TAG is."""
 _ATTRIBUTE: Final = re.compile(rb'[ \t\r\n]+([^ \t\r\n=>/]+)[ \t\r\n]*=[ \t\r\n]*("[^"]*"|\'[^\']*\')')
+_ADDRESSED: Final = re.compile(rb'[ \t\r\n]to[ \t\r\n]*=')
 TAG: Final = re.compile(rb'<[^"\'>]*(?:(?:"[^"]*"|\'[^\']*\')[^"\'>]*)*>')
 """A whole tag."""
 _MARKUP: Final = re.compile('[&<>"\'\r]')
@@ -217,7 +218,7 @@ def split_to(raw: bytes) -> tuple[bytes, bytes]:
     name = NAME.match(raw)
     if name is None:
         raise ValueError('not a stanza')
-    rest = with_attributes(raw, {'to': None})
+    rest = with_attributes(raw, {'to': None}) if _ADDRESSED.search(raw) else raw
     end = name.end()
     return rest[:end] + b" to='", b"'" + rest[end:]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from engine.store.policies import DEFAULT
-from engine.store.rosters import Item, Roster
+from engine.store.rosters import FROM, Item, Roster
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -18,14 +18,17 @@ Operation = Callable[[], Awaitable[None]]
 class Person:
     """``items`` is the contact list, None until it was read, ``policy`` comes with it. ``queue`` holds the database
     operations of the user's clients, done one after the other so that they take effect in the order in which they were
-    sent. ``abroad`` and ``seen``: elsewhere.py."""
+    sent. ``abroad`` and ``seen``: elsewhere.py. ``items`` changes in ``take`` and ``put`` only."""
 
-    __slots__ = ('abroad', 'bare', 'busy', 'items', 'policy', 'queue', 'requests', 'seen', 'user_id', 'version')
+    __slots__ = (
+        '_watchers', 'abroad', 'bare', 'busy', 'items', 'policy', 'queue', 'requests', 'seen', 'user_id', 'version',
+    )  # fmt: skip
 
     def __init__(self, user_id: int, bare: str) -> None:
         self.user_id = user_id
         self.bare = bare
         self.items: dict[str, Item] | None = None
+        self._watchers: Collection[str] | None = None
         self.policy = DEFAULT
         self.requests: dict[str, bytes] = {}
         self.version = -1
@@ -37,3 +40,22 @@ class Person:
     def take(self, roster: Roster) -> None:
         """Remember a list as read."""
         self.version, self.items, self.requests, self.policy = roster
+        self._watchers = None
+
+    def put(self, jid: str, item: Item | None) -> None:
+        """One entry is another one now; None: it is gone."""
+        assert self.items is not None
+        self._watchers = None
+        if item is None:
+            self.items.pop(jid, None)
+        else:
+            self.items[jid] = item
+
+    def watchers(self) -> Collection[str]:
+        """Bare JIDs of those who have a subscription to the user, kept until the list changes. Where it is everybody
+        in the list, as usual, that list serves: no memory."""
+        if self._watchers is None:
+            items = self.items or {}
+            found = tuple(jid for jid, item in items.items() if item.subscription & FROM)
+            self._watchers = items if len(found) == len(items) else found
+        return self._watchers

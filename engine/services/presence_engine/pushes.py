@@ -46,10 +46,7 @@ def apply(
     known = version == person.version + 1
     for jid, new in changes.items():
         old = person.items.get(jid)
-        if new is None:
-            person.items.pop(jid, None)
-        else:
-            person.items[jid] = new
+        person.put(jid, new)
         if new is None or not new.pending_in:
             person.requests.pop(jid, None)
         _push(engine, person.bare, version, jid, old, new, always)

@@ -22,6 +22,7 @@ class Account:
 
     locks      reply locks of spec 06: sender's bare JID -> (session that answered last, time of the last traffic in
                seconds of the monotonic clock)
+    address    the bare JID as bytes: a prepared one never holds a character that XML escapes
     carbons    number of sessions that enabled Multi-Device Messaging (XEP-0280)
     filter     None while the user blocks nobody
     archiving  what of the user's messages is archived (XEP-0313), None: nothing
@@ -32,11 +33,13 @@ class Account:
     """
 
     __slots__ = (
-        '_archiving', '_carbons', '_filter', 'active', 'active_at', 'copied', 'locks', 'plain', 'sessions', 'user',
+        '_archiving', '_carbons', '_filter', 'active', 'active_at', 'address', 'copied', 'locks', 'plain', 'sessions',
+        'user',
     )  # fmt: skip
 
     def __init__(self, user: User) -> None:
         self.user = user
+        self.address = user.bare.encode()
         self.sessions: dict[str, Session] = {}
         self.locks: dict[str, tuple[Session, float]] | None = None
         self.plain = True

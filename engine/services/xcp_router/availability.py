@@ -5,6 +5,7 @@ The rest of presence is the presence engine's. Without it instant messages still
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from engine import filters
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SUBSCRIPTION_TYPES = frozenset(('subscribe', 'subscribed', 'unsubscribe', 'unsubscribed'))
 STATUS_LENGTH = 1023
+_PLAIN = re.compile(rb'<(show|status|priority)>([^<&\r]*)</\1>')
 
 
 def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
@@ -98,11 +100,32 @@ def receive_remote(router: XcpRouter, sender: RemoteSender, stanza: Stanza) -> N
         router.refuse(sender, stanza, 'service-unavailable', 'Cisco Presence Engine is not running.')
 
 
+def words(stanza: Stanza) -> tuple[str, str]:
+    """Priority ('0' without one) and text of a presence. Without a tree where plain elements come first, as clients
+    send them: this is a fifth of what a change of presence costs. Anything else goes to the tree."""
+    raw = stanza.raw
+    tag = xml.TAG.match(raw)
+    if tag is not None:
+        found: dict[bytes, bytes] = {}
+        position = tag.end()
+        while match := _PLAIN.match(raw, position):
+            found.setdefault(match.group(1), match.group(2))
+            position = match.end()
+        if raw.find(b'status', position) < 0 and raw.find(b'priority', position) < 0:
+            priority = (found.get(b'priority') or b'0').decode().strip()
+            return priority, found.get(b'status', b'').decode()[:STATUS_LENGTH]
+    tree = stanza.tree
+    return (
+        (tree.findtext(f'{{{ns.CLIENT}}}priority') or '0').strip(),
+        (tree.findtext(f'{{{ns.CLIENT}}}status') or '')[:STATUS_LENGTH],
+    )
+
+
 def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     priority = 0
     status = ''
     if stanza.has(b'priority') or stanza.has(b'status'):
-        text = (stanza.tree.findtext(f'{{{ns.CLIENT}}}priority') or '0').strip()
+        text, status = words(stanza)
         try:
             priority = int(text) if len(text) <= 4 else 1000
         except ValueError:
@@ -110,7 +133,6 @@ def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         if not -128 <= priority <= 127:
             router.refuse(session, stanza, 'bad-request', 'The priority must be a whole number from -128 to 127.')
             return
-        status = (stanza.tree.findtext(f'{{{ns.CLIENT}}}status') or '')[:STATUS_LENGTH]
     before = session.priority
     session.available, session.priority, session.status = True, priority, status
     session.presence = xml.split_to(stanza.raw)
@@ -126,7 +148,7 @@ def _available(router: XcpRouter, session: Session, stanza: Stanza) -> None:
 def unavailable(router: XcpRouter, session: Session, stanza: Stanza | None) -> None:
     """The client said so, or (without ``stanza``) its connection ended."""
     if stanza is not None and stanza.has(b'status'):
-        session.status = (stanza.tree.findtext(f'{{{ns.CLIENT}}}status') or '')[:STATUS_LENGTH]
+        session.status = words(stanza)[1]
     session.available, session.priority, session.presence = False, None, None
     router.accounts[session.bare].unlock(session)
     if engine := router.presence_engine():
