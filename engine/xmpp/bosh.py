@@ -260,6 +260,14 @@ class BoshSession:
                 break
         self._arm(now)
 
+    def press(self, now: float) -> None:
+        """Somebody waits to hear that the client has what it was sent. A client that does not say so (9.2) shows it by
+        its next requests, so it is made to send one, not to wait."""
+        if not (self._acks or self._closing or self._polls()) and any(size for _, size in self._cache.values()):
+            if self._live():
+                self._respond()
+            self._arm(now)
+
     def encode(self, data: bytes) -> bytes:
         """What the stream wants to say as content of a <body/>: its header and end have no place there (XEP-0206)."""
         if data.startswith(b'<?xml'):

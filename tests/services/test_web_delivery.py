@@ -173,21 +173,29 @@ def test_what_a_bosh_client_did_not_acknowledge(web: Web, managed: Managed) -> N
     bob, carol = managed('bob').online(available=False), managed('carol').online(available=False)
     carol.say(ALICE, 'from the disk')
     waits_for(carol, 1)
+    # A client without acknowledgements is not left waiting for nothing as long as somebody waits for it.
+    other: BoshClient = web.bosh().login('alice', 'other', wait=60)
+    bob.say(other.jid, 'first')
+    other.until(other.post, f'{CLIENT}message')
+    assert [len(other.post()), len(other.post())] == [0, 0]
+    other.send()
+    waits_for(bob, 1)
+
     alice: BoshClient = web.bosh().login('alice', ack=1)
     bob.say(alice.jid, 'came')
-    assert bob.acknowledged() == 0
+    assert bob.acknowledged() == 1
     alice.until(alice.post, f'{CLIENT}message')
     waiting = alice.send()
-    waits_for(bob, 1)
+    waits_for(bob, 2)
     bob.say(alice.jid, 'read and not acknowledged')
     assert text(alice.read(waiting)[0]) == 'read and not acknowledged'
     alice.post(PRESENCE + said(f'carol@{data.DOMAIN}', 'is away'), ack=alice.rid - 1)
     wait_until(lambda: stored('carol') == 1, 'the server has dealt with the presence')
-    assert bob.acknowledged() == 1
+    assert bob.acknowledged() == 2
     # A request far out of order ends the session (XEP-0124 14.2).
     alice.rid += 100
     assert alice.post().get('condition') == 'item-not-found'
-    waits_for(bob, 2)
+    waits_for(bob, 3)
     desk = managed('alice', 'desk').online()
     desk.sync()
     got = [text(one) for one in desk.rest(0.5) if one.tag == f'{CLIENT}message']

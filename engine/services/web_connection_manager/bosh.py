@@ -109,6 +109,8 @@ class BoshTransport(asyncio.Transport):
         """A further request."""
         request.held_by = self
         self.session.receive(body, request, self._now())
+        if self.connection._notes:
+            self.session.press(self._now())
         self._schedule()
 
     def refuse(self, request: WebConnection) -> None:
