@@ -15,6 +15,6 @@ OUT_OF_BAND = xep(66, '1.5')
 XHTML = xep(71, '1.5.4')
 """Both are between clients: the server passes them on untouched."""
 HINTS = xep(334, '0.4.0', server=(ns.HINTS,))
-PORTABLE = xep(227, '1.1', 'partial')
-"""manage.py imp_export_xep0227 and imp_import_xep0227 (impadmin/ucm/portable): without publish-subscribe nodes and
-message archives."""
+PORTABLE = xep(227, '1.1')
+"""manage.py imp_export_xep0227 and imp_import_xep0227 (impadmin/ucm/portable). Message archives, which a document may
+hold (4.10), are left out."""

@@ -18,10 +18,11 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from engine import filters
+from engine.contract.pubsub_nodes import NAME_BYTES
 from engine.features.pubsub import abroad, notify
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub.abroad import Far
-from engine.features.pubsub.place import INTERESTS, MEMBER, NAME_BYTES, OUTCAST, OWNER, PUBLISHER, interests
+from engine.features.pubsub.place import INTERESTS, MEMBER, OUTCAST, OWNER, PUBLISHER, interests
 from engine.features.registry import iq_answer, session_ended
 from engine.session import Session
 from engine.store import privacy

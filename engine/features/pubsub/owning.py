@@ -6,22 +6,10 @@ import secrets
 from typing import TYPE_CHECKING
 
 from engine.contract import jid as jids
+from engine.contract.pubsub_nodes import AFFILIATIONS, JID_BYTES
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub import notify
-from engine.features.pubsub.place import (
-    AFFILIATIONS,
-    JID_BYTES,
-    NONE,
-    OUTCAST,
-    OWNER,
-    Place,
-    Refused,
-    Who,
-    actor,
-    check_access,
-    limits,
-    owned,
-)
+from engine.features.pubsub.place import NONE, OUTCAST, OWNER, Place, Refused, Who, actor, check_access, limits, owned
 from engine.features.pubsub.subscribing import tell_state
 from engine.store import pubsub as store
 from engine.store.pubsub import Subscription

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
+from engine.contract.pubsub_nodes import NAME_BYTES
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub.config import NodeConfig
 from engine.services.xcp_router import remote
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 OWNER, PUBLISHER, PUBLISH_ONLY, MEMBER, NONE, OUTCAST = (
     'owner', 'publisher', 'publish-only', 'member', 'none', 'outcast',
 )  # fmt: skip
-AFFILIATIONS: Final = (OWNER, PUBLISHER, PUBLISH_ONLY, MEMBER, NONE, OUTCAST)
-NAME_BYTES: Final = 1023
-"""Longest name of a node and longest item id, in bytes: what the database can index."""
-JID_BYTES: Final = 2000
 
 
 class Who(Protocol):

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.contract.pubsub_nodes import NAME_BYTES
 from engine.features.pubsub import notify
-from engine.features.pubsub.place import (
-    NAME_BYTES,
-    Place,
-    Refused,
-    Who,
-    actor,
-    check_access,
-    hidden,
-    node_or_refuse,
-    sees,
-)
+from engine.features.pubsub.place import Place, Refused, Who, actor, check_access, hidden, node_or_refuse, sees
 from engine.store import pubsub as store
 from engine.xmpp import ns, rsm
 from engine.xmpp.stanza import iq_result, quote

@@ -6,18 +6,9 @@ import secrets
 from typing import TYPE_CHECKING
 
 from engine.contract import jid as jids
+from engine.contract.pubsub_nodes import JID_BYTES
 from engine.features.pubsub import notify
-from engine.features.pubsub.place import (
-    JID_BYTES,
-    OWNER,
-    Place,
-    Refused,
-    Who,
-    actor,
-    check_access,
-    limits,
-    node_or_refuse,
-)
+from engine.features.pubsub.place import OWNER, Place, Refused, Who, actor, check_access, limits, node_or_refuse
 from engine.features.pubsub.reading import subscription_xml
 from engine.store import pubsub as store
 from engine.store.pubsub import Subscription

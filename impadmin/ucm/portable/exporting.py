@@ -1,8 +1,9 @@
 """Writing users as a XEP-0227 document: SCRAM verifiers instead of passwords, contact list and open requests, offline
-messages, vCard, private data, privacy lists. Users are read in pages, so memory stays level.
+messages, vCard, private data, privacy lists, personal nodes (nodes.py). Users are read in pages, items a few at a time,
+so memory stays level.
 
-Not in the document: publish-subscribe nodes and message archives, which XEP-0227 has no complete form for (settings of
-nodes and archive preferences would be lost).
+Not in the document: message archives, which XEP-0227 leaves to the server (4.10, MAY), and what users own at the
+publish-subscribe service, which is outside of XEP-0227 (2).
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ from typing import Any, TextIO
 
 from django.db.models import QuerySet
 
+from engine.contract import pubsub_nodes
 from engine.contract.privacy import Item, list_xml
 from impadmin.messaging.models import OfflineMessage
-from impadmin.presence.models import PrivacyItem, PrivacyList, PrivateData, PubSubNode, VCard
+from impadmin.presence.models import (
+    PrivacyItem,
+    PrivacyList,
+    PrivateData,
+    PubSubAffiliation,
+    PubSubItem,
+    PubSubNode,
+    PubSubSubscription,
+    VCard,
+)
 from impadmin.ucm.models import EndUser, RosterItem
-from impadmin.ucm.portable import CLIENT, DELAY, NS, PRIVACY, PRIVATE, ROSTER, SCRAM
+from impadmin.ucm.portable import CLIENT, DELAY, NS, PRIVACY, PRIVATE, PUBSUB, ROSTER, SCRAM
+from impadmin.ucm.portable import nodes as personal
 from impadmin.ucm.portable.markup import attribute, text
 
 PAGE = 200
@@ -68,7 +80,9 @@ def _write_page(page: list[EndUser], out: TextIO, counts: Counter[str]) -> None:
     for row in PrivacyItem.objects.filter(list__user__in=ids).order_by('list_id', 'order'):
         items[row.list_id].append(Item(row.order, row.type, row.value, row.allow, row.kinds))
     cards = dict(VCard.objects.filter(user__in=ids).values_list('user_id', 'xml'))
-    counts['publish-subscribe nodes'] += PubSubNode.objects.filter(owner__in=ids).count()
+    nodes: dict[int | None, list[PubSubNode]] = defaultdict(list)
+    for node in PubSubNode.objects.filter(owner__in=ids).order_by('owner_id', 'name'):
+        nodes[node.owner_id].append(node)
     for user in page:
         local = (user.im_address or '').rpartition('@')[0]
         out.write(f"<user name='{attribute(local)}'>\n")
@@ -87,12 +101,34 @@ def _write_page(page: list[EndUser], out: TextIO, counts: Counter[str]) -> None:
             default = ''.join(f"<default name='{attribute(row.name)}'/>" for row in own if row.is_default)
             written = ''.join(list_xml(row.name, items[row.pk]) for row in own)
             out.write(f"<query xmlns='{PRIVACY}'>{default}{written}</query>\n")
+        if mine := nodes[user.pk]:
+            _write_nodes(user.im_address or '', mine, out, counts)
         out.write('</user>\n')
         counts['users'] += 1
         counts['offline messages'] += len(messages)
         counts['private data'] += len(data)
         counts['vCards'] += bool(card)
         counts['privacy lists'] += len(own)
+
+
+def _write_nodes(address: str, rows: list[PubSubNode], out: TextIO, counts: Counter[str]) -> None:
+    by_id = {row.pk: personal.Node(pubsub_nodes.load(row.config, personal=True)) for row in rows}
+    for granted in PubSubAffiliation.objects.filter(node__in=by_id).order_by('node_id', 'jid'):
+        by_id[granted.node_id].affiliations[granted.jid] = granted.affiliation
+    for entry in PubSubSubscription.objects.filter(node__in=by_id).order_by('node_id', 'jid'):
+        found = personal.Subscription(entry.subid, entry.pending, entry.deliver)
+        by_id[entry.node_id].subscriptions[entry.jid] = found
+    out.writelines(personal.owner_xml({row.name: by_id[row.pk] for row in rows}))
+    out.write(f"<pubsub xmlns='{PUBSUB}'>\n")
+    for row in rows:
+        out.write(f"<items node='{attribute(row.name)}'>\n")
+        published = PubSubItem.objects.filter(node=row).order_by('id') if row.items else PubSubItem.objects.none()
+        for item in published.iterator(chunk_size=20):
+            out.write(personal.item_xml(item.item_id, personal.Item(item.publisher, bytes(item.payload)), address))
+            counts['items of personal nodes'] += 1
+        out.write('</items>\n')
+    out.write('</pubsub>\n')
+    counts['personal nodes'] += len(rows)
 
 
 def _write_credentials(user: EndUser, out: TextIO) -> None:

@@ -1,8 +1,8 @@
 """Writing users of a XEP-0227 document: new ones are made, existing ones get what they lack.
 
 Every user stands for itself: written whole or, with a reason, not at all. For users who exist already the document adds
-contacts, private data, privacy lists, offline messages and a vCard where there is none; it never takes anything away
-and never changes a password. At the end subscriptions between two users here are made consistent.
+contacts, private data, privacy lists, personal nodes, offline messages and a vCard where there is none; it never takes
+anything away and never changes a password. At the end subscriptions between two users here are made consistent.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from impadmin.ucm import rekey
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import address_of
 from impadmin.ucm.models import EndUser, RosterItem
+from impadmin.ucm.portable.node_rows import Limits, limits, write
 from impadmin.ucm.portable.person import Contact, Person, read
 from impadmin.ucm.portable.reading import Portable, Unknown, users
 
@@ -44,6 +45,7 @@ class _Run:
     counts: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
     written: list[int] = field(default_factory=list)
+    limits: Limits = field(default_factory=limits)
 
 
 def run(path: Path, report: Report, now: datetime, node: Node | None, dry: bool = False) -> Counter[str]:
@@ -88,6 +90,9 @@ def _write_batch(batch: list[tuple[Portable, Person]], work: _Run) -> None:
             try:
                 with transaction.atomic():
                     ids.append(_write(person, work))
+                for reason in person.late:
+                    work.counts['skipped'] += 1
+                    work.report(portable.file, portable.line, person.address, reason)
             except ValidationError as error:
                 work.counts['failed'] += 1
                 work.report(portable.file, portable.line, person.address, ' '.join(error.messages))
@@ -172,6 +177,8 @@ def _write_rest(user: EndUser, person: Person, work: _Run) -> None:
     PrivateData.objects.bulk_create(data)
     work.counts['private data'] += len(data)
     _write_lists(user, person, work)
+    if person.nodes:
+        work.counts.update(write(user, person.nodes, work.limits, work.now, person.late.append))
 
 
 def _write_lists(user: EndUser, person: Person, work: _Run) -> None:

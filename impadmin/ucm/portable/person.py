@@ -14,7 +14,21 @@ from django.utils.dateparse import parse_datetime
 from engine.contract import jid
 from engine.contract.credentials import MECHANISMS, verifiers
 from engine.contract.privacy import BLOCK_LIST, Item, PrivacyError, block, list_name, read_jid, read_list
-from impadmin.ucm.portable import BLOCKING, CLIENT, DELAY, NS, OLD_NS, PRIVACY, PRIVATE, ROSTER, SCRAM, VCARD
+from impadmin.ucm.portable import (
+    BLOCKING,
+    CLIENT,
+    DELAY,
+    NS,
+    OLD_NS,
+    PRIVACY,
+    PRIVATE,
+    PUBSUB,
+    PUBSUB_OWNER,
+    ROSTER,
+    SCRAM,
+    VCARD,
+)
+from impadmin.ucm.portable import nodes as personal
 from impadmin.ucm.portable.markup import attribute, split, written
 from impadmin.ucm.portable.reading import Portable
 
@@ -65,7 +79,10 @@ class Person:
     private: dict[tuple[str, str], str] = field(default_factory=dict)
     lists: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     default_list: str = ''
+    nodes: dict[str, personal.Node] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Like ``skipped``, found while writing."""
 
     @property
     def address(self) -> str:
@@ -101,10 +118,15 @@ def read(portable: Portable, now: datetime) -> Person:
             _privacy(person, child)
         elif child.tag == f'{{{BLOCKING}}}blocklist':
             _block_list(person, child)
+        elif child.tag == f'{{{PUBSUB_OWNER}}}pubsub':
+            personal.read_owner(person.nodes, child, person.address, person.skipped.append)
+        elif child.tag == f'{{{PUBSUB}}}pubsub':
+            personal.read_items(person.nodes, child, person.address, person.skipped.append)
         elif child.tag == f'{{{CLIENT}}}presence' and child.get('type') == 'subscribe':
             _request(person, child)
         elif child.tag != f'{{{SCRAM}}}scram-credentials':
             person.skipped.append(f'<{name}/> of the namespace {namespace!r} is not imported')
+    personal.finish(person.nodes, person.skipped.append)
     return person
 
 

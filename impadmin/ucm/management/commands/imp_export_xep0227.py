@@ -15,7 +15,10 @@ from impadmin.ucm.portable.exporting import export
 class Command(BaseCommand):
     """Write the document."""
 
-    help = 'Writes users, password verifiers, contact lists, offline messages, vCards, private data and privacy lists.'
+    help = (
+        'Writes users, password verifiers, contact lists, offline messages, vCards, private data, privacy lists and'
+        ' personal nodes.'
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Where to, and whom."""
@@ -39,6 +42,6 @@ class Command(BaseCommand):
         with os.fdopen(handle, 'w', encoding='utf-8') as out:
             counts = export(people, out)
         for name, count in sorted(counts.items()):
-            note = ' (not exported)' if name in ('publish-subscribe nodes', 'without address') else ''
+            note = ' (not exported)' if name == 'without address' else ''
             if count or not note:
                 self.stdout.write(f'{name}: {count}{note}')
