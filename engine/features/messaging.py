@@ -17,4 +17,4 @@ XHTML = xep(71, '1.5.4')
 HINTS = xep(334, '0.4.0', server=(ns.HINTS,))
 PORTABLE = xep(227, '1.1')
 """manage.py imp_export_xep0227 and imp_import_xep0227 (impadmin/ucm/portable). Message archives, which a document may
-hold (4.10), are left out."""
+hold (4.11), are left out."""

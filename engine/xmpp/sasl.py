@@ -80,7 +80,7 @@ def plain(message: bytes, domain: str) -> tuple[str, str]:
 
 
 def advertised(mechanisms: Iterable[str], bindings: Iterable[str]) -> bytes:
-    """What was offered, in the form that downgrade protection hashes (XEP-0474 5.1): both lists in the order of their
+    """What was offered, in the form that downgrade protection hashes (XEP-0474 6.1): both lists in the order of their
     octets. No ``bindings``: the stream feature of XEP-0440 was not sent."""
     offer = '\x1e'.join(sorted(mechanisms))
     if types := '\x1e'.join(sorted(bindings)):

@@ -346,7 +346,7 @@ def form(**fields: str) -> str:
 
 
 def test_the_personal_nodes_of_the_example(sign_in: SignIn, tmp_path: Path) -> None:
-    """XEP-0227 4.9: both items of the bookmarks stay, although the document does not say how many the node keeps."""
+    """XEP-0227 4.10: both items of the bookmarks stay, although the document does not say how many the node keeps."""
     document(
         tmp_path / 'd.xml',
         f"""

@@ -62,7 +62,7 @@ def test_a_removed_offer_is_noticed() -> None:
 
 
 def test_the_example_of_downgrade_protection() -> None:
-    """XEP-0474 5.3: its lists, and the attribute they lead to, behind those every client reads."""
+    """XEP-0474 6.3: its lists, and the attribute they lead to, behind those every client reads."""
     offer = advertised(['SCRAM-SHA-1-PLUS', 'SCRAM-SHA-1'], ['tls-server-end-point', 'tls-exporter'])
     assert offer == b'SCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1ftls-exporter\x1etls-server-end-point'
     assert advertised(['PLAIN'], []) == b'PLAIN'

@@ -2,7 +2,7 @@
 messages, vCard, private data, privacy lists, personal nodes (nodes.py). Users are read in pages, items a few at a time,
 so memory stays level.
 
-Not in the document: message archives, which XEP-0227 leaves to the server (4.10, MAY), and what users own at the
+Not in the document: message archives, which XEP-0227 leaves to the server (4.11, MAY), and what users own at the
 publish-subscribe service, which is outside of XEP-0227 (2).
 """
 

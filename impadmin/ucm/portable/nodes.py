@@ -1,4 +1,4 @@
-"""Personal nodes of a user (XEP-0163) in a XEP-0227 document (4.9): read with everything checked, and written.
+"""Personal nodes of a user (XEP-0163) in a XEP-0227 document (4.10): read with everything checked, and written.
 
 Two elements hold them: <pubsub/> of pubsub#owner the configuration of each node, <pubsub/> of pubsub its items, oldest
 first. Who may do what and who is subscribed stands with the configuration in the form of XEP-0060 8.8 and 8.9, as
