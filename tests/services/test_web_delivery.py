@@ -61,7 +61,7 @@ def waits_for(sender: ManagedClient, h: int, within_s: float = 10) -> None:
     sender.elements = [one for one in sender.elements if one.tag != f'{SM}a']
 
 
-@proves('SM-01', 'SM-05', 'SM-06', 'SM-08')
+@proves('SM-01', 'SM-05', 'SM-06')
 def test_stream_management_over_a_websocket(web: Web, managed: Managed) -> None:
     """Enabled, acknowledged both ways, hibernating when the socket is lost, resumed over TCP and over a WebSocket."""
     bob = managed('bob').online(available=False)
