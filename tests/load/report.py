@@ -89,14 +89,16 @@ def verdicts(rounds: Rounds) -> str:
 
 BEGIN, END = '<!-- results of python -m tests.load -->', '<!-- end of results -->'
 
+NODES = '<!-- results of python -m tests.load.nodes -->', '<!-- end of results of tests.load.nodes -->'
 
-def write(path: Path, title: str, text: str) -> None:
+
+def write(path: Path, title: str, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put ``text`` between the marks of a Markdown file. Raises ValueError when it has none."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = path.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f'{path} has no lines {BEGIN} and {END}.')
-    path.write_text(f'{before}{BEGIN}\n{title}\n\n{text}\n{END}{after}')
+        raise ValueError(f'{path} has no lines {marks[0]} and {marks[1]}.')
+    path.write_text(f'{before}{begin}\n{title}\n\n{text}\n{end}{after}')
 
 
 def median(rounds: Rounds, name: str, row: str) -> float | None:
