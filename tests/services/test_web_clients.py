@@ -138,22 +138,28 @@ WRONG_MESSAGES: list[tuple[str, list[str]]] = [
 ]
 
 
+def answers(web: Web, messages: Any) -> list[Any]:
+    """Everything the service says to these messages until it closes."""
+    client = web.websocket()
+    seen: list[Any] = []
+    try:
+        for text in messages:
+            client.send(text)
+        while True:
+            seen.append(client.read(5))
+    except (Closed, OSError):
+        return seen
+
+
 def test_websocket_wrong_messages(web: Web, make_user: Callable[..., Any]) -> None:
     """Each gets <open/> when it had none, the stream error and <close/>; the service lives on."""
     wrong = []
     for expected, messages in WRONG_MESSAGES:
-        client = web.websocket()
-        seen = []
-        try:
-            for text in messages:
-                client.send(text)
-            while True:
-                seen.append(client.read(5))
-        except Closed:
-            pass
+        # What arrives behind the fatal message makes the kernel reset the connection, which may swallow the answer.
+        seen = next(filter(None, (answers(web, messages) for _ in range(3))), [])
         found = [child.tag for one in seen if one.tag == f'{{{STREAMS}}}error' for child in one]
         shape = [one.tag.rpartition('}')[2] for one in seen]
-        if f'{ERRORS}{expected}' not in found or (shape[0], shape[-1]) != ('open', 'close'):
+        if f'{ERRORS}{expected}' not in found or (shape[:1], shape[-1:]) != (['open'], ['close']):
             wrong.append((expected, messages[-1][:80], shape, found))
     assert not wrong
     make_user('alice')
