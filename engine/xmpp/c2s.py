@@ -54,10 +54,7 @@ _SHAPES: Final = {
     b'i': (b'<iq', b'</iq>', 'jabber:client iq', 'iq'),
 }
 _NAMES: Final = {qualified: name for _, _, qualified, name in _SHAPES.values()}
-_SLASH: Final = ord('/')
 _SPACES: Final = b' \t\r\n'
-_SHORT: Final = 4096
-"""A tag that has not ended is held as plain bytes up to this length, then a parser follows it."""
 _SESSION: Final = ns.SESSION.encode()
 
 _REQUEST: Final = f'{ns.STREAM_MANAGEMENT} r'
@@ -267,18 +264,12 @@ class ClientStream:
             self._slow = None
 
     def _cut(self, data: bytes) -> bytes:
-        """Deliver the stanzas of ``data`` one by one; what needs a depth-tracking parser is returned.
-
-        A slice goes on only when it can be nothing but one stanza or ill-formed: it begins with its name, holds that
-        beginning once, no CDATA, comment or processing instruction, and ends with the first end tag of that name
-        (raw '<' is legal nowhere else, so that end tag closes the stanza), or its first '>' ends an empty element.
-        """
+        """Deliver the stanzas of ``data`` one by one; what needs a depth-tracking parser is returned."""
         position, size = 0, len(data)
         limit = self.settings.limits.stanza_bytes
         stamp, lang, jid = self._stamp, self._lang, self.jid
         lang_stamp = f" xml:lang='{escape(lang)}'".encode() if lang else b''
-        deliver, check, checker = self.on_stanza, _checker.check, _checker
-        find = data.find
+        deliver, cut, checker = self.on_stanza, _checker.cut, _checker
         assert deliver is not None
         while position < size:
             shape = _SHAPES.get(data[position + 1 : position + 2])
@@ -300,25 +291,13 @@ class ClientStream:
                     return b''
                 return data[position:]
             opening, closing, qualified, name = shape
-            bracket = find(b'>', position)
-            if bracket < 0:
-                if size - position > _SHORT:
-                    return data[position:]
-                self._held = data[position:]
-                return b''
-            if data[bracket - 1] == _SLASH:
-                end = bracket + 1
-                piece = data[position:end]
-            else:
-                end = find(closing, bracket)
-                if end < 0:
-                    return data[position:]
-                end += len(closing)
-                piece = data[position:end]
-                if piece.find(opening, 1) > 0 or b'<!' in piece or b'<?' in piece:
-                    return data[position:]
-            if end - position > limit or not check(piece) or checker.name != qualified:
+            piece = cut(data, position, opening, closing, limit)
+            if not piece or checker.name != qualified:
+                if piece == b'':
+                    self._held = data[position:]
+                    return b''
                 return data[position:]
+            position += len(piece)
             attrs = checker.attrs
             if 'from' in attrs:
                 self._check_sender(attrs['from'])
@@ -330,7 +309,6 @@ class ClientStream:
             else:
                 raw = opening + stamp + piece[len(opening) :]
             stanza = Stanza(name, attrs, raw)
-            position = end
             if name == 'iq' and _SESSION in piece and self._answer_session(stanza):
                 continue
             deliver(stanza)

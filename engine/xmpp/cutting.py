@@ -21,9 +21,7 @@ OnStanza = Callable[[str, dict[str, str], bytes], None]
 """Called with name, attributes and raw bytes of one stanza, as ``Stanza`` takes them."""
 
 _NAMES: Final = {b'm': 'message', b'p': 'presence', b'i': 'iq'}
-_SLASH: Final = ord('/')
 _SPACES: Final = b' \t\r\n'
-_SHORT: Final = 4096
 _CLIENT: Final = ns.CLIENT.encode()
 
 
@@ -111,11 +109,10 @@ class Cutter:
             self._slow = None
 
     def _cut(self, data: bytes) -> bytes:
-        """Deliver what can be cut the fast way (see ``ClientStream._cut`` for why a slice is one stanza); returns what
-        the depth-tracking parser must look at."""
+        """Deliver what can be cut the fast way; returns what the depth-tracking parser must look at."""
         position, size, limit = 0, len(data), self.limit
         kind, own = self._kind, self._name
-        checker, shapes, find = kind.checker, kind.shapes, data.find
+        checker, shapes, cut = kind.checker, kind.shapes, kind.checker.cut
         while position < size:
             shape = shapes.get(data[position + 1 : position + 2])
             if shape is None or not data.startswith(shape[0], position):
@@ -127,30 +124,17 @@ class Cutter:
                     return b''
                 return data[position:]
             opening, closing, qualified, name = shape
-            bracket = find(b'>', position)
-            if bracket < 0:
-                if size - position > _SHORT:
-                    return data[position:]
-                self._held = data[position:]
-                return b''
-            if data[bracket - 1] == _SLASH:
-                end = bracket + 1
-                piece = data[position:end]
-            else:
-                end = find(closing, bracket)
-                if end < 0:
-                    return data[position:]
-                end += len(closing)
-                piece = data[position:end]
-                if piece.find(opening, 1) > 0 or b'<!' in piece or b'<?' in piece:
-                    return data[position:]
-            if end - position > limit or not checker.check(piece) or checker.name != qualified:
+            piece = cut(data, position, opening, closing, limit)
+            if not piece or checker.name != qualified:
+                if piece == b'':
+                    self._held = data[position:]
+                    return b''
                 return data[position:]
+            position += len(piece)
             self.elements += 1
             if own in piece:
                 piece = standalone(piece, kind.opened, kind.namespace)
             self._hand_over(name, checker.attrs, piece)
-            position = end
             if self.stopped:
                 break
         return data[position:]

@@ -26,6 +26,9 @@ _RESCAN_BYTES: Final = 8 * 1024 * 1024
 KiB)."""
 _DEPTH: Final = 200
 _SPACE: Final = b' \t\r\n'
+_SLASH: Final = ord('/')
+_SHORT: Final = 4096
+"""A tag that has not ended is held as plain bytes up to this length, then a parser follows it."""
 _HEADERS_KEPT: Final = 500
 """Stream headers remembered with what they mean: every client of one program sends the same one, twice a sign-in."""
 _HEADER_BYTES: Final = 500
@@ -133,6 +136,30 @@ class SliceChecker:
         self._parser.StartElementHandler = self._on_start
         return True
 
+    def cut(self, data: bytes, position: int, opening: bytes, closing: bytes, limit: int) -> bytes | None:
+        """The element that begins at ``position`` with ``opening`` (``b'<iq'``), checked: ``name`` and ``attrs`` are
+        its own, and the caller asks whether ``name`` is the one it expects. b'' when its tag has not ended yet and may
+        be held as it is; None when a StreamParser must look.
+
+        The one rule of what a slice is (docs/decisions/0007-raw-first-stanza-path.md): it goes on only when it can be
+        nothing but one element or ill-formed. It begins with its name, holds that beginning once, no CDATA, comment or
+        processing instruction, and ends with the first end tag of that name (raw '<' is legal nowhere else, so that
+        end tag closes the element), or its first '>' ends an empty element.
+        """
+        bracket = data.find(b'>', position)
+        if bracket < 0:
+            return b'' if len(data) - position <= _SHORT else None
+        if data[bracket - 1] == _SLASH:
+            piece = data[position : bracket + 1]
+        else:
+            end = data.find(closing, bracket)
+            if end < 0:
+                return None
+            piece = data[position : end + len(closing)]
+            if piece.find(opening, 1) > 0 or b'<!' in piece or b'<?' in piece:
+                return None
+        return piece if len(piece) <= limit and self.check(piece) else None
+
 
 _checker: Final = SliceChecker()
 _headers: Final[dict[bytes, Header]] = {}
@@ -235,17 +262,11 @@ class StreamParser:
             self._depth = 1
             self.elements += 1
         else:
-            # The rule of ClientStream._cut: what begins with a name, holds that beginning once, no CDATA, comment or
-            # processing instruction, and ends with the first such end tag is one element or ill-formed.
             named = NAME.match(data)
-            if named is None or len(data) > self.limit:
+            if named is None:
                 return False
             closing = b'</%b>' % named.group(1)
-            if not data.endswith(closing) or data.find(closing) != len(data) - len(closing):
-                return False
-            if data.find(named.group(), 1) > 0:
-                return False
-            if b'<!' in data or b'<?' in data or not _checker.check(data):
+            if _checker.cut(data, 0, named.group(), closing, self.limit) != data:
                 return False
             item = Child(_checker.name, _checker.attrs, data, self._base + len(data))
             self.elements += data.count(b'<') - data.count(b'</')
