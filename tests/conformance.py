@@ -25,16 +25,6 @@ def proven_before() -> set[str]:
     return set(PROVEN.read_text().split()) if PROVEN.exists() else set()
 
 
-def claims(items: Collection[pytest.Item]) -> dict[str, set[str]]:
-    """Row id -> node ids of the collected tests that name it."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        for mark in item.iter_markers('proves'):
-            for row in mark.args:
-                found[row].add(item.nodeid)
-    return found
-
-
 def _chapter(row: Mapping[str, str]) -> str:
     return row['spec'].removesuffix('.md')
 
@@ -82,17 +72,20 @@ def account(proofs: Mapping[str, Collection[str]], *, passed: bool) -> list[str]
 
 
 class Plugin:
-    """Follows one run of pytest."""
+    """Follows one run of pytest; with pytest-xdist, the controlling process does."""
 
     def __init__(self) -> None:
-        self.claims: dict[str, set[str]] = {}
+        self.claims: dict[str, set[str]] = defaultdict(set)
+        """Row id -> node ids of the tests that name it, of those collected or finished."""
         self.passed: set[str] = set()
         self.failed: set[str] = set()
         self.lost: list[str] = []
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note what the collected tests claim."""
-        self.claims = claims(session.items)
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note what a test claims, also in its report: that is all that comes back from a worker of pytest-xdist."""
+        for mark in item.iter_markers('proves'):
+            item.user_properties += [('proves', row) for row in mark.args]
+        self._claimed(item.nodeid, item.user_properties)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what passed; a test that failed in any phase proves nothing."""
@@ -100,13 +93,19 @@ class Plugin:
             self.failed.add(report.nodeid)
         elif report.when == 'call' and report.passed:
             self.passed.add(report.nodeid)
+            self._claimed(report.nodeid, report.user_properties)
+
+    def _claimed(self, test: str, properties: list[tuple[str, object]]) -> None:
+        for name, row in properties:
+            if name == 'proves':
+                self.claims[str(row)].add(test)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """After a full run: keep the account, fail when a proof is lost."""
         options = session.config.option
         narrowed = options.keyword or options.markexpr or getattr(options, 'lf', False) or options.deselect
         whole = session.config.args == session.config.getini('testpaths') and not narrowed
-        if not whole or session.shouldstop or options.collectonly:
+        if not whole or session.shouldstop or options.collectonly or hasattr(session.config, 'workerinput'):
             return
         good = self.passed - self.failed
         proofs = {row: tests & good for row, tests in self.claims.items() if tests & good}

@@ -70,7 +70,9 @@ step 'templates (djlint)' "$bin/djlint" --quiet --lint templates impadmin
 step 'manage.py check' without_server check --fail-level WARNING
 step 'manage.py makemigrations --check' without_server makemigrations --check --dry-run
 if [ "${1:-}" != lint ]; then
-  step 'tests (pytest)' "$bin/python" -m pytest --strict-config
+  workers=(-n 2 --dist worksteal) # each with servers of its own
+  [ -z "${DATABASE_URL:-}${REDIS_URL:-}" ] || workers=()
+  step 'tests (pytest)' "$bin/python" -m pytest --strict-config "${workers[@]}"
 fi
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -1,7 +1,8 @@
 """Settings of the test run: its own folder, database and Redis, decided before impadmin.settings reads the environment.
 
-Without DATABASE_URL and REDIS_URL the fixture ``servers`` starts both in that folder. Processes that the tests start
-use impadmin.settings with the environment of ``tests.fixtures.servers.environment``.
+Without DATABASE_URL and REDIS_URL the fixture ``servers`` starts both in that folder; every worker of pytest-xdist has
+its own. Processes that the tests start use impadmin.settings with the environment of
+``tests.fixtures.servers.environment``.
 """
 
 import os
@@ -11,11 +12,15 @@ from pathlib import Path
 FOLDER = Path(tempfile.mkdtemp(prefix='imp-test-'))
 FOLDER.chmod(0o755)
 os.environ['IMP_VAR'] = str(FOLDER / 'var')
+if 'PYTEST_XDIST_WORKER' in os.environ:  # the addresses inherited from the controlling process are its own
+    for name in os.environ['IMP_TEST_STARTS'].split():
+        os.environ.pop(name)
+os.environ['IMP_TEST_STARTS'] = ' '.join(name for name in ('DATABASE_URL', 'REDIS_URL') if name not in os.environ)
 OWN_POSTGRES = 'DATABASE_URL' not in os.environ
 OWN_REDIS = 'REDIS_URL' not in os.environ
 os.environ.setdefault('DATABASE_URL', f'postgresql://postgres@/imp?host={FOLDER}/run')
 os.environ.setdefault('REDIS_URL', f'unix://{FOLDER}/run/redis.sock?db=0')
-os.environ.setdefault('IMP_CHANNEL_PREFIX', f'imp-test-{os.getpid()}')
+os.environ['IMP_CHANNEL_PREFIX'] = f'imp-test-{os.getpid()}'
 os.environ.pop('IMP_ADMIN_PASSWORD', None)
 
 from impadmin.translations import compile_translations  # noqa: E402

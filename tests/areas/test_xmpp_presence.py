@@ -18,7 +18,7 @@ ALICE, BOB, CAROL = address('alice'), address('bob'), address('carol')
 def test_automatic_approval_and_availability(sign_in: SignIn) -> None:
     alice, bob = sign_in('alice'), sign_in('bob', 'desk')
     alice.presence('subscribe', to=BOB)
-    alice.expect('presence', type='subscribed', from_=BOB, timeout=1)
+    alice.expect('presence', type='subscribed', from_=BOB)
     alice.contact(BOB, subscription='to')
     alice.expect('presence', type='', from_=bob.jid)
     bob.contact(ALICE, subscription='from')
@@ -71,7 +71,7 @@ def test_approval_by_the_user(sign_in: SignIn, make_user: Callable[..., Any]) ->
     third.expect_none('presence', type='subscribe')
     # somebody in the contact list is approved without a question
     bob.presence('subscribe', to=ALICE)
-    bob.expect('presence', type='subscribed', from_=ALICE, timeout=2)
+    bob.expect('presence', type='subscribed', from_=ALICE)
     bob.contact(ALICE, subscription='both')
     alice.contact(BOB, subscription='both')
     bob.expect('presence', type='', from_=alice.jid)

@@ -65,7 +65,7 @@ def test_memory_stays_level(engine: Engine) -> None:
     opened_and_dropped(engine, first)
     begin = resident_mb(engine)
     opened_and_dropped(engine, CONNECTIONS - first)
-    wait_until(lambda: open_connections(engine) == 0, 'all connections forgotten', 5)
+    wait_until(lambda: open_connections(engine) == 0, 'all connections forgotten')
     grown = resident_mb(engine) - begin
     print(f'{CONNECTIONS} connections: {begin} MB, then {grown:+} MB')
     assert grown < GROWTH_MB

@@ -234,6 +234,7 @@ def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Clu
     friends(('alice', 'bob'))
     alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
     alice.expect('presence', from_=bob.jid, type='')
+    bob.expect('presence', from_=alice.jid, type='')
     wire.cut(refuse=True)
     alice.say(bob.jid, 'kept')
     alice.expect('presence', from_=bob.jid, type='unavailable')  # the other node counts as gone

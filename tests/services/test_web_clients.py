@@ -416,7 +416,7 @@ def test_bosh_silence_loses_nothing(
     alice.post("<presence xmlns='jabber:client'/>")
     bob.say(alice.jid, 'never fetched')
     bob.sync()
-    wait_until(lambda: sessions(bob, alice.jid) == 'service-unavailable', 'the silent session is over', 15)
+    wait_until(lambda: sessions(bob, alice.jid) == 'service-unavailable', 'the silent session is over', 30)
     back = xmpp('alice', 'back')
     back.available()
     back.expect('message', body='never fetched')
