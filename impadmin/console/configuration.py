@@ -63,13 +63,17 @@ def lists() -> list[Page]:
     return [
         page
         for page in registry.pages()
-        if isinstance(page, Page) and page.configures and {'add', 'edit'} <= set(page.verbs) and _natural(page)
+        if isinstance(page, Page)
+        and page.configures
+        and not page.waits_for
+        and {'add', 'edit'} <= set(page.verbs)
+        and _natural(page)
     ]
 
 
 def settings_pages() -> list[SettingsPage]:
     """Pages of one row."""
-    return [page for page in registry.pages() if isinstance(page, SettingsPage)]
+    return [page for page in registry.pages() if isinstance(page, SettingsPage) and not page.waits_for]
 
 
 def export(actor: Actor) -> dict[str, Any]:

@@ -107,8 +107,9 @@ def menu_path(page: BasePage, separator: str = ' > ') -> str:
 
 
 def visible(role: str, pages: Iterable[BasePage] | None = None) -> list[BasePage]:
-    """The pages that ``role`` may open."""
-    return [page for page in (registry.pages() if pages is None else pages) if may_read(role, page.right)]
+    """The pages that ``role`` may open; those that still wait for their service are not shown anywhere."""
+    found = registry.pages() if pages is None else pages
+    return [page for page in found if may_read(role, page.right) and not page.waits_for]
 
 
 def consoles(role: str) -> list[tuple[Console, str]]:

@@ -48,6 +48,19 @@ class Fieldset:
 
 
 @dataclass(frozen=True, slots=True)
+class Help:
+    """What the help page says beyond ``intro``, the fields and the restart rules, which it takes from elsewhere.
+
+    when    when somebody needs this page; ``effect``: what a change does in the running service
+    guide   lines of the administration guide, e.g. '5574-5589'; '' for pages the product does not have
+    """
+
+    when: Text
+    effect: Text
+    guide: str = ''
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a command did: message for the user, and the URL to go to ('' stays)."""
 
@@ -65,6 +78,7 @@ class Command:
     form     fields asked before running (REST: request body), or None
     confirm  ``confirm(objects) -> text`` naming the consequence; None runs at once
     when     ``when(object) -> reason it cannot be used now, or ''``; the button stays and says why
+    touches  ``touches(objects, data) -> how many users notice``; default: those of the page's objects
     """
 
     name: str
@@ -75,6 +89,7 @@ class Command:
     confirm: Callable[[Sequence[Any]], Text] | None = None
     when: Callable[[Any], Text] | None = None
     danger: bool = False
+    touches: Callable[[Sequence[Any], Mapping[str, Any]], int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +100,14 @@ class BasePage:
     console  key in ``navigation.CONSOLES`` (admin, ucm, serviceability); area: URL part and folder (presence, ...)
     menu     the product's menu path in English, parts separated by `` > ``, each part translated by itself
     right    whose rights decide (see access.py)
+    intro    one sentence: what the page is for
+    help     the rest of its help page
     related  names of related pages, at most three
+    touches  ``touches(objects) -> how many users notice a change of them`` (see rehearsal.py), for the impact preview;
+             default: everybody whom the nodes serve when the page configures the engine, else nobody
     order    place in its menu (menus keep the order of first appearance otherwise)
+    waits_for  what must come before the values do anything. Such a page is in no menu, search or export, and says so
+               at its top; a service claims it by taking this line away
     """
 
     name: str
@@ -96,8 +117,11 @@ class BasePage:
     title: Text
     right: Right
     intro: Text = ''
+    help: Help | None = None
     related: tuple[str, ...] = ()
     order: int = 100
+    touches: Callable[[Sequence[Any]], int] | None = None
+    waits_for: Text = ''
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
