@@ -398,3 +398,30 @@ class XmppFederationDomain(models.Model):
 
     def __str__(self) -> str:
         return self.domain
+
+
+class PresenceGateway(models.Model):
+    """Presence > Gateways (guide 3214-3233): where the state of phones or calendars comes from."""
+
+    type = models.CharField(
+        _('Presence Gateway Type'), max_length=10, default='cucm',
+        choices=[('cucm', 'CUCM'), ('ews', 'Exchange -- EWS Server'), ('office365', 'Office 365')],
+        help_text=_('CUCM: the state of phones. Exchange and Office 365: the state of meetings.'),
+    )  # fmt: skip
+    description = models.CharField(_('Description'), max_length=128, help_text=_('1 to 128 characters.'))
+    address = models.CharField(
+        _('Presence Gateway'), max_length=255, unique=True,
+        help_text=_('IP address, FQDN, or a DNS SRV name that resolves to the servers.'),
+    )  # fmt: skip
+    port = models.PositiveIntegerField(
+        _('Exchange server port'), default=443, validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text=_('1 to 65535. Not used with the type CUCM.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'presence_gateway'
+        verbose_name = _('Presence Gateway')
+        verbose_name_plural = _('Presence Gateways')
+
+    def __str__(self) -> str:
+        return self.address

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Page, SettingsPage, Text, ViewPage
 from impadmin.console.registry import register
-from impadmin.presence import actions, federation, rules, views
+from impadmin.presence import actions, federation, gateways, rules, views
 from impadmin.presence.forms import ChangeForm
 from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
 from impadmin.ucm.models import EndUser
@@ -137,4 +137,4 @@ ADVANCED = ViewPage(
         Command('cancel', gettext_lazy('Cancel'), actions.cancel_change, scope='page', danger=True),
     ),
 )
-register(DOMAINS, STANDARD, ADVANCED, *federation.PAGES)
+register(DOMAINS, STANDARD, ADVANCED, gateways.GATEWAYS, *federation.PAGES)

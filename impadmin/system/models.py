@@ -122,3 +122,21 @@ class Alarm(models.Model):
         db_table = 'alarm'
         verbose_name_plural = _('Alarms')
         indexes = [models.Index(fields=['cleared_at', '-raised_at'])]
+
+
+class IncomingAcl(models.Model):
+    """System > Security > Incoming ACL (guide 3967, 12522): one entry of the list."""
+
+    description = models.CharField(_('Description'), max_length=128, help_text=_('1 to 128 characters.'))
+    address_pattern = models.CharField(
+        _('Address Pattern'), max_length=255, unique=True,
+        help_text=_('An IP address, a network such as 192.0.2.0/24, a host or domain name, or ALL.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'incoming_acl'
+        verbose_name = _('Incoming ACL')
+        verbose_name_plural = _('Incoming ACLs')
+
+    def __str__(self) -> str:
+        return self.address_pattern

@@ -11,6 +11,7 @@ from impadmin.console.access import Right
 from impadmin.console.page import Column, Fieldset, Page, ParameterPage, ViewPage
 from impadmin.console.registry import register
 from impadmin.system import actions, rules, views
+from impadmin.system.incoming_acl import INCOMING_ACL
 from impadmin.system.models import Node
 from impadmin.system.state import node_state
 
@@ -126,4 +127,12 @@ STANDARDS = ViewPage(
     view=views.standards_page,
     api=views.standards_api,
 )
-register(CLUSTER_TOPOLOGY, PRESENCE_TOPOLOGY, SERVICE_PARAMETERS, ENTERPRISE_PARAMETERS, NOTIFICATIONS, STANDARDS)
+register(
+    CLUSTER_TOPOLOGY,
+    PRESENCE_TOPOLOGY,
+    SERVICE_PARAMETERS,
+    ENTERPRISE_PARAMETERS,
+    NOTIFICATIONS,
+    STANDARDS,
+    INCOMING_ACL,
+)
