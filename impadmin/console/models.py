@@ -111,6 +111,8 @@ class AuditEntry(models.Model):
     object_label = models.CharField(_('Object'), max_length=400, blank=True)
     before: models.JSONField[Any] = models.JSONField(_('Before'), null=True)
     after: models.JSONField[Any] = models.JSONField(_('After'), null=True)
+    batch = models.CharField(_('Batch'), max_length=40, blank=True, db_default='', db_index=True)
+    """The same for every entry of one bulk action; '' for single changes."""
 
     class Meta:
         db_table = 'audit_entry'
@@ -139,6 +141,26 @@ class Preference(models.Model):
         db_table = 'preference'
         verbose_name_plural = _('Preferences')
         constraints = [models.UniqueConstraint(fields=['administrator', 'key'], name='one_preference_per_key')]
+
+
+class SavedSearch(models.Model):
+    """A list as somebody wants to see it again: ``query`` is its query string (search, sort, page size, columns)."""
+
+    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='searches')
+    page = models.CharField(max_length=100)
+    name = models.CharField(_('Name'), max_length=60)
+    query = models.TextField()
+    shared_with = models.CharField(_('Shared with'), max_length=60, blank=True, db_default='')
+    """Name of the role whose members see it too; '' for nobody."""
+
+    class Meta:
+        db_table = 'saved_search'
+        verbose_name_plural = _('Saved searches')
+        constraints = [models.UniqueConstraint(fields=['administrator', 'page', 'name'], name='one_search_per_name')]
+        indexes = [models.Index(fields=['page'])]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ConfigGeneration(models.Model):
@@ -199,6 +221,17 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f'{self.pk}: {self.description}' if self.description else f'{self.pk}'
+
+
+class JobInput(models.Model):
+    """What a job works on when it is too much for ``Job.parameters``, e.g. the keys of 75,000 objects."""
+
+    job = models.OneToOneField(Job, models.CASCADE, related_name='input', primary_key=True)
+    data: models.JSONField[Any] = models.JSONField()
+
+    class Meta:
+        db_table = 'job_input'
+        verbose_name_plural = _('Job inputs')
 
 
 class JobRow(models.Model):
