@@ -302,6 +302,7 @@ class _Collector:
                 'Configuration in force',
                 node.config.generation,
             ),
+            ('queued_writes', 'Cisco XCP Router', 'QueuedWrites', 'Writes that wait for the database', queues(node)[0]),
             *capacity.gauges(node),
         )
         for name, thing, counter, text, value in gauges:
@@ -313,6 +314,15 @@ class _Collector:
         for slot in node.supervisor.slots.values():
             services.add_metric((node.name, slot.name), float(slot.key in node.running))
         yield services
+
+
+def queues(node: Node) -> tuple[int, int]:
+    """(writes that wait for the database, bytes that wait for other nodes)"""
+    router: Any = node.service(XCP_ROUTER)
+    if router is None:
+        return 0, 0
+    links = router.nodes.links.values() if router.nodes is not None else ()
+    return router.writer.waiting, sum(link.size for link in links)
 
 
 def _links(node: Node) -> Iterator[Metric]:

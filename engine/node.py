@@ -16,12 +16,14 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
+from engine import samples, tls
 from engine.contract import events, messages
 from engine.contract.config import Config
 from engine.contract.events import Live, NodeLive, NotificationsLive, ServiceStateLive
 from engine.contract.services import XCP_ROUTER
 from engine.metrics import Counters, MetricsEndpoint
 from engine.services.base import Service
+from engine.store import samples as store_samples
 from engine.store import status
 from engine.store.pool import Store, Unavailable
 from engine.supervisor import Slot, Supervisor, describe, make_service
@@ -76,6 +78,7 @@ class Node:
         self._dirty: dict[str, Slot] = {}
         self._alarms: deque[tuple[str, str, str, str]] = deque()
         self._open_alarms: dict[str, str] = {}
+        self._certificates: dict[str, tuple[datetime, bool]] = {}
         self._live: deque[bytes] = deque(maxlen=1000)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._record_now = asyncio.Event()
@@ -109,6 +112,11 @@ class Node:
         self._alarms.append(('close', name, '', ''))
         if notice:
             self._alarms.append(('note', notice, 'Low', messages.encode(text)))
+        self._record_now.set()
+
+    def shows_certificate(self, name: str, path: Path, own: bool = False) -> None:
+        """Tell the console of a certificate in use, by the product's name; ``own``: the administrator's."""
+        self._certificates[name] = (tls.ends_at(path), own)
         self._record_now.set()
 
     def spawn(
@@ -184,6 +192,7 @@ class Node:
         self.spawn(self._record(), 'recorder')
         self.spawn(self._forward_live(), 'live')
         self.spawn(self._measure_lag(), 'lag')
+        self.spawn(samples.keep(self), 'samples')
         await self._forget_old_alarms()
         await self.supervisor.boot()
 
@@ -271,6 +280,10 @@ class Node:
             if not alive:
                 self._removed()
                 return
+            while self._certificates:
+                name, (ends_at, own) = next(iter(self._certificates.items()))
+                await store_samples.certificate(self.store, self.id, name, ends_at, own)
+                self._certificates.pop(name)
             self.publish(NodeLive(node=self.name, at=time.time(), sessions=sessions))
 
     def _removed(self) -> None:

@@ -67,6 +67,11 @@ def bindings(path: Path) -> dict[str, bytes]:
     return {'tls-server-end-point': loaded.fingerprint(algorithm)}
 
 
+def ends_at(path: Path) -> datetime:
+    """When the certificate in a PEM file expires."""
+    return _load(path).not_valid_after_utc
+
+
 def _load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 

@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     'impadmin.ucm',
     'impadmin.bulkadmin',
     'impadmin.serviceability',
+    'impadmin.diagnostics',
 ]
 
 MIDDLEWARE = [

@@ -106,6 +106,7 @@ class Nodes:
         self.node = router.node
         self.loop = asyncio.get_running_loop()
         self.identity = Identity(self.node.var / 'tls' / self.node.name / 'node-link', self.node.name)
+        self.node.shows_certificate('node-link', self.identity.path)
         self.links: dict[int, Link] = {}
         self.where: dict[str, Link] = {}
         self.connections: set[NodeConnection] = set()

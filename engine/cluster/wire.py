@@ -31,8 +31,8 @@ class Identity:
     """The node's key and the certificates of the others. ``known``: DER certificate -> node id."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._path = tls.certificate(folder, name, '', (), peer=True)
-        text = self._path.read_text()
+        self.path = tls.certificate(folder, name, '', (), peer=True)
+        text = self.path.read_text()
         self.pem = text[text.index('-----BEGIN CERTIFICATE') :]
         self.known: dict[bytes, int] = {}
         self._contexts = [self._context(ssl.PROTOCOL_TLS_SERVER), self._context(ssl.PROTOCOL_TLS_CLIENT)]
@@ -44,7 +44,7 @@ class Identity:
         context.verify_mode = ssl.CERT_REQUIRED
         # a node with a new key has the same name: its certificate is found as itself, not by the name of an issuer
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_cert_chain(self._path)
+        context.load_cert_chain(self.path)
         return context
 
     @property

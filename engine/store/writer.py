@@ -94,6 +94,11 @@ class GroupWriter:
         if not getattr(write, 'patient', False) or len(self._queue) >= PATIENT:
             self._hurry.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait."""
+        return len(self._queue)
+
     def hurry(self) -> None:
         """Somebody waits for what is queued now."""
         self._hurry.set()

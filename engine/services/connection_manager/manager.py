@@ -89,6 +89,7 @@ class ConnectionManager(Service):
         folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
         own = self.config.node(self.node.name)
         path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
+        self.node.shows_certificate('cup-xmpp', path)
         self.tls = tls.context(path)
         self.bindings = tls.bindings(path)
         self._secret = _secret(folder)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+OWN = 'own.pem'
+"""The administrator's certificate, in the folder cup-xmpp-s2s."""
 DRAIN_S = 3.0
 """How long the streams get to end when the service stops."""
 SWEEP_S = 5.0
@@ -77,7 +79,9 @@ class FederationManager(Service):
             return
         self._exact = {one.domain: one.direction for one in policy.domains if not one.domain.startswith('*.')}
         self._below = {one.domain[2:]: one.direction for one in policy.domains if one.domain.startswith('*.')}
-        self.contexts = Contexts(self._certificate(), self._folder() / 'cup-xmpp-trust', self.param('system_trust'))
+        path = self._certificate()
+        self.node.shows_certificate('cup-xmpp-s2s', path, own=path.name == OWN)
+        self.contexts = Contexts(path, self._folder() / 'cup-xmpp-trust', self.param('system_trust'))
         servers = self.param('dns_servers').split(',')
         self.resolver = Resolver([text.strip() for text in servers if text.strip()])
         self.settings = self._make_settings()
@@ -120,7 +124,7 @@ class FederationManager(Service):
     def _certificate(self) -> Path:
         """The administrator's own certificate when there is one, else a self-signed one for every domain served."""
         folder = self._folder() / 'cup-xmpp-s2s'
-        given = folder / 'own.pem'
+        given = folder / OWN
         if given.exists():
             return given
         own = self.config.node(self.node.name)

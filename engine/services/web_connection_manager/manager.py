@@ -59,6 +59,7 @@ class WebConnectionManager(ConnectionManager):
         folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
         own = self.config.node(self.node.name)
         path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
+        self.node.shows_certificate('cup-xmpp', path)
         self.tls = tls.context(path)
         self.tls.set_alpn_protocols(['http/1.1'])
         self._secret = _secret(folder)
