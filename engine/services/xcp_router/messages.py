@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOCKS_PER_USER = 1000
 """Reply locks kept for one user; above it the oldest half is forgotten, which only means forking again."""
+_COLON = ord(':')
 _TYPES = frozenset(('chat', 'normal', 'headline', 'groupchat', 'error'))
 
 
@@ -42,7 +43,7 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         router.node.counters.messages_refused += 1
         router.refuse(session, stanza, 'not-allowed', 'Instant messaging is disabled by the administrator.')
         return
-    if STANZA_ID in stanza.raw:
+    if _COLON in stanza.raw and stanza.raw.find(STANZA_ID) >= 0:
         stanza.raw = unforged(router, stanza.raw)
     sender = router.accounts.get(session.bare)
     if sender is None or sender.plain:
@@ -231,7 +232,7 @@ def _talked(router: XcpRouter, session: Sender, peer: str, stanza: Stanza, kind:
 
     Only a chat message with a body counts: typing notices and receipts are sent by clients nobody looks at.
     """
-    if kind != 'chat' or b'<body' not in stanza.raw or peer == session.bare:
+    if kind != 'chat' or stanza.raw.find(b'<body') < 0 or peer == session.bare:
         return
     account = router.accounts.get(session.bare)
     if account is None:
