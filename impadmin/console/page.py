@@ -169,6 +169,10 @@ class Page(BasePage):
     """Template shown under the form of one object (facts, members), given ``object``."""
     search: tuple[str, ...] = ()
     """Model fields the console-wide search looks in; () leaves the page's objects out of it."""
+    bulk: tuple[str, ...] | None = None
+    """Written fields that Bulk Edit offers; None: all but those that tell objects apart (unique, ``copy_clear``)."""
+    key: tuple[str, ...] = ()
+    """Written fields that tell which object a row of an imported file is about; (): the first unique field."""
     detail: str = ''
     """Template shown instead of the form of one object, given ``object``, ``page`` and ``groups``."""
     files: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
