@@ -22,7 +22,7 @@ from impadmin.bulkadmin.contactfile import COLUMNS, LEAST
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.bulk import BLOCK, BadFile, ByteCheck, TooLarge, inspect_head
+from impadmin.console.bulk import BLOCK, BadFile, receive
 from impadmin.console.models import Job, JobState
 
 NAME = re.compile(r'[^\x00-\x1f\x7f/\\:*?"<>|.][^\x00-\x1f\x7f/\\:*?"<>|]{0,149}')
@@ -69,8 +69,6 @@ def in_use(file: BulkFile) -> str:
 def create(actor: Actor, values: Mapping[str, Any]) -> BulkFile:
     """Store an upload: check it while it streams through, then make it visible in one step."""
     upload: UploadedFile = values['file']
-    if isinstance(upload, TooLarge):
-        raise ValidationError({'file': [gettext('The file is larger than 1 GiB. Split it and upload the parts.')]})
     try:
         name = check_name(upload.name or '')
     except ValidationError as error:
@@ -80,7 +78,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> BulkFile:
     target = Path(where)
     try:
         with os.fdopen(handle, 'wb') as file:
-            size, digest = _copy(upload, file)
+            size, digest = receive(upload, file, COLUMNS, LEAST)
         old = BulkFile.objects.select_for_update().filter(name=name).first()
         if old is not None:
             _replace(old, bool(values.get('overwrite')))
@@ -93,29 +91,11 @@ def create(actor: Actor, values: Mapping[str, Any]) -> BulkFile:
             owner=actor.name,
         )
         adopt(target, record.pk)
+    except BadFile as error:
+        raise ValidationError({'file': [gettext(error.text) % error.values]}) from error
     finally:
         target.unlink(missing_ok=True)
     return record
-
-
-def _copy(upload: UploadedFile, file: Any) -> tuple[int, str]:
-    digest, size, check = hashlib.sha256(), 0, ByteCheck()
-    try:
-        for block in upload.chunks(BLOCK):
-            if not size:
-                inspect_head(block[:BLOCK], COLUMNS, LEAST)
-            check.feed(block)
-            digest.update(block)
-            file.write(block)
-            size += len(block)
-        if not size:
-            inspect_head(b'', COLUMNS, LEAST)
-        check.feed(b'', final=True)
-    except BadFile as error:
-        raise ValidationError({'file': [gettext(error.text) % error.values]}) from error
-    file.flush()
-    os.fsync(file.fileno())
-    return size, digest.hexdigest()
 
 
 def _replace(old: BulkFile, overwrite: bool) -> None:

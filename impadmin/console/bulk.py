@@ -11,14 +11,16 @@ exactly one away. So ``unprotect(protect(x)) == x`` for every text, and files of
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any, BinaryIO
 
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.utils.translation import gettext_noop
 
@@ -39,7 +41,7 @@ _FIELD = re.compile(r'[ \t]*(?:"((?:[^"]|"")*+)"[ \t]*|([^",\r\n][^,\r\n]*|))(,|
 _SPECIAL = ('"', '\r', '\t', '\v', '\f', ', ', ' ,', '\n ', ' \n', '\n\n')
 _OPEN = re.compile(r'[ \t]*"(?:[^"]|"")*+\Z')
 
-TOO_LARGE = 'The file is larger than 1 GiB. Split it and upload the parts.'
+TOO_LARGE = gettext_noop('The file is larger than 1 GiB. Split it and upload the parts.')
 NOT_CLOSED = gettext_noop('A quotation mark is not closed')
 STRAY_CR = gettext_noop('A carriage return stands inside the row')
 BAD_QUOTES = gettext_noop('The quotation marks are not balanced')
@@ -215,6 +217,26 @@ class ByteCheck:
             last = block.rfind(b'\n')
             self._tail = self._tail + len(block) if last < 0 else len(block) - last - 1
         self._lines += block.count(b'\n')
+
+
+def receive(upload: UploadedFile, file: BinaryIO, columns: Sequence[str], least: int) -> tuple[int, str]:
+    """Check an upload while it streams into ``file``; its size and SHA-256, once it is on the disk. Raises BadFile."""
+    if isinstance(upload, TooLarge):
+        raise BadFile(TOO_LARGE)
+    digest, size, check = hashlib.sha256(), 0, ByteCheck()
+    for block in upload.chunks(BLOCK):
+        if not size:
+            inspect_head(block[:BLOCK], columns, least)
+        check.feed(block)
+        digest.update(block)
+        file.write(block)
+        size += len(block)
+    if not size:
+        inspect_head(b'', columns, least)
+    check.feed(b'', final=True)
+    file.flush()
+    os.fsync(file.fileno())
+    return size, digest.hexdigest()
 
 
 def count_records(file: BinaryIO, columns: Sequence[str], least: int) -> int:
