@@ -7,7 +7,9 @@ import decimal
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -26,6 +28,7 @@ HIDDEN = '********'
 """What stands in an entry for a secret that was set."""
 
 Snapshot = dict[str, Any]
+_batch: ContextVar[str] = ContextVar('batch', default='')
 
 
 def snapshot(obj: models.Model | None) -> Snapshot | None:
@@ -55,6 +58,16 @@ def digest(obj: models.Model) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+@contextmanager
+def batch(name: str) -> Iterator[None]:
+    """Entries written inside belong to one bulk action of this name."""
+    outer = _batch.set(name)
+    try:
+        yield
+    finally:
+        _batch.reset(outer)
+
+
 def record(
     actor: Actor,
     action: str,
@@ -81,6 +94,7 @@ def record(
         object_label=(label or _label_of(page, obj))[:400],
         before=plain(before),
         after=plain(after),
+        batch=_batch.get(),
     )
 
 
