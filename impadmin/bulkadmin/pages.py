@@ -15,7 +15,7 @@ from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs
 from impadmin.console.access import Right
 from impadmin.console.models import Job
-from impadmin.console.page import Column, Command, Fieldset, Page, ViewPage
+from impadmin.console.page import Column, Command, Fieldset, Help, Page, ViewPage
 from impadmin.console.registry import register
 from impadmin.console.templatetags.jobs import MARKS
 
@@ -54,6 +54,12 @@ FILES = Page(
     menu='Bulk Administration > Upload/Download Files',
     title=gettext_lazy('Upload/Download Files'),
     right=Right.BULK,
+    intro=gettext_lazy('Files for bulk jobs, and the files that jobs wrote.'),
+    help=Help(
+        when=gettext_lazy('Before an import, to upload its CSV file; after an export, to download the result.'),
+        effect=gettext_lazy('Nothing changes until a job uses the file. A file in use by a job cannot be deleted.'),
+        guide='10836-10844, 10910-10932, 11037-11055',
+    ),
     related=('contact-list-update', 'job-scheduler'),
     order=10,
     model=BulkFile,
@@ -84,6 +90,13 @@ UPDATE = ViewPage(
     intro=gettext_lazy(
         'Imports contacts into the contact lists of users. Contacts are added; what is in a list already stays.'
     ),
+    help=Help(
+        when=gettext_lazy('To fill contact lists from another system, or to add the same contacts for many people.'),
+        effect=gettext_lazy(
+            'A job adds the contacts and tells the clients that are signed in. Every row gets its own verdict.'
+        ),
+        guide='10802-10814, 11015-11082, 11143-11188',
+    ),
     related=(actions.FILES_PAGE, 'standard-configuration', 'job-scheduler'),
     order=30,
     view=views.import_page,
@@ -99,6 +112,11 @@ EXPORT = ViewPage(
     title=gettext_lazy('Export Contact List'),
     right=Right.BULK,
     intro=gettext_lazy('Writes contact lists to a CSV file, one row for each contact and group.'),
+    help=Help(
+        when=gettext_lazy('To keep a copy of contact lists, or to take them to another cluster.'),
+        effect=gettext_lazy('Nothing changes for users. The file can be downloaded when the job has ended.'),
+        guide='10885-10957, 9297-9300',
+    ),
     related=(actions.FILES_PAGE, 'job-scheduler'),
     order=20,
     view=views.export_page,
@@ -113,6 +131,14 @@ JOB_SCHEDULER = Page(
     menu='Bulk Administration > Job Scheduler',
     title=gettext_lazy('Job Scheduler'),
     right=Right.BULK,
+    intro=gettext_lazy('Bulk jobs: what waits, what runs, and what came of those that ended.'),
+    help=Help(
+        when=gettext_lazy('To give a job its time, to follow it, and to read why rows were left out.'),
+        effect=gettext_lazy(
+            'A job runs in the background, one at a time. Stopping keeps what is done; the rest can be run again.'
+        ),
+        guide='10901-10904, 11174-11201, 9304-9310',
+    ),
     related=(actions.FILES_PAGE, 'contact-list-update', 'standard-configuration'),
     order=40,
     model=Job,

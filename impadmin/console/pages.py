@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console import historyview, revert
 from impadmin.console.access import Right
 from impadmin.console.models import AuditEntry
-from impadmin.console.page import Column, Command, Page
+from impadmin.console.page import Column, Command, Help, Page
 from impadmin.console.registry import register
 
 HISTORY = Page(
@@ -19,6 +19,12 @@ HISTORY = Page(
     title=gettext_lazy('History'),
     right=Right.MONITOR,
     intro=gettext_lazy('Who changed what, when and from where, with the values before and after.'),
+    help=Help(
+        when=gettext_lazy('To find out what changed before something went wrong, and to take a change back.'),
+        effect=gettext_lazy(
+            'Reading changes nothing. Revert saves the values before as a new change, with the same checks.'
+        ),
+    ),
     order=900,
     model=AuditEntry,
     columns=(

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from engine.contract.jid import InvalidJID, prepare_domain
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor
-from impadmin.console.page import Fieldset, Page
+from impadmin.console.page import Fieldset, Help, Page
 from impadmin.messaging.models import ExternalComponent
 
 LEAST = 12
@@ -87,6 +87,12 @@ COMPONENTS = Page(
     intro=gettext_lazy(
         'Programs such as gateways that serve a domain of their own. They connect to Cisco XCP Router with the secret '
         'set here; a change is in force at once.'
+    ),
+    help=Help(
+        when=gettext_lazy('When a gateway or robot should have a domain of its own beside the users.'),
+        effect=gettext_lazy(
+            'The program can connect at once; stanzas to its domain go to it. Deleting it ends the connection.'
+        ),
     ),
     related=('messaging-settings', 'service-parameters'),
     model=ExternalComponent,

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Fieldset, SettingsPage, Text
+from impadmin.console.page import Fieldset, Help, SettingsPage, Text
 from impadmin.console.registry import register
 from impadmin.messaging import chat_administrators
 from impadmin.messaging.components import COMPONENTS
@@ -33,6 +33,16 @@ SETTINGS = SettingsPage(
     menu='Messaging > Settings',
     title=gettext_lazy('Settings'),
     right=Right.CONFIGURATION,
+    intro=gettext_lazy('What instant messaging does for everybody in the cluster.'),
+    help=Help(
+        when=gettext_lazy(
+            'To switch instant messaging off, or to decide what happens to messages for people who are not signed in.'
+        ),
+        effect=gettext_lazy(
+            'With instant messaging off, messages are refused with an error to the sender; availability still works.'
+        ),
+        guide='5486-5488, 5574-5589, 12527',
+    ),
     related=('standard-configuration', 'control-center'),
     model=MessagingSettings,
     fieldsets=(

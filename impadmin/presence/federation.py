@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor
-from impadmin.console.page import BasePage, Command, Fieldset, Page, Result, SettingsPage
+from impadmin.console.page import BasePage, Command, Fieldset, Help, Page, Result, SettingsPage
 from impadmin.presence import inventory
 from impadmin.presence.models import (
     Domain,
@@ -95,6 +95,16 @@ SETTINGS = SettingsPage(
     title=gettext_lazy('XMPP Federation Settings'),
     right=Right.CONFIGURATION,
     intro=gettext_lazy('How this cluster exchanges availability and messages with XMPP servers of other domains.'),
+    help=Help(
+        when=gettext_lazy(
+            'When people here and people with addresses at other organisations should write to each other.'
+        ),
+        effect=gettext_lazy(
+            'Cisco XCP XMPP Federation Connection Manager accepts and opens connections to other domains by '
+            'these rules.'
+        ),
+        guide='12541',
+    ),
     related=('xmpp-federation-policy', 'xmpp-federation-domains', 'control-center'),
     model=XmppFederationSettings,
     fieldsets=(
@@ -113,6 +123,14 @@ POLICY = SettingsPage(
     menu=f'{MENU} > Policy',
     title=gettext_lazy('XMPP Federation Policy'),
     right=Right.CONFIGURATION,
+    intro=gettext_lazy('Whether every other domain may be reached, or only those listed.'),
+    help=Help(
+        when=gettext_lazy('To refuse single domains, or to allow only partners.'),
+        effect=gettext_lazy(
+            'Stanzas from and to a refused domain are answered with an error. What is stored from that domain stays.'
+        ),
+        guide='12541',
+    ),
     related=('xmpp-federation-domains', 'xmpp-federation-settings'),
     model=XmppFederationPolicy,
     fieldsets=(Fieldset(gettext_lazy('Policy'), ('policy',)),),
@@ -125,6 +143,11 @@ DOMAINS = Page(
     title=gettext_lazy('Policy Domains'),
     right=Right.CONFIGURATION,
     intro=gettext_lazy('The exceptions to the policy mode: refused in the mode Allow, allowed in the mode Deny.'),
+    help=Help(
+        when=gettext_lazy('To name the domains that are treated otherwise than the policy mode says.'),
+        effect=gettext_lazy('An entry is about the domain itself, or with *. in front about every domain below it.'),
+        guide='12541',
+    ),
     related=('xmpp-federation-policy', 'xmpp-federation-settings'),
     model=XmppFederationDomain,
     columns=('domain', 'direction', 'comment'),
