@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from engine.contract.jid import prepare_domain
-from impadmin.console import audit, generations
+from impadmin.console import audit, generations, roles
 from impadmin.console.actions import SYSTEM
 from impadmin.console.administrators import create
 from impadmin.console.models import Administrator
@@ -48,6 +48,7 @@ def install() -> Installed:
     (random). They are read only for what does not exist yet.
     """
     with transaction.atomic():
+        roles.install()
         PresenceSettings.objects.get_or_create(pk=1)
         MessagingSettings.objects.get_or_create(pk=1)
         XmppFederationSettings.objects.get_or_create(pk=1)

@@ -1,12 +1,13 @@
-"""Who may do what: rights per role as data, default-deny over every URL and REST route.
+"""Who may do what: permissions as data, default-deny over every URL and REST route.
 
+``may(grants, page, action)`` is the one question; ``grants_of(request)`` says who asks, ``actor.grants`` who acts.
 A view that nothing declares is refused for everyone. Declare one with ``public``, ``signed_in``, ``for_page`` or
-``rest``; the middleware and the REST permission decide from the declaration, the role, and whether the request writes.
+``rest``; the middleware and the REST permission decide from the declaration, the permissions, and what the request does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Right(StrEnum):
-    """Groups of pages that are granted together."""
+    """Groups of pages that a permission can name (``right.GROUP``); the built-in roles are made of them."""
 
     CONFIGURATION = 'configuration'
     USERS = 'users'
@@ -35,64 +36,81 @@ class Right(StrEnum):
     ADMINISTRATORS = 'administrators'
 
 
-class Level(StrEnum):
-    """How far a role reaches into a group."""
-
-    NONE = 'none'
-    READ = 'read'
-    WRITE = 'write'
-
-
-_RANK = {Level.NONE: 0, Level.READ: 1, Level.WRITE: 2}
-_ALL = dict.fromkeys(Right, Level.WRITE)
-RIGHTS: dict[str, dict[Right, Level]] = {
-    'administrator': _ALL,
-    'operator': _ALL | {Right.CONFIGURATION: Level.READ, Right.ADMINISTRATORS: Level.NONE},
-    'bulk_operator': dict.fromkeys(Right, Level.READ) | {Right.BULK: Level.WRITE, Right.ADMINISTRATORS: Level.NONE},
-    'read_only': dict.fromkeys(Right, Level.READ) | {Right.ADMINISTRATORS: Level.NONE},
-}
 SAFE_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS'})
 
 
-def level(role: str, right: Right) -> Level:
-    """What ``role`` may do with pages of ``right``; an unknown role may do nothing.
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What somebody may do: sets of permissions of which each must allow it (roles of a user, a token's role, scopes).
 
-    ``a+b`` is what both roles allow: a token of role a that belongs to a user of role b.
+    A permission is ``SUBJECT:ACTION``.
+    SUBJECT  name of a page, ``area.AREA``, ``right.RIGHT``, or ``*``: every page, those still to be written included
+    ACTION   view, add, change, delete, ``do/COMMAND``, do (every command), or ``*``
     """
-    levels = [RIGHTS.get(part, {}).get(right, Level.NONE) for part in role.split('+')]
-    return min(levels, key=_RANK.__getitem__)
+
+    sets: tuple[frozenset[str], ...] = (frozenset(),)
+
+    def limited_to(self, other: Grants) -> Grants:
+        """What both allow."""
+        return Grants(self.sets + other.sets)
 
 
-def may_read(role: str, right: Right) -> bool:
-    """Whether ``role`` sees pages of ``right``."""
-    return level(role, right) is not Level.NONE
+def grants(permissions: Iterable[str]) -> Grants:
+    """What these permissions allow."""
+    return Grants((frozenset(permissions),))
 
 
-def may_write(role: str, right: Right) -> bool:
-    """Whether ``role`` changes what pages of ``right`` show."""
-    return level(role, right) is Level.WRITE
+NOBODY = Grants()
+EVERYTHING = grants(['*:*'])
 
 
-def combined(token_role: str, user_role: str) -> str:
-    """The role of a token: never more than either of the two allows."""
-    return token_role if token_role == user_role else f'{token_role}+{user_role}'
+def subjects(page: BasePage) -> tuple[str, ...]:
+    """The subjects of permissions that cover ``page``, the widest first."""
+    return ('*', f'right.{page.right}', f'area.{page.area}', page.name)
+
+
+def _actions(action: str) -> tuple[str, ...]:
+    return ('*', 'do', action) if action.startswith('do/') else ('*', action)
+
+
+def may(who: Grants, page: BasePage, action: str = 'view') -> bool:
+    """Whether ``who`` may do ``action`` (view, add, change, delete, do/COMMAND) on ``page``. Every other needs view."""
+    wanted = {f'{subject}:{one}' for subject in subjects(page) for one in _actions(action)}
+    allowed = bool(who.sets) and not any(wanted.isdisjoint(permissions) for permissions in who.sets)
+    return allowed and (action == 'view' or may(who, page))
+
+
+def may_write(who: Grants, page: BasePage) -> bool:
+    """Whether ``who`` may do anything on ``page`` but look."""
+    return any(may(who, page, action) for action in page.actions() if action != 'view')
+
+
+def implies(held: str, asked: str, page: BasePage | None) -> bool:
+    """Whether the permission ``held`` includes ``asked``; ``page``: the page that ``asked`` names, if it names one."""
+    (subject, _, action), (wanted, _, wanted_action) = held.partition(':'), asked.partition(':')
+    wider = {'*', wanted} if page is None else {wanted, *subjects(page)}
+    return subject in wider and action in {wanted_action, *_actions(wanted_action)}
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a view asks of the request. ``writes``: which methods need the right to write ('unsafe': all but GET, HEAD
-    and OPTIONS; 'always': every one, e.g. an Add form; 'never': changes only what belongs to the user himself)."""
+    """What a view asks of the request. ``action``: what a request that writes does on the page ('' : anything but look);
+    ``do`` is completed by the command of the URL. ``always``: also GET asks for it, e.g. an Add form."""
 
-    who: Literal['public', 'signed_in', 'right', 'rest']
-    right: Right | None = None
-    writes: Literal['unsafe', 'always', 'never'] = 'unsafe'
+    who: Literal['public', 'signed_in', 'page', 'rest']
+    page: BasePage | None = None
+    action: str = ''
+    always: bool = False
 
-    def allows(self, role: str, method: str) -> bool:
-        """Whether a signed-in ``role`` may send ``method``."""
-        if self.right is None:
+    def allows(self, who: Grants, method: str, command: str = '') -> bool:
+        """Whether a signed-in administrator may send ``method``."""
+        if self.page is None:
             return True
-        write = self.writes == 'always' or (self.writes == 'unsafe' and method not in SAFE_METHODS)
-        return may_write(role, self.right) if write else may_read(role, self.right)
+        if method in SAFE_METHODS and not self.always:
+            return may(who, self.page)
+        if not self.action:
+            return may_write(who, self.page)
+        return may(who, self.page, f'do/{command}' if self.action == 'do' and command else self.action)
 
 
 View = TypeVar('View', bound=Callable[..., Any])
@@ -109,13 +127,13 @@ def public(view: View) -> View:
 
 
 def signed_in(view: View) -> View:
-    """Every administrator may open ``view``, whatever the role: start page, search, own preferences."""
-    return _declare(view, Requirement('signed_in', writes='never'))
+    """Every administrator may open ``view``, whatever the role: start page, search, what is his own."""
+    return _declare(view, Requirement('signed_in'))
 
 
-def for_page(page: BasePage, view: View, *, writes: Literal['unsafe', 'always', 'never'] = 'unsafe') -> View:
-    """``view`` belongs to ``page``: its right decides. Give each URL its own function or partial."""
-    return _declare(view, Requirement('right', page.right, writes))
+def for_page(page: BasePage, view: View, action: str = '', *, always: bool = False) -> View:
+    """``view`` belongs to ``page``: see ``Requirement``. Give each URL its own function or partial."""
+    return _declare(view, Requirement('page', page, action, always))
 
 
 def rest(view: View) -> View:
@@ -134,14 +152,20 @@ def is_api(request: HttpRequest) -> bool:
     return request.path.startswith('/api/v')
 
 
-def role_of(request: HttpRequest | Request) -> str:
-    """The role in force for this request: '' when nobody is signed in, never more than the token's."""
-    user = getattr(request, 'user', None)
+def grants_of(request: HttpRequest | Request) -> Grants:
+    """What this request may do: nothing when nobody is signed in, never more than its token."""
+    user: Any = getattr(request, 'user', None)
     if user is None or not user.is_authenticated or not user.is_active:
-        return ''
-    token = getattr(request, 'auth', None)
-    role = str(getattr(user, 'role', ''))
-    return combined(str(token.role), role) if token is not None and hasattr(token, 'role') else role
+        return NOBODY
+    token: Any = getattr(request, 'auth', None)
+    own: Grants = user.grants
+    return token.grants.limited_to(own) if hasattr(token, 'grants') else own
+
+
+def is_signed_in(request: HttpRequest | Request) -> bool:
+    """Whether the request comes from an active administrator."""
+    user = getattr(request, 'user', None)
+    return user is not None and user.is_authenticated and user.is_active
 
 
 class AccessMiddleware:
@@ -163,10 +187,9 @@ class AccessMiddleware:
             raise Http404
         if requirement.who in ('public', 'rest'):
             return None
-        role = role_of(request)
-        if not role:
+        if not is_signed_in(request):
             return to_login(request)
-        if not requirement.allows(role, request.method or 'GET'):
+        if not requirement.allows(grants_of(request), request.method or 'GET', kwargs.get('command', '')):
             raise PermissionDenied(gettext('Your role does not allow this.'))
         return None
 
@@ -186,12 +209,11 @@ class ApiPermission(BasePermission):
     """REST permission: the view names its requirement per request in ``requirement()``; without one it is refused."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether this role may send this request."""
-        role = role_of(request)
-        if not role:
+        """Whether this administrator or token may send this request."""
+        if not is_signed_in(request):
             return False
         declared = getattr(view, 'requirement', None)
         if declared is None:
             return False
         requirement: Requirement = declared()
-        return requirement.allows(role, request.method or 'GET')
+        return requirement.allows(grants_of(request), request.method or 'GET')

@@ -29,7 +29,7 @@ from engine.contract.config import Config
 from engine.contract.restarts import pending
 from engine.contract.services import BY_KEY
 from impadmin.console import audit, generations
-from impadmin.console.access import is_api, may_write, role_of
+from impadmin.console.access import EVERYTHING, Grants, grants_of, is_api, may
 
 if TYPE_CHECKING:
     from impadmin.console.page import BasePage, Command, Page, Result, SettingsPage
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: user name, role, IP address (or job/task name), channel (browser, rest, job, cli, system)."""
+    """Who acts: user name, what he may do, IP address (or job/task name), channel (browser, rest, job, cli, system)."""
 
     name: str
-    role: str
+    grants: Grants
     source: str = ''
     channel: str = 'system'
 
 
-SYSTEM = Actor('system', 'administrator', 'system', 'system')
+SYSTEM = Actor('system', EVERYTHING, 'system', 'system')
 
 
 class Refused(Exception):
@@ -96,16 +96,16 @@ def actor_of(request: HttpRequest) -> Actor:
     """The actor of a console or REST request."""
     return Actor(
         name=str(getattr(request.user, 'username', '')),
-        role=role_of(request),
+        grants=grants_of(request),
         source=request.META.get('REMOTE_ADDR') or '',
         channel=getattr(request, 'channel', '') or ('rest' if is_api(request) else 'browser'),
     )
 
 
-def require_write(actor: Actor, page: BasePage) -> None:
-    """Raise PermissionDenied when the role of ``actor`` may not change what ``page`` shows."""
-    if not may_write(actor.role, page.right):
-        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+def require(actor: Actor, page: BasePage, action: str) -> None:
+    """Raise PermissionDenied when ``actor`` may not do ``action`` (add, change, delete, do/COMMAND) on ``page``."""
+    if not may(actor.grants, page, action):
+        raise PermissionDenied(gettext('Your role does not allow this.'))
 
 
 def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> Any:
@@ -154,7 +154,7 @@ def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, .
 
 def do_create(actor: Actor, page: Page, values: Mapping[str, Any], *, dry_run: bool = False) -> Any:
     """Add an object; returns it (or a Preview)."""
-    require_write(actor, page)
+    require(actor, page, 'add')
     if 'add' not in page.verbs:
         raise Refused(gettext('Nothing can be added here.'))
 
@@ -182,7 +182,7 @@ def do_update(
 ) -> Any:
     """Change an object; names that ``values`` does not have stay. ``expected``: ``audit.digest`` of what the user saw;
     another state raises Stale. Returns the saved object (or a Preview)."""
-    require_write(actor, page)
+    require(actor, page, 'change')
     if 'edit' not in page.verbs:
         raise Refused(gettext('Nothing can be changed here.'))
 
@@ -199,7 +199,7 @@ def do_update_settings(
     actor: Actor, page: SettingsPage, values: Mapping[str, Any], *, expected: str = '', dry_run: bool = False
 ) -> Any:
     """Save a settings page; returns the row (or a Preview)."""
-    require_write(actor, page)
+    require(actor, page, 'change')
 
     def work() -> Done:
         page.model._default_manager.get_or_create(pk=1)
@@ -238,7 +238,7 @@ def do_delete(
     actor: Actor, page: Page, objs: Sequence[models.Model], *, expected: str = '', dry_run: bool = False
 ) -> Any:
     """Delete all of ``objs`` or none; returns how many (or a Preview whose impact counts what goes with them)."""
-    require_write(actor, page)
+    require(actor, page, 'delete')
     if 'delete' not in page.verbs:
         raise Refused(gettext('Nothing can be deleted here.'))
     keys = sorted({obj.pk for obj in objs})
@@ -272,7 +272,7 @@ def do_command(
     actor: Actor, page: BasePage, command: Command, objs: Sequence[models.Model], data: Mapping[str, Any]
 ) -> Result:
     """Run a page's command in a transaction, with an audit entry per object. ``data``: cleaned form values."""
-    require_write(actor, page)
+    require(actor, page, f'do/{command.name}')
     if command.when:
         for obj in objs:
             if reason := str(command.when(obj)):
@@ -432,5 +432,5 @@ __all__ = [
     'do_set_parameters',
     'do_update',
     'do_update_settings',
-    'require_write',
+    'require',
 ]

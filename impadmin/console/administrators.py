@@ -1,31 +1,183 @@
-"""Administrators made from the command line."""
+"""Writers of application users: the people and programs that sign in to the console."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext
 
-from impadmin.console import audit
-from impadmin.console.actions import Actor
-from impadmin.console.models import Administrator, Role
+from impadmin.console import audit, roles, tokens
+from impadmin.console.access import Grants, grants
+from impadmin.console.actions import Actor, Refused
+from impadmin.console.models import Administrator, ApiToken, Role
 
 MENU = 'User Management > Application User'
 
 
-def create(actor: Actor, username: str, role: str, password: str) -> Administrator:
+# ---- writers of the page
+
+
+def create_administrator(actor: Actor, values: Mapping[str, Any]) -> Administrator:
+    """Add an application user, with no more rights than the actor has."""
+    rest, sent, password = _taken(actor, values)
+    given = sent or []
+    roles.require_covered(actor.grants, together(given))
+    administrator = Administrator(**rest)
+    if not password:
+        raise ValidationError({'password': gettext('Enter a password.')})
+    check_password(password, administrator)
+    administrator.set_password(password)
+    administrator.save()
+    administrator.roles.set(given)
+    return administrator
+
+
+def update_administrator(actor: Actor, administrator: Administrator, values: Mapping[str, Any]) -> Administrator:
+    """Change an application user: nobody takes rights from himself or touches somebody who has more than he."""
+    rest, sent, password = _taken(actor, values)
+    before = Administrator.objects.select_for_update().get(pk=administrator.pk)
+    held = before.held_roles
+    given = held if sent is None else sent
+    roles.require_covered(actor.grants, before.grants)
+    roles.require_covered(actor.grants, together(given))
+    for name, value in rest.items():
+        setattr(administrator, name, value)
+    if before.username == actor.name and (set(given) != set(held) or not administrator.is_active):
+        field = 'roles' if set(given) != set(held) else 'is_active'
+        raise ValidationError({field: gettext('You cannot change your own rights. Ask another administrator.')})
+    if _is_full(held, before.is_active) and not _is_full(given, administrator.is_active):
+        _lock_full()
+        if not others_remain(administrator):
+            field = 'is_active' if _is_full(given, True) else 'roles'
+            raise ValidationError({field: LAST()})
+    administrator.password = before.password
+    if password:
+        check_password(password, administrator)
+        administrator.set_password(password)
+    administrator.save()
+    administrator.roles.set(given)
+    return administrator
+
+
+def delete_administrator(actor: Actor, administrator: Administrator) -> None:
+    """Delete an application user with his tokens; never oneself and never the last administrator."""
+    if administrator.username == actor.name:
+        raise Refused(gettext('You cannot delete yourself. Ask another administrator.'))
+    roles.require_covered(actor.grants, administrator.grants)
+    _lock_full()
+    if reason := is_needed(administrator):
+        raise Refused(reason)
+    administrator.delete()
+
+
+def is_needed(administrator: Administrator) -> str:
+    """Why this application user cannot be deleted, or ''."""
+    last = _is_full(administrator.held_roles, administrator.is_active) and not others_remain(administrator)
+    return LAST() if last else ''
+
+
+def LAST() -> str:
+    """Why the last administrator stays."""
+    return gettext('This is the last active administrator. Give another user the role Administrator first.')
+
+
+def username_is_free(administrator: Administrator, before: Any) -> None:
+    """User names of administrators differ by more than case."""
+    if Administrator.objects.filter(username__iexact=administrator.username).exclude(pk=administrator.pk).exists():
+        raise ValidationError(
+            {'username': gettext('The user ID %(id)s is already in use.') % {'id': administrator.username}}
+        )
+
+
+def others_remain(without: Administrator) -> bool:
+    """Whether another active administrator with the role Administrator can sign in when ``without`` no longer can."""
+    return bool(_full().exclude(pk=without.pk).exists())
+
+
+def together(given: Iterable[Role]) -> Grants:
+    """What these roles together allow."""
+    return grants(permission for role in given for permission in role.allowed)
+
+
+def _full() -> Any:
+    return Administrator.objects.filter(roles__name=roles.ADMINISTRATOR, is_active=True)
+
+
+def _is_full(held: Iterable[Role], active: bool) -> bool:
+    return active and any(role.name == roles.ADMINISTRATOR for role in held)
+
+
+def _lock_full() -> None:
+    """Two administrators who demote each other at the same moment wait for each other."""
+    list(_full().select_for_update().order_by('pk'))
+
+
+def _taken(actor: Actor, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Role] | None, str]:
+    """(model values, roles or None when not sent, new password or '')."""
+    rest, password = take_password(actor, values)
+    given = rest.pop('roles', None)
+    return rest, None if given is None else list(given), password
+
+
+def take_password(actor: Actor, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(the other values, the new password or ''). Programs need not repeat it, people must."""
+    rest = dict(values)
+    password = rest.pop('password', None) or ''
+    repeated = rest.pop('password_again', None) or ''
+    if actor.channel == 'rest' and not repeated:
+        repeated = password
+    if password != repeated:
+        raise ValidationError({'password_again': gettext('The two passwords differ. Enter the same password twice.')})
+    return rest, password
+
+
+def check_password(password: str, administrator: Administrator) -> None:
+    """Raise ValidationError at ``password`` when it is too weak."""
+    try:
+        validate_password(password, administrator)
+    except ValidationError as error:
+        raise ValidationError({'password': error.messages}) from None
+
+
+# ---- the page of tokens
+
+
+def create_token(actor: Actor, values: Mapping[str, Any]) -> ApiToken:
+    """Add a REST token, in anybody's name but with no more rights than the actor has; the page shows it once."""
+    limited = values['role'].grants.limited_to(values['administrator'].grants)
+    roles.require_covered(actor.grants, limited)
+    return tokens.issue(values['administrator'], values['name'], values['role'], values.get('expires_at'))
+
+
+def token_is_within_its_user(token: ApiToken, before: Any) -> None:
+    """A token for a read-only user cannot write; asking for more is a mistake worth telling."""
+    if roles.beyond(token.administrator.grants, token.role.grants):
+        raise ValidationError(
+            {
+                'role': gettext('The role %(role)s allows more than the user %(user)s may.')
+                % {'user': token.administrator.username, 'role': token.role}
+            }
+        )
+
+
+# ---- from the command line
+
+
+def create(actor: Actor, username: str, role_name: str, password: str) -> Administrator:
     """Add an administrator with its audit entry. Raises ValidationError by field."""
-    if role not in Role.values:
-        raise ValidationError({'role': gettext('Choose one of: %(choices)s.') % {'choices': ', '.join(Role.values)}})
-    administrator = Administrator(username=username, role=role)
+    given = roles.named([role_name])
+    administrator = Administrator(username=username)
     check_password(password, administrator)
     administrator.set_password(password)
     with transaction.atomic():
         administrator.full_clean()
-        if Administrator.objects.filter(username__iexact=username).exists():
-            raise ValidationError({'username': gettext('The user ID %(id)s is already in use.') % {'id': username}})
+        username_is_free(administrator, None)
         administrator.save()
+        administrator.roles.set(given)
         audit.record(actor, 'create', None, administrator, None, audit.snapshot(administrator), menu=MENU)
     return administrator
 
@@ -37,11 +189,3 @@ def set_password(actor: Actor, administrator: Administrator, password: str) -> N
         administrator.set_password(password)
         administrator.save(update_fields=['password'])
         audit.record(actor, 'update', None, administrator, None, {'password': audit.HIDDEN}, menu=MENU)
-
-
-def check_password(password: str, administrator: Administrator) -> None:
-    """Raise ValidationError at ``password`` when it is too weak."""
-    try:
-        validate_password(password, administrator)
-    except ValidationError as error:
-        raise ValidationError({'password': error.messages}) from None

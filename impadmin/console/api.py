@@ -33,6 +33,8 @@ from impadmin.console.page import BasePage, Command, Page, ParameterPage, Settin
 
 __all__ = ['urlpatterns']
 
+ACTIONS = {'POST': 'add', 'PUT': 'change', 'PATCH': 'change', 'DELETE': 'delete'}
+"""What a method does on a page."""
 MOST_SELECTED = 10_000
 """Most objects of one bulk delete or selection command."""
 
@@ -47,9 +49,13 @@ class PageView(GenericAPIView[Any]):
     metadata_class: Any = None
     """OPTIONS is no method here: the schema describes every route."""
 
+    action = ''
+    """What a writing request does on the page; '': what the method says."""
+
     def requirement(self) -> Requirement:
         """See ``access.ApiPermission``."""
-        return Requirement('right', self.page.right)
+        method = str(self.request.method)
+        return Requirement('page', self.page, self.action or ACTIONS.get(method, ''))
 
     def body(self, request: Request) -> Mapping[str, Any]:
         """The JSON object sent; {} for an empty body."""
@@ -175,6 +181,8 @@ class HistoryView(ModelView):
 class DeleteSelectedView(ModelView):
     """``/api/v1/NAME/delete-selected/``"""
 
+    action = 'delete'
+
     def post(self, request: Request) -> Response:
         """Delete several: all or none."""
         data = self.body(request)
@@ -190,6 +198,10 @@ class CommandView(ModelView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     page: Any
     command: Command
+
+    def requirement(self) -> Requirement:
+        """The command itself may be granted."""
+        return Requirement('page', self.page, f'do/{self.command.name}')
 
     def post(self, request: Request, pk: str | None = None) -> Response:
         """Run the command."""

@@ -248,12 +248,13 @@ def serializer_of(page: Page | SettingsPage) -> type[PageSerializer]:
         attributes['id'] = serializers.IntegerField(source='pk', read_only=True)
     for name in written:
         found = forms.model_field(page.model, name)
-        if isinstance(found, models.ForeignKey):
+        if isinstance(found, models.ForeignKey | models.ManyToManyField):
+            several = isinstance(found, models.ManyToManyField)
             attributes[name] = ReferenceField(
+                **({'many': True, 'allow_empty': found.blank} if several else {'allow_null': found.null}),
                 model=found.remote_field.model,
                 queryset=found.remote_field.model._default_manager.all(),
                 required=not found.blank and not found.has_default(),
-                allow_null=found.null,
                 label=str(found.verbose_name),
                 help_text=str(found.help_text),
             )

@@ -237,7 +237,7 @@ class SchemaView(SpectacularAPIView):
 
     def requirement(self) -> Requirement:
         """Every role."""
-        return Requirement('signed_in', writes='never')
+        return Requirement('signed_in')
 
 
 @functools.lru_cache(maxsize=4)

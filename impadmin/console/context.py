@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, gettext, gettext_lazy
 
-from impadmin.console import generations, navigation, notifications, registry
+from impadmin.console import access, generations, navigation, notifications, registry
 from impadmin.console.editview import control_center, service_name
 from impadmin.console.models import Job, JobState
 from impadmin.console.page import BasePage, Text
@@ -103,7 +103,7 @@ class Shell:
         match = request.resolver_match
         self.page: BasePage | None = match.kwargs.get('page') if match is not None else None
         self.user = request.user if request.user.is_authenticated else None
-        self.role: str = getattr(self.user, 'role', '')
+        self.grants = access.grants_of(request)
 
     @functools.cached_property
     def theme(self) -> str:
@@ -125,17 +125,17 @@ class Shell:
     @functools.cached_property
     def consoles(self) -> list[tuple[navigation.Console, str]]:
         """The consoles the role may open."""
-        return navigation.consoles(self.role)
+        return navigation.consoles(self.grants)
 
     @functools.cached_property
     def menus(self) -> list[navigation.Menu]:
         """The left menu."""
-        return navigation.menus(self.console.key, self.role, self.page)
+        return navigation.menus(self.console.key, self.grants, self.page)
 
     @functools.cached_property
     def pinned(self) -> list[Pin]:
         """The pages the role may open of those at the top of every menu."""
-        known = {page.name: page for page in navigation.visible(self.role)}
+        known = {page.name: page for page in navigation.visible(self.grants)}
         result = []
         for name, icon in PINNED:
             if name not in known:
@@ -176,7 +176,7 @@ class Shell:
         if self.page is None:
             return []
         known = {page.name: page for page in registry.pages()}
-        pages = navigation.visible(self.role, [known[name] for name in self.page.related if name in known])
+        pages = navigation.visible(self.grants, [known[name] for name in self.page.related if name in known])
         return [(registry.page_url(page), page.title) for page in pages]
 
     @functools.cached_property
@@ -241,9 +241,8 @@ class Shell:
 
     @functools.cached_property
     def role_name(self) -> str:
-        """The role in words."""
-        display: Any = getattr(self.user, 'get_role_display', None)
-        return str(display()) if display is not None else ''
+        """The roles in words."""
+        return gettext(', ').join(str(role) for role in getattr(self.user, 'held_roles', ()))
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 
 from impadmin.console import actions, audit, forms, listview, notifications
-from impadmin.console.access import may_write
+from impadmin.console.access import grants_of, may
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Command, Page, SettingsPage, ViewPage
@@ -24,15 +24,15 @@ NAMED = 20
 """How many objects a confirmation names one by one."""
 
 
-def writes(request: HttpRequest, page: BasePage) -> bool:
-    """Whether the signed-in role may change this page."""
-    return may_write(request.user.role, page.right)  # type: ignore[union-attr]
+def changes(request: HttpRequest, page: BasePage) -> bool:
+    """Whether the signed-in administrator may save this page's form."""
+    return may(grants_of(request), page, 'change')
 
 
-def must_write(request: HttpRequest, page: BasePage) -> None:
-    """Refuse a role that only reads."""
-    if not writes(request, page):
-        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+def must(request: HttpRequest, page: BasePage, action: str) -> None:
+    """Refuse who may not do ``action``."""
+    if not may(grants_of(request), page, action):
+        raise PermissionDenied(gettext('Your role does not allow this.'))
 
 
 def object_of(page: Page, pk: str) -> Any:
@@ -82,7 +82,7 @@ def closed_reason(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> 
     """Why the form cannot be saved, or ''."""
     if isinstance(page, Page) and obj is not None and 'edit' not in page.verbs:
         return KEPT
-    if not writes(request, page):
+    if not changes(request, page):
         return gettext('Your role may see these values but not change them.')
     if isinstance(page, Page) and obj is not None and page.locked and (reason := page.locked(obj)):
         return str(reason)
@@ -92,7 +92,7 @@ def closed_reason(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> 
 def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source: Any) -> HttpResponse:
     adding = obj is None
     if adding:
-        must_write(request, page)
+        must(request, page, 'add')
         assert isinstance(page, Page)
         if ('copy' if source is not None else 'add') not in page.verbs:
             raise Http404
@@ -159,7 +159,7 @@ def _draw(
     previewed: bool = False,
     stale: str = '',
 ) -> HttpResponse:
-    may = writes(request, page)
+    who = grants_of(request)
     if isinstance(page, SettingsPage):
         title = page.title
     elif obj is not None:
@@ -192,10 +192,10 @@ def _draw(
         'commands': [
             (command, str(command.when(obj)) if command.when else '')
             for command in page.commands
-            if may and obj is not None and command.scope == ('object' if is_page else 'page')
+            if may(who, page, f'do/{command.name}') and obj is not None and command.scope == ('object' if is_page else 'page')
         ],
-        'copies': may and 'copy' in verbs,
-        'deletes': may and 'delete' in verbs,
+        'copies': 'copy' in verbs and may(who, page, 'add'),
+        'deletes': 'delete' in verbs and may(who, page, 'delete'),
         'undeletable': undeletable,
         'panel': page.panel if obj is not None else '',
         'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
@@ -299,7 +299,7 @@ def delete_selected_view(request: HttpRequest, page: Page) -> HttpResponse:
 
 
 def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, carried: dict[str, Any]) -> HttpResponse:
-    must_write(request, page)
+    must(request, page, 'delete')
     if 'delete' not in page.verbs:
         raise Http404
     gone, kept = _deletable(page, objects)
@@ -351,7 +351,7 @@ def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, car
 
 def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | None = None) -> HttpResponse:
     """Run a command: ask for its fields and its confirmation first where it declares them."""
-    must_write(request, page)
+    must(request, page, f'do/{command}')
     declared: Sequence[Command] = page.commands if isinstance(page, Page | SettingsPage | ViewPage) else ()
     found = next((c for c in declared if c.name == command), None)
     if found is None or (found.scope == 'object') != (pk is not None):

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from impadmin.console import audit, parameter_values, registry, revert
-from impadmin.console.access import may_read, may_write, role_of
+from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Page, SettingsPage
@@ -105,10 +105,10 @@ def page_of(entry: AuditEntry) -> BasePage | None:
     return next((page for page in registry.pages() if page.menu == entry.page), None) if entry.page else None
 
 
-def where(entry: AuditEntry, role: str) -> str:
-    """URL of the object the entry is about, or of its page; '' when neither is there or open to ``role``."""
+def where(entry: AuditEntry, who: Grants) -> str:
+    """URL of the object the entry is about, or of its page; '' when neither is there or open to ``who``."""
     page = page_of(entry)
-    if page is None or not may_read(role, page.right):
+    if page is None or not may(who, page):
         return ''
     if isinstance(page, Page) and entry.object_id and entry.object_type == page.model._meta.label:
         try:
@@ -153,8 +153,8 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'pager': pager,
         'chosen': chosen,
         'reverts': chosen is not None
-        and may_write(role_of(request), page.right)
-        and may_write(role_of(request), registry.page('history').right)
+        and may(grants_of(request), page, 'change')
+        and may(grants_of(request), registry.page('history'), 'do/revert')
         and not revert.impossible(chosen),
         **(entry_context(chosen) if chosen is not None else {}),
     }

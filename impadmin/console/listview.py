@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import filters, preferences, tables
-from impadmin.console.access import may_write
+from impadmin.console.access import grants_of, may
 from impadmin.console.page import Page
 
 SIZES = (20, 50, 100, 250)
@@ -226,9 +226,10 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     state.number = min(state.number, pages)
     first = (state.number - 1) * state.rows
     related = [column.related for column in shown if column.related]
-    writes = may_write(request.user.role, page.right)  # type: ignore[union-attr]
-    commands = [c for c in page.commands if c.scope == 'selection'] if writes else []
-    deletes = writes and 'delete' in page.verbs
+    who = grants_of(request)
+    allowed = [c for c in page.commands if may(who, page, f'do/{c.name}')]
+    commands = [c for c in allowed if c.scope == 'selection']
+    deletes = 'delete' in page.verbs and may(who, page, 'delete')
     selectable = deletes or bool(commands)
     order = tables.ordering(page, all_columns, state.sort)
     objects = _rows(queryset, order, first, state.rows, related) if total else []
@@ -258,9 +259,9 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'clear': _cleared(state),
         'selectable': selectable,
         'deletes': deletes,
-        'adds': writes and 'add' in page.verbs,
+        'adds': 'add' in page.verbs and may(who, page, 'add'),
         'selection_commands': commands,
-        'page_commands': [c for c in page.commands if c.scope == 'page'] if writes else [],
+        'page_commands': [c for c in allowed if c.scope == 'page'],
         'searching': searching,
         'sentence': filters.sentence(state.conditions),
         'noun': page.model._meta.verbose_name,

@@ -20,20 +20,21 @@ from redis import RedisError
 from redis.asyncio import Redis
 
 from engine.contract import events
-from impadmin.console.access import Right, may_read
+from impadmin.console import registry
+from impadmin.console.access import NOBODY, may
 from impadmin.console.generations import publish
 from impadmin.console.models import Administrator
 
 __all__ = ['LiveConsumer', 'publish']
 
 log = logging.getLogger(__name__)
-NEEDS: dict[str, Right] = {
-    'job': Right.BULK,
-    'service': Right.SERVICES,
-    'node': Right.SERVICES,
-    'notifications': Right.MONITOR,
+NEEDS = {
+    'job': 'job-scheduler',
+    'service': 'control-center',
+    'node': 'control-center',
+    'notifications': 'notifications',
 }
-"""Message type -> right to read it; other types are for nobody."""
+"""Message type -> page that shows it: who may see the page gets the message; other types are for nobody."""
 HEARTBEAT_S = 25.0
 CHECK_S = 60.0
 """How often an open socket looks whether its session still stands."""
@@ -67,10 +68,10 @@ class Hub:
             kind = json.loads(text).get('type', '')
         except (ValueError, AttributeError):
             return
-        if (right := NEEDS.get(kind)) is None:
+        if (page := NEEDS.get(kind)) is None:
             return
         for socket in self.sockets:
-            if may_read(socket.role, right):
+            if may(socket.grants, registry.page(page)):
                 socket.offer(text)
 
     async def _listen(self) -> None:
@@ -101,7 +102,7 @@ def hub() -> Hub:
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """``/ws/live/``: sends messages of ``engine.contract.events.Live`` as JSON, and ``{"type": "ping"}`` when idle."""
 
-    role = ''
+    grants = NOBODY
 
     async def connect(self) -> None:
         """Accept a signed-in administrator whose page comes from this console; refuse everybody else (HTTP 403)."""
@@ -109,7 +110,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if not same_origin(self.scope) or not isinstance(user, Administrator) or not user.is_active:
             await self.close()
             return
-        self.role = user.role
+        self.grants = await database_sync_to_async(lambda: user.grants)()
         self.queue: asyncio.Queue[str] = asyncio.Queue(QUEUE)
         await self.accept()
         self.writer = asyncio.create_task(self._write(), name='live-socket')
@@ -147,12 +148,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     @database_sync_to_async  # type: ignore[untyped-decorator]
     def _still_signed_in(self) -> bool:
-        """Whether the session and the user behind the socket still stand; takes over a changed role."""
+        """Whether the session and the user behind the socket still stand; takes over changed roles."""
         session = self.scope['session']
         user = Administrator.objects.filter(pk=self.scope['user'].pk, is_active=True).first()
         if user is None or not session.exists(session.session_key):
             return False
-        self.role = user.role
+        self.grants = user.grants
         return True
 
 

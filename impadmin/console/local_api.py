@@ -18,6 +18,7 @@ from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
+from impadmin.console.access import Grants
 from impadmin.console.actions import Actor
 
 
@@ -26,7 +27,7 @@ class Operator:
     """The user of a request made on the command line: whoever has a shell on the machine."""
 
     username: str
-    role: str
+    grants: Grants
     pk: None = None
     is_authenticated: bool = True
     is_active: bool = True
@@ -73,7 +74,7 @@ def call(
         }
     )
     request.channel = actor.channel
-    request._force_auth_user = Operator(actor.name, actor.role)  # how DRF is told who it is
+    request._force_auth_user = Operator(actor.name, actor.grants)  # how DRF is told who it is
     request._dont_enforce_csrf_checks = True
     try:
         found = resolve(path)

@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from impadmin.console import audit
+from impadmin.console.access import NOBODY
 from impadmin.console.actions import Actor, actor_of
 from impadmin.console.models import Administrator, LoginFailure
 from impadmin.console.navigation import CONSOLES
@@ -87,7 +88,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
         return response
     user = authenticate(request, username=username, password=request.POST.get('password', '').replace('\0', ''))
     if not isinstance(user, Administrator):
-        _audit(Actor(username, '', address, 'browser'), 'sign-in-failed', username)
+        _audit(Actor(username, NOBODY, address, 'browser'), 'sign-in-failed', username)
         context['problem'] = gettext('The user name or the password is wrong.')
         return render(request, 'console/login.html', context)
     LoginFailure.objects.filter(username=username.lower(), address=address).delete()

@@ -2,22 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from impadmin.console.access import Grants, grants
 
-class Role(models.TextChoices):
-    """What an administrator may do; the rights of each role are data in ``access.py``."""
 
-    ADMINISTRATOR = 'administrator', _('Administrator')
-    OPERATOR = 'operator', _('Operator')
-    BULK_OPERATOR = 'bulk_operator', _('Bulk operator')
-    READ_ONLY = 'read_only', _('Read-only')
+class Permissions(models.JSONField):
+    """A list of permissions (``access.Grants``), chosen on a form from everything that can be granted."""
+
+    def formfield(self, **kwargs: Any) -> Any:
+        """See ``permissions.PermissionsField``."""
+        from impadmin.console.permissions import PermissionsField
+
+        return PermissionsField(label=self.verbose_name, help_text=self.help_text, required=not self.blank)
+
+
+def _known_permissions(value: object) -> None:
+    from impadmin.console.roles import check_permissions
+
+    check_permissions(value)
+
+
+class Role(models.Model):
+    """What administrators may do. The built-in roles have rows too; what they may stands in ``roles.BUILT_IN``."""
+
+    name = models.CharField(
+        _('Name'), max_length=50, unique=True, help_text=_('1 to 50 characters, for example Help desk.'),
+    )  # fmt: skip
+    description = models.CharField(
+        _('Description'), max_length=200, blank=True, help_text=_('For whom the role is meant, at most 200 characters.')
+    )
+    permissions = Permissions(
+        _('Permissions'), default=list, blank=True, validators=[_known_permissions],
+        help_text=_('What people with this role may see and do. Every other permission includes View.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'role'
+        verbose_name = _('Role')
+        verbose_name_plural = _('Roles')
+
+    def __str__(self) -> str:
+        from impadmin.console.roles import BUILT_IN
+
+        return str(BUILT_IN[self.name][0]) if self.name in BUILT_IN else self.name
+
+    @property
+    def allowed(self) -> Sequence[str]:
+        """The permissions in force."""
+        from impadmin.console.roles import BUILT_IN
+
+        return BUILT_IN[self.name][1] if self.name in BUILT_IN else self.permissions
+
+    @property
+    def grants(self) -> Grants:
+        """What the role allows."""
+        return grants(self.allowed)
 
 
 class AdministratorManager(BaseUserManager['Administrator']):
@@ -34,9 +82,9 @@ class Administrator(AbstractBaseUser):
         validators=[RegexValidator(r'^[A-Za-z0-9._@-]+$', _('Use letters, digits and . _ @ - only.'))],
         help_text=_('1 to 50 characters: letters, digits and . _ @ -'),
     )
-    role = models.CharField(
-        _('Role'), max_length=20, choices=Role.choices, default=Role.READ_ONLY,
-        help_text=_('Decides which pages this user sees and which he may change.'),
+    roles: models.ManyToManyField[Role, Any] = models.ManyToManyField(
+        Role, verbose_name=_('Roles'), db_table='administrator_role', related_name='administrators',
+        help_text=_('Together they decide which pages this user sees and what he may do there.'),
     )  # fmt: skip
     is_active = models.BooleanField(_('Active'), default=True, help_text=_('A user who is not active cannot sign in.'))
     language = models.CharField(_('Language'), max_length=10, blank=True)
@@ -54,6 +102,16 @@ class Administrator(AbstractBaseUser):
     def __str__(self) -> str:
         return self.username
 
+    @cached_property
+    def held_roles(self) -> list[Role]:
+        """The roles, read once."""
+        return sorted(self.roles.all(), key=lambda role: role.pk)
+
+    @cached_property
+    def grants(self) -> Grants:
+        """What the roles together allow."""
+        return grants(permission for role in self.held_roles for permission in role.allowed)
+
 
 class ApiToken(models.Model):
     """A REST token. Only its SHA-256 is stored; the token itself is shown once."""
@@ -64,8 +122,8 @@ class ApiToken(models.Model):
         help_text=_('The user in whose name the token acts.'),
     )  # fmt: skip
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    role = models.CharField(
-        _('Role'), max_length=20, choices=Role.choices, default=Role.READ_ONLY,
+    role = models.ForeignKey(
+        Role, models.PROTECT, related_name='tokens', verbose_name=_('Role'),
         help_text=_('The token never has more rights than its user.'),
     )  # fmt: skip
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
@@ -81,6 +139,11 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def grants(self) -> Grants:
+        """What the token may do, as far as its user may (see ``access.grants_of``)."""
+        return self.role.grants
 
 
 class LoginFailure(models.Model):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import registry
-from impadmin.console.access import may_read
+from impadmin.console.access import Grants, may
 from impadmin.console.page import BasePage, Text
 
 
@@ -106,30 +106,30 @@ def menu_path(page: BasePage, separator: str = ' > ') -> str:
     return separator.join(gettext(part) for part in menu_parts(page))
 
 
-def visible(role: str, pages: Iterable[BasePage] | None = None) -> list[BasePage]:
-    """The pages that ``role`` may open; those that still wait for their service are not shown anywhere."""
+def visible(who: Grants, pages: Iterable[BasePage] | None = None) -> list[BasePage]:
+    """The pages that ``who`` may open; those that still wait for their service are not shown anywhere."""
     found = registry.pages() if pages is None else pages
-    return [page for page in found if may_read(role, page.right) and not page.waits_for]
+    return [page for page in found if may(who, page) and not page.waits_for]
 
 
-def consoles(role: str) -> list[tuple[Console, str]]:
-    """Consoles in which ``role`` may open at least one page, each with the URL of its start page."""
+def consoles(who: Grants) -> list[tuple[Console, str]]:
+    """Consoles in which ``who`` may open at least one page, each with the URL of its start page."""
     return [
         (console, f'/{console.key}/')
         for console in CONSOLES.values()
-        if visible(role, registry.by_console(console.key))
+        if visible(who, registry.by_console(console.key))
     ]
 
 
-def menus(console: str, role: str, current: BasePage | None = None) -> list[Menu]:
-    """The menus of one console for one role; the menu of ``current`` is open.
+def menus(console: str, who: Grants, current: BasePage | None = None) -> list[Menu]:
+    """The menus of one console for ``who``; the menu of ``current`` is open.
 
     Menus stand in the product's order; captions and leaves in order of first appearance, sorted by ``order``.
     """
     places = {key: n for n, key in enumerate(MENUS)}
     result: dict[str, Menu] = {}
     sections: dict[tuple[str, str], Section] = {}
-    for page in sorted(visible(role, registry.by_console(console)), key=lambda page: page.order):
+    for page in sorted(visible(who, registry.by_console(console)), key=lambda page: page.order):
         head, *middle, leaf = menu_parts(page) if ' > ' in page.menu else (page.menu, page.menu)
         menu = result.get(head)
         if menu is None:

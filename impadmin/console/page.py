@@ -123,6 +123,12 @@ class BasePage:
     touches: Callable[[Sequence[Any]], int] | None = None
     waits_for: Text = ''
 
+    def actions(self) -> tuple[str, ...]:
+        """What a permission can name on this page: view, add, change, delete, do/COMMAND."""
+        verbs = getattr(self, 'verbs', () if isinstance(self, ViewPage) else ('edit',))
+        names = [name for name, verb in (('add', 'add'), ('change', 'edit'), ('delete', 'delete')) if verb in verbs]
+        return ('view', *names, *(f'do/{command.name}' for command in getattr(self, 'commands', ())))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(BasePage):

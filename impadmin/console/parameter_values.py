@@ -15,8 +15,8 @@ from django.utils.translation import gettext
 
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER, XCP_ROUTER
-from impadmin.console import audit
-from impadmin.console.access import Right, may_write
+from impadmin.console import audit, registry
+from impadmin.console.access import may
 
 if TYPE_CHECKING:
     from impadmin.console.actions import Actor
@@ -124,8 +124,8 @@ def do_set_parameters(
     the user saw; others raise Stale. Returns the values now in force by name (or a Preview)."""
     from impadmin.console.actions import Done, Stale, transact
 
-    if not may_write(actor.role, Right.CONFIGURATION):
-        raise PermissionDenied(gettext('Your role may open this page but not change it.'))
+    if not may(actor.grants, registry.page('service-parameters' if service else 'enterprise-parameters'), 'change'):
+        raise PermissionDenied(gettext('Your role does not allow this.'))
     params = {param.name: param for param in declared(service)}
     _check(params, node, values)
 

@@ -20,7 +20,7 @@ from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
 from impadmin.console import actions, forms, parameter_values
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
-from impadmin.console.editview import say_done, service_name, writes
+from impadmin.console.editview import changes, say_done, service_name
 from impadmin.console.page import ParameterPage
 from impadmin.console.registry import page_url
 
@@ -134,7 +134,7 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     """Choose server and service, then edit; enterprise parameters at once."""
     nodes = _nodes() if page.services else []
     target = _target(page, request.GET, nodes)
-    closed = '' if writes(request, page) else gettext('Your role may see these values but not change them.')
+    closed = '' if changes(request, page) else gettext('Your role may see these values but not change them.')
     context: dict[str, Any] = {
         'page': page,
         'title': page.title,

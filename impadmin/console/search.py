@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from engine.contract.services import ENTERPRISE_PARAMS, SERVICES
 from impadmin.console import listview, navigation
-from impadmin.console.access import may_write
+from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 from impadmin.console.registry import page_url
 
@@ -40,15 +40,15 @@ class Hits:
     hits: list[Hit] = field(default_factory=list)
 
 
-def find(role: str, text: str) -> list[Hits]:
-    """Everything ``role`` may open that matches ``text``, in groups; empty groups are left out."""
+def find(who: Grants, text: str) -> list[Hits]:
+    """Everything ``who`` may open that matches ``text``, in groups; empty groups are left out."""
     wanted = text.replace('\0', '').strip()[:100]
-    pages = navigation.visible(role)
+    pages = navigation.visible(who)
     groups = [Hits(gettext('Pages'), _pages(pages, wanted))]
     if wanted:
         groups.append(Hits(gettext('Settings'), _settings(pages, wanted)))
         groups += [_objects(page, wanted) for page in pages if isinstance(page, Page) and page.search]
-        groups.append(Hits(gettext('Actions'), _actions(role, pages, wanted)))
+        groups.append(Hits(gettext('Actions'), _actions(who, pages, wanted)))
     for group in groups:
         for hit in group.hits:
             hit.parts = split(hit.text, wanted)
@@ -146,19 +146,19 @@ def _name(page: Page, obj: Any, wanted: str) -> str:
     return name
 
 
-def _actions(role: str, pages: list[BasePage], wanted: str) -> list[Hit]:
+def _actions(who: Grants, pages: list[BasePage], wanted: str) -> list[Hit]:
     found = []
     for page in pages:
-        if not may_write(role, page.right):
-            continue
-        if isinstance(page, Page) and 'add' in page.verbs:
+        if isinstance(page, Page) and 'add' in page.verbs and may(who, page, 'add'):
             label = gettext('Add %(type)s') % {'type': page.model._meta.verbose_name}
             found.append(Hit(label, str(page.title), page_url(page, 'add'), 'plus'))
         if isinstance(page, Page | SettingsPage | ViewPage):
             found += [
                 Hit(str(command.label), str(page.title), page_url(page, f'do/{command.name}'), _icon(page))
                 for command in page.commands
-                if command.scope == 'page' and (command.form is not None or command.confirm is not None)
+                if command.scope == 'page'
+                and may(who, page, f'do/{command.name}')
+                and (command.form is not None or command.confirm is not None)
             ]
     return [hit for hit in found if _matches(hit.text, wanted)][:EACH]
 
@@ -166,7 +166,7 @@ def _actions(role: str, pages: list[BasePage], wanted: str) -> list[Hit]:
 def search_view(request: HttpRequest) -> HttpResponse:
     """Results as a page, as a part of the palette (htmx), or as JSON (``Accept: application/json``)."""
     text = request.GET.get('q', '')
-    groups = find(request.user.role, text)  # type: ignore[union-attr]
+    groups = find(grants_of(request), text)
     if request.headers.get('Accept', '').startswith('application/json'):
         return JsonResponse(
             {

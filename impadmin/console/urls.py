@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.templatetags.static import static
@@ -23,7 +22,7 @@ from impadmin.console import (
     registry,
     search,
 )
-from impadmin.console.access import for_page, public, signed_in
+from impadmin.console.access import for_page, grants_of, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 
 START = ('presence-topology', 'notifications')
@@ -32,13 +31,13 @@ START = ('presence-topology', 'notifications')
 
 def home(request: HttpRequest, console: str = '') -> HttpResponse:
     """The start page of a console (or of the first one), else the first page that the role may open."""
-    role = request.user.role  # type: ignore[union-attr]
-    open_to_role = {page.name: page for page in navigation.visible(role)}
+    who = grants_of(request)
+    open_pages = {page.name: page for page in navigation.visible(who)}
     for name in START:
-        if name in open_to_role and console in ('', open_to_role[name].console):
+        if name in open_pages and console in ('', open_pages[name].console):
             return HttpResponseRedirect(registry.page_url(name))
     for key in [console] if console else navigation.CONSOLES:
-        for menu in navigation.menus(key, role):
+        for menu in navigation.menus(key, who):
             for section in menu.sections:
                 return HttpResponseRedirect(section.leaves[0].url)
     raise Http404
@@ -59,32 +58,33 @@ def patterns(page: BasePage) -> list[URLPattern]:
     """The parts of one page; the first is the page itself."""
 
     def part(
-        route: str, view: Callable[..., HttpResponse], name: str, writes: Literal['unsafe', 'always'] = 'unsafe'
+        route: str, view: Callable[..., HttpResponse], name: str, action: str = '', always: bool = True
     ) -> URLPattern:
         # each URL has its own callable, because access rights are declared on the callable
-        return path(route, for_page(page, partial(view), writes=writes), {'page': page}, name=name)
+        declared = for_page(page, partial(view), action, always=always and bool(action))
+        return path(route, declared, {'page': page}, name=name)
 
     if isinstance(page, Page):
         return [
             part('', listview.list_view, 'list'),
-            part('add/', editview.add_view, 'add', 'always'),
-            part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'always'),
+            part('add/', editview.add_view, 'add', 'add'),
+            part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'delete'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
-            part('do/<str:command>/', editview.command_view, 'do', 'always'),
+            part('do/<str:command>/', editview.command_view, 'do', 'do'),
             part('file/<str:name>/', downloads.file_view, 'file'),
-            part('<str:pk>/', editview.edit_view, 'edit'),
-            part('<str:pk>/copy/', editview.copy_view, 'copy', 'always'),
-            part('<str:pk>/delete/', editview.delete_view, 'delete', 'always'),
+            part('<str:pk>/', editview.edit_view, 'edit', 'change', always=False),
+            part('<str:pk>/copy/', editview.copy_view, 'copy', 'add'),
+            part('<str:pk>/delete/', editview.delete_view, 'delete', 'delete'),
             part('<str:pk>/history/', historyview.history_view, 'history'),
             part('<str:pk>/file/<str:name>/', downloads.file_view, 'file-object'),
-            part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'always'),
+            part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'do'),
         ]
     history = part('history/', historyview.history_view, 'history')
-    command = part('do/<str:command>/', editview.command_view, 'do', 'always')
+    command = part('do/<str:command>/', editview.command_view, 'do', 'do')
     if isinstance(page, SettingsPage):
-        return [part('', editview.settings_view, 'list'), history, command]
+        return [part('', editview.settings_view, 'list', 'change', always=False), history, command]
     if isinstance(page, ParameterPage):
-        return [part('', parameterview.parameters_view, 'list'), history]
+        return [part('', parameterview.parameters_view, 'list', 'change', always=False), history]
     assert isinstance(page, ViewPage)
     return [part('', view_of, 'list'), history, command]
 

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from engine.contract import messages
 from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
 from impadmin.console import audit, generations, registry
+from impadmin.console.access import NOBODY
 from impadmin.console.actions import Actor
 from impadmin.console.jobs import JobFailed, RunningJob, kinds, publish, runner, wake
 from impadmin.console.models import Job, JobState
@@ -332,7 +333,7 @@ def _save_settings(job: RunningJob, cursor: int, tally: Counter[str]) -> int | N
             Domain.objects.filter(pk=row.pk).update(configured=True)
     inventory.audit()
     audit.record(
-        Actor(job.record.submitted_by, '', f'job {job.id}', 'job'),
+        Actor(job.record.submitted_by, NOBODY, f'job {job.id}', 'job'),
         'update',
         registry.page(PAGE),
         settings,

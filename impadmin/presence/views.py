@@ -98,7 +98,7 @@ def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse
         'invalid': _invalid(form) if 'accept_invalid' in questions else [],
         'status': _status(default_domain.latest()),
         'under_way': default_domain.under_way(),
-        'may_write': access.may_write(getattr(request.user, 'role', ''), page.right),
+        'may_write': access.may_write(access.grants_of(request), page),
         'no_address': EndUser.objects.filter(im_address=None).count(),
     }
     part = 'change_status' if request.GET.get('status') and context['status'] else 'advanced_configuration'

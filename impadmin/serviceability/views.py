@@ -133,7 +133,7 @@ def network_services(request: HttpRequest, page: ViewPage) -> HttpResponse:
 
 
 def _control_center(request: HttpRequest, page: ViewPage, kind: str) -> HttpResponse:
-    writes = access.may_write(getattr(request.user, 'role', ''), page.right)
+    writes = access.may_write(access.grants_of(request), page)
     if request.method == 'POST':
         if not writes:
             raise PermissionDenied(_('Your role may see the services but not start or stop them.'))
@@ -251,7 +251,7 @@ def control_center_api(request: HttpRequest) -> dict[str, Any]:
 
 def service_activation(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Check boxes of the feature services of one server."""
-    writes = access.may_write(getattr(request.user, 'role', ''), page.right)
+    writes = access.may_write(access.grants_of(request), page)
     nodes = list(Node.objects.order_by('-publisher', 'name'))
     name = request.POST.get('node') or request.GET.get('node', '')
     node = next((node for node in nodes if node.name == name), nodes[0] if nodes else None)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from engine.contract.messages import decode
 from engine.contract.services import BY_KEY
 from engine.contract.standards import STANDARDS
-from impadmin.console import access, context, notifications
+from impadmin.console import access, context, notifications, registry
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
 from impadmin.system.models import Node
@@ -64,7 +64,6 @@ def _topology() -> dict[str, Any]:
 
 def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Nodes and their users."""
-    role = getattr(request.user, 'role', '')
     found = _topology()
     context = {
         'page': page,
@@ -73,7 +72,7 @@ def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
         'total_sessions': sum(row['sessions'] for row in found['rows']),
         'assign_url': page_url('assign-presence-users'),
         'users_url': page_url('end-users'),
-        'may_write': access.may_write(role, page.right),
+        'may_write': access.may(access.grants_of(request), registry.page('assign-presence-users'), 'do/assign'),
         'total_assigned': EndUser.objects.exclude(home_node=None).count(),
     }
     return render(request, 'system/presence_topology.html', context)
@@ -103,7 +102,6 @@ def presence_topology_api(request: HttpRequest) -> dict[str, Any]:
 
 def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Everything that needs attention, by cause."""
-    role = getattr(request.user, 'role', '')
     found = notifications.active()
     nodes = dict(Node.objects.values_list('name', 'pk'))
     causes = []
@@ -133,7 +131,7 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
         'page': page,
         'notifications': found,
         'causes': causes,
-        'may_restart': access.may_write(role, access.Right.SERVICES),
+        'may_restart': access.may(access.grants_of(request), registry.page('control-center'), 'do/restart'),
     }
     return render(request, 'system/notifications.html', values)
 

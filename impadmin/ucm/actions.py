@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -13,16 +12,15 @@ from django.utils.translation import gettext as _
 
 from engine.contract.credentials import verifiers
 from engine.contract.events import ContactListsChanged, UsersChanged
-from impadmin.console import generations, tokens
-from impadmin.console.actions import Actor, Refused
-from impadmin.console.models import Administrator, ApiToken, Role
+from impadmin.console import generations
+from impadmin.console.actions import Actor
+from impadmin.console.administrators import take_password
 from impadmin.presence import inventory
 from impadmin.presence.change_guard import guard
 from impadmin.system.models import Node
 from impadmin.ucm import rekey
 from impadmin.ucm.addresses import address_of, source_field
 from impadmin.ucm.models import EndUser
-from impadmin.ucm.rules import administrators_remain
 
 _CHUNK = 1000
 
@@ -39,18 +37,6 @@ def announce_contact_lists(ids: Iterable[int]) -> None:
     listed = sorted(set(ids))
     for start in range(0, len(listed), _CHUNK):
         generations.announce(ContactListsChanged(listed[start : start + _CHUNK]))
-
-
-def _take_password(actor: Actor, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """(the other values, the new password or ''). Programs need not repeat it, people must."""
-    rest = dict(values)
-    password = rest.pop('password', None) or ''
-    repeated = rest.pop('password_again', None) or ''
-    if actor.channel == 'rest' and not repeated:
-        repeated = password
-    if password != repeated:
-        raise ValidationError({'password_again': _('The two passwords differ. Enter the same password twice.')})
-    return rest, password
 
 
 def _set_password(user: EndUser, password: str) -> None:
@@ -75,7 +61,7 @@ def _save(user: EndUser) -> None:
 def create_user(actor: Actor, values: Mapping[str, Any]) -> EndUser:
     """Add an end user; the IM address is derived."""
     guard()
-    rest, password = _take_password(actor, values)
+    rest, password = take_password(actor, values)
     user = EndUser(**rest)
     if password:
         _set_password(user, password)
@@ -89,7 +75,7 @@ def create_user(actor: Actor, values: Mapping[str, Any]) -> EndUser:
 def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUser:
     """Change an end user; when the IM address changes, everything stored under the old one follows."""
     guard()
-    rest, password = _take_password(actor, values)
+    rest, password = take_password(actor, values)
     before = EndUser.objects.select_for_update().get(pk=user.pk)
     for name, value in rest.items():
         setattr(user, name, value)
@@ -165,81 +151,3 @@ def assign(users: Sequence[EndUser], node: Node | None) -> list[tuple[EndUser, s
     EndUser.objects.filter(pk__in=ids).update(home_node=node, updated_at=timezone.now())
     announce_users(ids)
     return refused
-
-
-def create_administrator(actor: Actor, values: Mapping[str, Any]) -> Administrator:
-    """Add an application user."""
-    rest, password = _take_password(actor, values)
-    administrator = Administrator(**rest)
-    if not password:
-        raise ValidationError({'password': _('Enter a password.')})
-    _check_password(password, administrator)
-    administrator.set_password(password)
-    administrator.save()
-    return administrator
-
-
-def update_administrator(actor: Actor, administrator: Administrator, values: Mapping[str, Any]) -> Administrator:
-    """Change an application user. Nobody takes his own rights away."""
-    rest, password = _take_password(actor, values)
-    before = Administrator.objects.select_for_update().get(pk=administrator.pk)
-    for name, value in rest.items():
-        setattr(administrator, name, value)
-    if before.username == actor.name and (administrator.role != before.role or not administrator.is_active):
-        field = 'role' if administrator.role != before.role else 'is_active'
-        raise ValidationError({field: _('You cannot take rights away from yourself. Ask another administrator.')})
-    lost = before.role == Role.ADMINISTRATOR and not (
-        administrator.role == Role.ADMINISTRATOR and administrator.is_active
-    )
-    _lock_administrators(lost)
-    if lost and not administrators_remain(administrator):
-        raise ValidationError(
-            {'role': _('This is the last active administrator. Give another user the role Administrator first.')}
-        )
-    administrator.password = before.password
-    if password:
-        _check_password(password, administrator)
-        administrator.set_password(password)
-    administrator.save()
-    return administrator
-
-
-def delete_administrator(actor: Actor, administrator: Administrator) -> None:
-    """Delete an application user with his tokens; never oneself and never the last administrator."""
-    if reason := administrator_is_needed(administrator, actor.name):
-        raise Refused(reason)
-    _lock_administrators(True)
-    if reason := administrator_is_needed(administrator):
-        raise Refused(reason)
-    administrator.delete()
-
-
-def administrator_is_needed(administrator: Administrator, actor_name: str = '') -> str:
-    """Why this application user cannot be deleted, or ''."""
-    if actor_name and administrator.username == actor_name:
-        return _('You cannot delete yourself. Ask another administrator.')
-    if (
-        administrator.role == Role.ADMINISTRATOR
-        and administrator.is_active
-        and not administrators_remain(administrator)
-    ):
-        return _('This is the last active administrator. Give another user the role Administrator first.')
-    return ''
-
-
-def create_token(actor: Actor, values: Mapping[str, Any]) -> ApiToken:
-    """Add a REST token; the page shows it once."""
-    return tokens.issue(values['administrator'], values['name'], values['role'], values.get('expires_at'))
-
-
-def _lock_administrators(needed: bool) -> None:
-    """Two administrators who demote each other at the same moment wait for each other."""
-    if needed:
-        list(Administrator.objects.select_for_update().filter(role=Role.ADMINISTRATOR).order_by('pk'))
-
-
-def _check_password(password: str, administrator: Administrator) -> None:
-    try:
-        validate_password(password, administrator)
-    except ValidationError as error:
-        raise ValidationError({'password': error.messages}) from None

@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.models import Administrator
 from impadmin.console.page import Result
 from impadmin.ucm import actions
 from impadmin.ucm.assignment import NONE, assign_automatically, mode
@@ -62,8 +61,3 @@ def assign_selected(actor: Actor, users: Sequence[EndUser], data: Mapping[str, A
         text,
         data={'assigned': moved, 'refused': [{'user_id': user.user_id, 'reason': reason} for user, reason in refused]},
     )
-
-
-def any_administrator() -> int | None:
-    """Key of some application user, for generated tests."""
-    return Administrator.objects.order_by('pk').values_list('pk', flat=True).first()

@@ -1,4 +1,4 @@
-"""User Management: End User, Assign Presence Users, Application User, API Tokens."""
+"""User Management: End User, Assign Presence Users; Application User and what belongs to it: ``administration``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.models import Administrator, ApiToken
 from impadmin.console.page import Column, Command, Fieldset, Page
 from impadmin.console.registry import page_url, register
 from impadmin.presence.models import PresenceSettings
-from impadmin.ucm import actions, commands, rules
+from impadmin.ucm import actions, administration, commands, rules
 from impadmin.ucm.forms import AssignForm, password_again_field, password_field
 from impadmin.ucm.models import EndUser
 
@@ -183,65 +182,4 @@ ASSIGN = Page(
         ),
     ),
 )
-APPLICATION_USERS = Page(
-    name='application-users',
-    console='ucm',
-    area='ucm',
-    menu='User Management > Application User',
-    title=gettext_lazy('Application Users'),
-    right=Right.ADMINISTRATORS,
-    intro=gettext_lazy('People and programs that sign in to these consoles.'),
-    related=('api-tokens',),
-    model=Administrator,
-    columns=('username', 'role', 'is_active', 'last_login', 'created_at'),
-    find=('username', 'role'),
-    fieldsets=(
-        Fieldset(
-            gettext_lazy('Application User Information'),
-            ('username', 'password', 'password_again', 'role', 'is_active'),
-        ),
-    ),
-    read_only=('last_login', 'created_at'),
-    extra={'password': password_field, 'password_again': password_again_field},
-    rules=(rules.username_is_free, rules.one_administrator_remains),
-    create=actions.create_administrator,
-    update=actions.update_administrator,
-    delete=actions.delete_administrator,
-    undeletable=actions.administrator_is_needed,
-    copy_clear=('username',),
-    ordering=('username',),
-    sample=lambda n: {
-        'username': f'operator{n}',
-        'role': 'operator',
-        'is_active': True,
-        'password': f'correct-horse-battery-{n}',
-        'password_again': f'correct-horse-battery-{n}',
-    },
-    bad={'username': ('', 'a b', 'x' * 51), 'role': ('king',), 'password': ('short', '1234567890')},
-)
-API_TOKENS = Page(
-    name='api-tokens',
-    console='ucm',
-    area='ucm',
-    menu='User Management > API Tokens',
-    title=gettext_lazy('API Tokens'),
-    right=Right.ADMINISTRATORS,
-    intro=gettext_lazy('Programs use a token to sign in to REST. The token itself is shown once, when it is added.'),
-    related=('application-users',),
-    model=ApiToken,
-    columns=('name', 'administrator', 'role', 'created_at', 'expires_at', 'last_used_at'),
-    find=('name',),
-    fieldsets=(Fieldset(gettext_lazy('Token'), ('name', 'administrator', 'role', 'expires_at')),),
-    read_only=('last_used_at', 'created_at'),
-    verbs=('add', 'edit', 'delete'),
-    rules=(rules.token_role_is_within_its_user, rules.token_expires_later),
-    create=actions.create_token,
-    ordering=('name', 'pk'),
-    sample=lambda n: {
-        'name': f'Inventory script {n}',
-        'administrator': commands.any_administrator(),
-        'role': 'read_only',
-    },
-    bad={'name': ('', 'x' * 101), 'role': ('king',)},
-)
-register(END_USERS, ASSIGN, APPLICATION_USERS, API_TOKENS)
+register(END_USERS, ASSIGN, *administration.PAGES)

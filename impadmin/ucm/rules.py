@@ -10,8 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local
-from impadmin.console.models import Administrator, ApiToken, Role
-from impadmin.console.tokens import within
+from impadmin.console.models import ApiToken
 from impadmin.presence import inventory
 from impadmin.presence.rules import name_error
 from impadmin.ucm.addresses import address_of, source_field
@@ -81,40 +80,6 @@ def im_address_is_unique(user: EndUser, before: Any) -> None:
                 % {'address': address, 'user': other.user_id}
             }
         )
-
-
-def token_role_is_within_its_user(token: ApiToken, before: Any) -> None:
-    """A token for a read-only user cannot write; asking for more is a mistake worth telling."""
-    owner = token.administrator
-    if not within(token.role, owner.role):
-        raise ValidationError(
-            {
-                'role': _('The user %(user)s has the role %(role)s; a token cannot have more.')
-                % {'user': owner.username, 'role': Role(owner.role).label}
-            }
-        )
-
-
-def administrators_remain(without: Administrator) -> bool:
-    """Whether another active administrator can still sign in when ``without`` no longer can."""
-    return Administrator.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exclude(pk=without.pk).exists()
-
-
-def one_administrator_remains(administrator: Administrator, before: Any) -> None:
-    """The last active administrator keeps the role."""
-    is_administrator = administrator.role == Role.ADMINISTRATOR and administrator.is_active
-    if administrator.pk is None or is_administrator or administrators_remain(administrator):
-        return
-    field = 'role' if administrator.role != Role.ADMINISTRATOR else 'is_active'
-    raise ValidationError(
-        {field: _('This is the last active administrator. Give another user the role Administrator first.')}
-    )
-
-
-def username_is_free(administrator: Administrator, before: Any) -> None:
-    """User names of administrators differ by more than case."""
-    if Administrator.objects.filter(username__iexact=administrator.username).exclude(pk=administrator.pk).exists():
-        raise ValidationError({'username': _('The user ID %(id)s is already in use.') % {'id': administrator.username}})
 
 
 def token_expires_later(token: ApiToken, before: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from tests.fixtures.data import make_administrator
 from tests.proves import proves
 
 USERS = '/ucm/ucm/end-users/'
@@ -335,38 +336,38 @@ def test_the_last_administrator_stays(api, admin_client, db):
     client = api('administrator')
     me = Administrator.objects.get(username='test-administrator')
     one = f'/api/v1/application-users/{me.pk}/'
-    for change in ({'role': 'operator'}, {'is_active': False}):
+    for change in ({'roles': ['operator']}, {'is_active': False}):
         answer = client.patch(one, change)
         assert answer.status_code == 400, answer.content
     assert client.delete(one).status_code == 409
     second = client.post(
         '/api/v1/application-users/',
-        {'username': 'second', 'role': 'administrator', 'password': 'correct-horse-battery'},
+        {'username': 'second', 'roles': ['administrator'], 'password': 'correct-horse-battery'},
     )
     assert second.status_code == 201, second.content
     assert 'password' not in second.json()
     # with a second one: still not oneself
-    answer = client.patch(one, {'role': 'operator'})
+    answer = client.patch(one, {'roles': ['operator']})
     assert answer.status_code == 400
-    assert 'yourself' in str(answer.json())
+    assert 'your own rights' in str(answer.json())
     assert client.delete(one).status_code == 409
     other = f'/api/v1/application-users/{second.json()["id"]}/'
-    assert client.patch(other, {'role': 'read_only'}).status_code == 200
+    assert client.patch(other, {'roles': ['read_only']}).status_code == 200
     assert client.delete(other).status_code == 204
-    weak = client.post('/api/v1/application-users/', {'username': 'third', 'role': 'operator', 'password': 'short'})
+    weak = client.post('/api/v1/application-users/', {'username': 'third', 'roles': ['operator'], 'password': 'short'})
     assert weak.status_code == 400
     assert 'password' in weak.json()['errors']
 
 
 def test_a_token_is_shown_once_and_works(api, db):
-    from impadmin.console.models import Administrator, ApiToken
+    from impadmin.console.models import ApiToken
 
     client = api('administrator')
-    reader = Administrator.objects.create(username='reader', role='read_only')
+    reader = make_administrator('read_only', 'reader')
     values = {'name': 'script', 'administrator': reader.pk, 'role': 'administrator'}
     answer = client.post('/api/v1/api-tokens/', values)
     assert answer.status_code == 400
-    assert 'cannot have more' in str(answer.json()['errors']['role'])
+    assert 'allows more than' in str(answer.json()['errors']['role'])
     answer = client.post('/api/v1/api-tokens/', values | {'role': 'read_only'})
     assert answer.status_code == 201, answer.content
     clear = answer.json()['token']

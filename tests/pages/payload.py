@@ -37,6 +37,8 @@ def encode(page: Page | SettingsPage, values: dict[str, Any]) -> dict[str, Any]:
             data[name] = ''
         elif isinstance(value, models.Model):
             data[name] = value.pk
+        elif isinstance(value, list) and value and isinstance(value[0], models.Model):
+            data[name] = [one.pk for one in value]
         elif isinstance(value, UploadedFile | list | tuple):
             data[name] = value
         else:

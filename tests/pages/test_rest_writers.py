@@ -87,7 +87,7 @@ def test_partial_failure_of_a_bulk_delete_deletes_nothing(api: Any) -> None:
         '/api/v1/application-users/',
         {
             'username': 'second',
-            'role': 'operator',
+            'roles': ['operator'],
             'is_active': True,
             'password': 'correct-horse-9',
             'password_again': 'correct-horse-9',

@@ -8,6 +8,7 @@ from django import template
 from django.template import Context
 
 from impadmin.console import historyview
+from impadmin.console.access import grants_of
 from impadmin.console.models import AuditEntry
 
 register = template.Library()
@@ -16,5 +17,4 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def audit_entry(context: Context, entry: AuditEntry) -> dict[str, Any]:
     """What ``console/entry.html`` draws of one entry, and where its object is (``url``, '' when nowhere)."""
-    role = getattr(context['request'].user, 'role', '')
-    return {**historyview.entry_context(entry), 'url': historyview.where(entry, role)}
+    return {**historyview.entry_context(entry), 'url': historyview.where(entry, grants_of(context['request']))}

@@ -11,9 +11,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from impadmin.console import administrators
+from impadmin.console import administrators, roles
+from impadmin.console.access import EVERYTHING
 from impadmin.console.actions import Actor
-from impadmin.console.models import Administrator, Role
+from impadmin.console.models import Administrator
 
 
 class Command(BaseCommand):
@@ -24,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Name and role."""
         parser.add_argument('name', help='user ID: letters, digits and . _ @ -')
-        parser.add_argument('--role', default=Role.ADMINISTRATOR.value, choices=Role.values)
+        parser.add_argument('--role', default=roles.ADMINISTRATOR, help='name of a role')
         parser.add_argument('--reset', action='store_true', help='give an existing administrator a new password')
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,4 +66,4 @@ def cli_actor() -> Actor:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = str(os.getuid())
-    return Actor(f'cli:{name}', Role.ADMINISTRATOR.value, 'command line', 'cli')
+    return Actor(f'cli:{name}', EVERYTHING, 'command line', 'cli')

@@ -9,8 +9,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from impadmin.console import roles
 from impadmin.console.management.commands.createadmin import cli_actor
-from impadmin.console.models import Administrator, Role
+from impadmin.console.models import Administrator
 from impadmin.console.tokens import do_create_token
 
 
@@ -23,7 +24,7 @@ class Command(BaseCommand):
         """User, name of the token, role, life."""
         parser.add_argument('user', help='user ID of the administrator')
         parser.add_argument('name', help='where the token is used')
-        parser.add_argument('--role', choices=Role.values, help='default: the role of the user')
+        parser.add_argument('--role', help='name of a role; default: the first role of the user')
         parser.add_argument('--days', type=int, help='expires after so many days; default: never')
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,7 +37,8 @@ class Command(BaseCommand):
             raise CommandError('--days: enter a number from 1 to 36500.')
         expires = None if days is None else timezone.now() + timedelta(days=days)
         try:
-            _, clear = do_create_token(cli_actor(), owner, options['name'], options['role'] or owner.role, expires)
+            role = roles.named([options['role']])[0] if options['role'] else owner.held_roles[0]
+            _, clear = do_create_token(cli_actor(), owner, options['name'], role, expires)
         except ValidationError as error:
             raise CommandError(' '.join(error.messages)) from error
         self.stdout.write(clear)

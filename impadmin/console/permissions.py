@@ -1,0 +1,118 @@
+"""The form field of a role's permissions: a table of pages and actions, with rows for groups of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
+
+from impadmin.console import navigation, registry, roles
+from impadmin.console.access import Right
+from impadmin.console.page import Text
+
+ACTIONS: dict[str, Text] = {
+    'view': gettext_lazy('View'),
+    'add': gettext_lazy('Add'),
+    'change': gettext_lazy('Change'),
+    'delete': gettext_lazy('Delete'),
+    'do': gettext_lazy('Commands'),
+    '*': gettext_lazy('Everything'),
+}
+RIGHTS: dict[str, Text] = {
+    Right.CONFIGURATION: gettext_lazy('Configuration'),
+    Right.USERS: gettext_lazy('Users'),
+    Right.SERVICES: gettext_lazy('Services'),
+    Right.BULK: gettext_lazy('Bulk administration'),
+    Right.MONITOR: gettext_lazy('Monitoring'),
+    Right.ADMINISTRATORS: gettext_lazy('Administrators'),
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """A subject with one box per column (None: not possible there) and the boxes of its single commands."""
+
+    subject: str
+    title: Text
+    boxes: list[tuple[str, Text, bool] | None]
+    commands: list[tuple[str, Text, bool]]
+
+
+@dataclass(slots=True)
+class Section:
+    """Rows below one heading."""
+
+    title: str
+    rows: list[Row]
+
+
+def sections(chosen: Iterable[str]) -> list[Section]:
+    """Everything that can be granted: groups of pages first, then each page in its menu."""
+    held = set(chosen)
+    wide = [_row('*', gettext('All pages'), roles.WHOLE_ACTIONS, (), held)]
+    wide += [_row(f'right.{right}', title, roles.WHOLE_ACTIONS, (), held) for right, title in RIGHTS.items()]
+    found = {'': Section(gettext('Groups of pages, those of later versions included'), wide)}
+    for page in sorted(registry.pages(), key=lambda page: list(navigation.CONSOLES).index(page.console)):
+        key = f'{page.console}.{page.area}'
+        if key not in found:
+            head = gettext(navigation.menu_parts(page)[0])
+            found[key] = Section(f'{navigation.CONSOLES[page.console].title}: {head}', [])
+            if not any(f'area.{page.area}' == row.subject for section in found.values() for row in section.rows):
+                found[key].rows.append(
+                    _row(f'area.{page.area}', gettext('All of these'), roles.WHOLE_ACTIONS, (), held)
+                )
+        commands = [(command.name, command.label) for command in getattr(page, 'commands', ())]
+        actions = [*page.actions(), *(['do'] if commands else []), '*']
+        found[key].rows.append(_row(page.name, navigation.menu_path(page), actions, commands, held))
+    return list(found.values())
+
+
+def _row(
+    subject: str, title: Text, actions: Iterable[str], commands: Iterable[tuple[str, Text]], held: set[str]
+) -> Row:
+    possible = set(actions)
+    boxes = [
+        (f'{subject}:{action}', label, f'{subject}:{action}' in held) if action in possible else None
+        for action, label in ACTIONS.items()
+    ]
+    singles = [(f'{subject}:do/{name}', label, f'{subject}:do/{name}' in held) for name, label in commands]
+    return Row(subject, title, boxes, singles)
+
+
+class PermissionsWidget(forms.SelectMultiple):
+    """Boxes in a table, one per permission; without scripts an ordinary form."""
+
+    def render(self, name: str, value: Any, attrs: Mapping[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        """The table."""
+        context = {
+            'name': name,
+            'attrs': {**self.attrs, **(attrs or {})},
+            'sections': sections(value if isinstance(value, list) else []),
+            'heads': ACTIONS.values(),
+        }
+        return render_to_string('console/permissions.html', context)
+
+
+class PermissionsField(forms.MultipleChoiceField):
+    """Chosen permissions; what cannot be granted is refused by the model's validator."""
+
+    widget = PermissionsWidget
+
+    def valid_value(self, value: str) -> bool:
+        """Anything here: ``roles.check_permissions`` says what is wrong with it."""
+        return True
+
+    def clean(self, value: Any) -> list[str]:
+        """In a steady order, so that the same choice is the same value."""
+        chosen: list[str] = sorted(set(super().clean(value)))
+        roles.check_permissions(chosen)
+        return chosen
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as sets."""
+        return set(initial or ()) != set(data or ())

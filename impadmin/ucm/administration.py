@@ -1,0 +1,137 @@
+"""User Management: Application User, Role, API Tokens."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from impadmin.console import administrators, roles
+from impadmin.console.access import Right
+from impadmin.console.models import Administrator, ApiToken, Role
+from impadmin.console.page import Column, Fieldset, Page
+from impadmin.ucm import rules
+from impadmin.ucm.forms import password_again_field, password_field
+
+
+def _roles_of(administrator: Administrator) -> str:
+    return _(', ').join(str(role) for role in administrator.held_roles)
+
+
+def any_administrator() -> int | None:
+    """Key of some application user, for generated tests."""
+    return Administrator.objects.order_by('pk').values_list('pk', flat=True).first()
+
+
+def role(name: str) -> int | None:
+    """Key of a role, for generated tests."""
+    return Role.objects.filter(name=name).values_list('pk', flat=True).first()
+
+
+def _counted(one: Role) -> int:
+    return int(one.administrators.count())
+
+
+APPLICATION_USERS = Page(
+    name='application-users',
+    console='ucm',
+    area='ucm',
+    menu='User Management > Application User',
+    title=gettext_lazy('Application Users'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('People and programs that sign in to these consoles.'),
+    related=('roles', 'api-tokens'),
+    model=Administrator,
+    queryset=lambda: Administrator.objects.prefetch_related('roles'),
+    columns=(
+        'username',
+        Column('roles', gettext_lazy('Roles'), value=_roles_of),
+        'is_active',
+        'last_login',
+        'created_at',
+    ),
+    find=('username',),
+    fieldsets=(
+        Fieldset(
+            gettext_lazy('Application User Information'),
+            ('username', 'password', 'password_again', 'roles', 'is_active'),
+        ),
+    ),
+    read_only=('last_login', 'created_at'),
+    extra={'password': password_field, 'password_again': password_again_field},
+    rules=(administrators.username_is_free,),
+    create=administrators.create_administrator,
+    update=administrators.update_administrator,
+    delete=administrators.delete_administrator,
+    undeletable=administrators.is_needed,
+    copy_clear=('username',),
+    ordering=('username',),
+    sample=lambda n: {
+        'username': f'operator{n}',
+        'roles': [role('operator')],
+        'is_active': True,
+        'password': f'correct-horse-battery-{n}',
+        'password_again': f'correct-horse-battery-{n}',
+    },
+    bad={'username': ('', 'a b', 'x' * 51), 'roles': (['king'],), 'password': ('short', '1234567890')},
+)
+API_TOKENS = Page(
+    name='api-tokens',
+    console='ucm',
+    area='ucm',
+    menu='User Management > API Tokens',
+    title=gettext_lazy('API Tokens'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('Programs use a token to sign in to REST. The token itself is shown once, when it is added.'),
+    related=('application-users',),
+    model=ApiToken,
+    columns=('name', 'administrator', 'role', 'created_at', 'expires_at', 'last_used_at'),
+    find=('name',),
+    fieldsets=(Fieldset(gettext_lazy('Token'), ('name', 'administrator', 'role', 'expires_at')),),
+    read_only=('last_used_at', 'created_at'),
+    verbs=('add', 'edit', 'delete'),
+    rules=(administrators.token_is_within_its_user, rules.token_expires_later),
+    create=administrators.create_token,
+    ordering=('name', 'pk'),
+    sample=lambda n: {
+        'name': f'Inventory script {n}',
+        'administrator': any_administrator(),
+        'role': role('read_only'),
+    },
+    bad={'name': ('', 'x' * 101), 'role': ('king',)},
+)
+ROLES = Page(
+    name='roles',
+    console='ucm',
+    area='ucm',
+    menu='User Management > User Settings > Role',
+    title=gettext_lazy('Roles'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('What the people who sign in here may see and do. Copy a built-in role to change it.'),
+    related=('application-users', 'api-tokens'),
+    model=Role,
+    columns=(
+        Column('name', gettext_lazy('Name'), value=str, order_by='name'),
+        'description',
+        Column('users', gettext_lazy('Application Users'), value=_counted, kind='number'),
+    ),
+    find=('name', 'description'),
+    fieldsets=(
+        Fieldset(gettext_lazy('Role Information'), ('name', 'description')),
+        Fieldset(gettext_lazy('Permissions'), ('permissions',)),
+    ),
+    rules=(roles.name_is_free,),
+    create=roles.create,
+    update=roles.update,
+    delete=roles.delete,
+    locked=roles.locked,
+    undeletable=roles.locked,
+    copy_clear=('name',),
+    ordering=('name',),
+    sample=lambda n: {
+        'name': f'Help desk {n}',
+        'description': 'Answers the telephone',
+        'permissions': ['end-users:view', f'area.{("presence", "messaging", "system")[n % 3]}:view'],
+    },
+    bad={'name': ('', 'x' * 51, 'Operator'), 'permissions': (['king:view'], ['domains:rule'])},
+)
+PAGES = (APPLICATION_USERS, ROLES, API_TOKENS)
