@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER, XCP_ROUTER
-from impadmin.console import audit, registry
+from impadmin.console import audit
 from impadmin.console.access import may
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def do_set_parameters(
     """Save parameters of ``service`` ('' = enterprise parameters). ``node``: whose node-scope values are set; may be
     None when ``values`` has none. A value of None goes back to the default. ``expected``: ``fingerprint`` of the values
     the user saw; others raise Stale. Returns the values now in force by name (or a Preview)."""
+    from impadmin.console import registry
     from impadmin.console.actions import Done, Stale, transact
 
     if not may(actor.grants, registry.page('service-parameters' if service else 'enterprise-parameters'), 'change'):
