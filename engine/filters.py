@@ -146,13 +146,28 @@ def takes_message(target: Session, sender: str, raw: bytes, to_bare: bool) -> bo
 
 
 def takes_offline(router: XcpRouter, session: Session) -> bool:
-    """Whether a client that became available is given the offline messages: not while it sifts all messages, nor while
-    a client of the user reads them one by one (XEP-0013)."""
-    chosen = session.filter
-    rule = chosen.sift.get('message') if chosen is not None and chosen.sift is not None else None
-    if rule is not None and rule.sender in ('all', 'others') and rule.recipient != 'full' and not rule.allow:
-        return False
+    """Whether a client that became available is given the offline messages: not while a client of the user reads them
+    one by one (XEP-0013)."""
     return not any(other.notes and ONE_BY_ONE in other.notes for other in router.sessions_of(session.bare))
+
+
+def takes_stored(session: Session, raw: bytes) -> bool:
+    """Whether a client wants to get a message that was stored; the lists were asked when it was."""
+    chosen = session.filter
+    if chosen is None or chosen.sift is None or 'message' not in chosen.sift:
+        return True
+    message = xml.parse_tree(raw)
+    return chosen.passes('message', message.get('from', ''), '/' not in message.get('to', ''), raw)
+
+
+def ask(session: Session, sender: str, raw: bytes) -> bool:
+    """Send a client a request of its server or of its account (a push, a question), unless it sifts such; whether it
+    was sent."""
+    chosen = session.filter
+    if chosen is not None and not chosen.passes('iq', sender, False, raw):
+        return False
+    session.send(raw)
+    return True
 
 
 def takes_presence(target: Session, sender: str, raw: bytes, to_bare: bool = True, subscription: bool = False) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import sys
 from pathlib import Path
 
 import engine
@@ -29,8 +28,8 @@ RFCS = (
     Standard('RFC 7622', 'XMPP Address Format', '', 'complete'),
     Standard('RFC 5802', 'SCRAM-SHA-1', '', 'complete'),
     Standard('RFC 7677', 'SCRAM-SHA-256', '', 'complete'),
+    Standard('RFC 7395', 'XMPP over WebSocket', '', 'complete'),
 )
-WEBSOCKET = Standard('RFC 7395', 'XMPP over WebSocket', '', 'complete')
 
 TITLES = {
     4: 'Data Forms',
@@ -113,12 +112,11 @@ def declared() -> tuple[Standard, ...]:
         if not module.name.endswith('__main__'):
             importlib.import_module(module.name)
     features.load()
-    web = (WEBSOCKET,) if 'engine.services.web_connection_manager' in sys.modules else ()
     xeps = (
         Standard(f'XEP-{xep.number:04d}', TITLES[xep.number], xep.version, xep.status)
         for xep in sorted(XEPS.values(), key=lambda xep: xep.number)
     )
-    return (*RFCS, *web, *xeps)
+    return (*RFCS, *xeps)
 
 
 def source(standards: tuple[Standard, ...]) -> str:

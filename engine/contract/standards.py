@@ -65,7 +65,7 @@ STANDARDS: tuple[Standard, ...] = (
     Standard('XEP-0223', 'Persistent Storage of Private Data via PubSub', '1.1.1', 'complete'),
     Standard('XEP-0227', 'Portable Import/Export Format for XMPP-IM Servers', '1.1', 'complete'),
     Standard('XEP-0237', 'Roster Versioning', '1.3', 'complete'),
-    Standard('XEP-0273', 'Stanza Interception and Filtering Technology (SIFT)', '0.4', 'partial'),
+    Standard('XEP-0273', 'Stanza Interception and Filtering Technology (SIFT)', '0.4', 'complete'),
     Standard('XEP-0280', 'Message Carbons', '1.0.1', 'complete'),
     Standard('XEP-0288', 'Bidirectional Server-to-Server Connections', '1.0.1', 'complete'),
     Standard('XEP-0297', 'Stanza Forwarding', '1.0', 'complete'),

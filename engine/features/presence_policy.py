@@ -29,6 +29,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from engine.features.registry import iq, own
+from engine.filters import ask
 from engine.services.presence_engine import policy, visibility
 from engine.store import policies
 from engine.store.policies import Policy
@@ -137,7 +138,7 @@ def _push(engine: PresenceEngine, person: Person, changed_by: Session) -> None:
         if session.policy_reader and session is not changed_by:
             ends = f"from='{escape(person.bare)}' to='{escape(session.jid)}'"
             head = f"<iq type='set' id='presence-policy-{secrets.token_hex(6)}' {ends}>"
-            session.send(b'%b%b</iq>' % (head.encode(), body))
+            ask(session, person.bare, b'%b%b</iq>' % (head.encode(), body))
 
 
 def _enqueue(engine: PresenceEngine, person: Person, session: Session, stanza: Stanza, operation: Operation) -> None:

@@ -233,7 +233,7 @@ def blocks_xml(name: str, addresses: Iterable[str]) -> str:
 def _push(sessions: Iterable[Session], payload: str) -> None:
     for session in sessions:
         head = f"<iq type='set' id='privacy-{secrets.token_hex(6)}' to='{escape(session.jid)}'>"
-        session.send(f'{head}{payload}</iq>'.encode())
+        filters.ask(session, session.bare, f'{head}{payload}</iq>'.encode())
 
 
 def _result(stanza: Stanza, inside: str) -> bytes:

@@ -1,9 +1,13 @@
 """XEP-0273: a client asks its server to keep stanzas away from it.
 
-All kinds (messages, presence, IQ requests, subscription stanzas), senders, recipients and payload names are supported.
-A message that no client of the user wants is stored like one for a user who is not signed in, and delivered when a
-client wants messages again. What the server itself makes for a client is not sifted: answers to its requests, contact
-list pushes, copies of messages, publish-subscribe notifications. A request is forgotten with the session.
+All kinds (messages, presence, IQ requests, subscription stanzas), senders, recipients and payload names are supported,
+also for what the server itself makes: pushes and questions, notifications, messages that were stored. A copy of a
+message (XEP-0280) is judged as the message in it. What a client asked for itself reaches it: answers to its requests,
+results of a search in the archive, errors of this server. A push comes from the account, so it is a stanza of the user
+itself.
+
+A message that no client of the user wants is stored like one for a user who is not signed in. Whatever a client wants
+again it gets at once: stored messages, presence, subscription requests. Wishes are forgotten with the session.
 
 Cost on the path of a message: none for clients that do not sift, see engine/filters.py.
 """
@@ -30,7 +34,7 @@ FEATURES = (
     *(f'urn:xmpp:sift:recipients:{recipient}' for recipient in RECIPIENTS),
     'urn:xmpp:sift:payloads:qname',
 )
-XEP = xep(273, '0.4', 'partial', server=FEATURES)
+XEP = xep(273, '0.4', server=FEATURES)
 
 
 @iq.on('set', NS, 'sift', 'self')
@@ -44,12 +48,12 @@ def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes | None:
     try:
         rules = read(payload)
     except SiftError as problem:
-        return error(stanza, 'bad-request', text=str(problem))
+        return error(stanza, problem.condition, text=str(problem))
     before = session.filter.sift if session.filter is not None else None
     filters.use_sift(router, account, session, rules)
     router.answer(session, iq_result(stanza))
-    if before and 'presence' in before and 'presence' not in rules:
-        blocking.resynchronise(router, session)
+    if before:
+        blocking.resynchronise(router, session, before)
     available = session.priority is not None and session.priority >= 0
     if before and available and before.get('message') != rules.get('message'):
         router.offline.deliver(session)

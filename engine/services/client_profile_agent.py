@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engine.contract.config import Config, MessagingSettings
 from engine.contract.services import CLIENT_PROFILE_AGENT, XCP_ROUTER
 from engine.features.registry import iq
+from engine.filters import ask
 from engine.services.base import Service
 from engine.xmpp import stanza as xml
 
@@ -54,7 +55,7 @@ class ClientProfileAgent(Service):
             session = router.full[jid]
             to, sender = xml.escape(jid), xml.escape(session.bare)
             head = f"<iq type='set' id='policy-{secrets.token_hex(6)}' from='{sender}' to='{to}'>"
-            session.send(b'%b%b</iq>' % (head.encode(), after))
+            ask(session, session.bare, b'%b%b</iq>' % (head.encode(), after))
 
     def answer(self, session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
         """The reply to one question; the asker is told of changes from now on."""

@@ -17,7 +17,12 @@ ALLOWED: Final = 50
 
 
 class SiftError(ValueError):
-    """The request is malformed; the message says where. Answer it with bad-request."""
+    """The request is malformed, or asks for more than there is; the message says where. ``condition`` is that of the
+    answer."""
+
+    def __init__(self, text: str, condition: str = 'bad-request') -> None:
+        super().__init__(text)
+        self.condition = condition
 
 
 class Rule(NamedTuple):
@@ -47,13 +52,15 @@ def read(element: Element) -> Sift:
         if recipient not in RECIPIENTS:
             raise SiftError(f'The recipient is one of: {", ".join(RECIPIENTS)}.')
         if len(child) > ALLOWED:
-            raise SiftError(f'At most {ALLOWED} payloads can be allowed.')
+            raise SiftError(f'At most {ALLOWED} payloads can be allowed.', 'resource-constraint')
         rules[kind] = Rule(sender, recipient, frozenset(_payload(entry) for entry in child))
     return rules
 
 
 def _payload(element: Element) -> str:
     name, namespace = element.get('name', ''), element.get('ns', '')
+    if not element.tag.startswith(f'{{{NS}}}'):
+        raise SiftError('Payloads are matched by <allow/> only, with name and namespace.', 'feature-not-implemented')
     if element.tag != f'{{{NS}}}allow' or not name or not namespace:
         raise SiftError("A payload is allowed with <allow/> and its attributes 'name' and 'ns'.")
     return f'{{{namespace}}}{name}'

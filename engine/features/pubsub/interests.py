@@ -167,7 +167,11 @@ def _ask(router: XcpRouter, table: _Table, session: Client, caps: Caps) -> None:
     domain = user.rpartition('@')[2]
     query = f"<query xmlns='{ns.DISCO_INFO}' node='{quote(f'{caps.node}#{caps.ver}')}'/>"
     address = f"id='{question.identity}' from='{quote(domain)}' to='{quote(session.jid)}'"
-    session.send(f"<iq type='get' {address}>{query}</iq>".encode())
+    data = f"<iq type='get' {address}>{query}</iq>".encode()
+    if isinstance(session, Session):
+        filters.ask(session, domain, data)
+    else:
+        session.send(data)
 
 
 def _unanswered(router: XcpRouter, identity: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.filters import Filter, shows, takes_presence
 from engine.services.presence_engine import visibility
 from engine.store.rosters import FROM, TO
+from engine.xmpp.sift import passes
 from engine.xmpp.stanza import escape
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from engine.services.presence_engine.visibility import Presence
     from engine.services.xcp_router.router import XcpRouter
     from engine.session import Session
+    from engine.xmpp.sift import Kind, Sift
 
 
 def apply(router: XcpRouter, before: Mapping[Session, Rules | None]) -> None:
@@ -88,16 +90,27 @@ def _seen(engine: PresenceEngine, person: Person, contact: str) -> list[tuple[st
     ]
 
 
-def resynchronise(router: XcpRouter, session: Session) -> None:
-    """The presence of every contact to a session that wants presence again (XEP-0273 4.3)."""
+def resynchronise(router: XcpRouter, session: Session, before: Sift) -> None:
+    """What ``before`` kept away from a session and its wishes of now let through: the presence of contacts and of the
+    user's other clients (XEP-0273 4.3), subscription requests that wait (4.4)."""
     engine = router.presence_engine()
     person = engine.people.get(session.bare) if engine is not None else None
-    if engine is None or person is None or person.items is None or not session.shown or not engine.sharing:
+    if engine is None or person is None or person.items is None or not session.shown:
         return
     address = escape(session.jid).encode()
+
+    def send(kind: Kind, sender: str, data: bytes) -> None:
+        if not passes(before, kind, session.bare, sender, True, data) and takes_presence(
+            session, sender, data, subscription=kind == 'sub'
+        ):
+            session.send(data)
+
+    for other in router.sessions_of(session.bare):
+        if other is not session and other.shown and other.presence is not None:
+            send('presence', other.jid, other.presence[0] + address + other.presence[1])
     for jid, item in person.items.items():
-        if item.subscription & TO:
+        if engine.sharing and item.subscription & TO:
             for full, (head, tail) in _seen(engine, person, jid):
-                data = head + address + tail
-                if takes_presence(session, full, data):
-                    session.send(data)
+                send('presence', full, head + address + tail)
+        if item.pending_in:
+            send('sub', jid, visibility.request(person, jid))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engine.features import registry
+from engine.filters import ask
 from engine.services.presence_engine import elsewhere, visibility
 from engine.store.rosters import BOTH, FROM, NONE, TO, Item
 from engine.xmpp import ns
@@ -73,5 +74,5 @@ def _push(
     body = f"<query xmlns='{ns.ROSTER}' ver='{version}'>{item}</query></iq>"
     for session in engine.router.sessions_of(bare):
         if session.interested:
-            session.send(f"<iq type='set' id='push-{version}' to='{escape(session.jid)}'>{body}".encode())
-            engine.node.counters.roster_pushes += 1
+            push = f"<iq type='set' id='push-{version}' to='{escape(session.jid)}'>{body}".encode()
+            engine.node.counters.roster_pushes += ask(session, bare, push)

@@ -138,6 +138,8 @@ def _forked(router: XcpRouter, account: Account, sender: str, kind: str, active:
 def sent(router: XcpRouter, account: Account, session: Session, raw: bytes, stanza: Stanza, to: str, kind: str) -> None:
     """Copy what ``session`` sent to the user's other clients. ``to`` is the bare JID it went to, not the user's own."""
     others = [other for other in account.sessions.values() if other.carbons and other is not session]
+    if account.filter is not None:
+        others = [other for other in others if filters.takes_message(other, session.jid, raw, to_bare=False)]
     if not others:
         return
     _send(router, account, 'sent', raw, kind, others, None, loud=False)

@@ -116,8 +116,12 @@ class OfflineStore:
             return
         user_id = session.user.id
         busy = self._busy.setdefault(user_id, set())
-        mine = [row for row in rows if row.id not in busy]
+        mine = [row for row in rows if row.id not in busy and filters.takes_stored(session, row.stanza)]
         if not mine:
+            if not busy:
+                del self._busy[user_id]
+            if not any(row.id in busy for row in rows):
+                self.deliver(session, rows[-1].id)  # the client wants none of these
             return
         ids = [row.id for row in mine]
         busy.update(ids)
@@ -143,7 +147,7 @@ class OfflineStore:
                 self.router.writer.put(DeleteMessages(ids, release))
             except Full:
                 release()
-            self.deliver(session, ids[-1])
+            self.deliver(session, rows[-1].id)
 
         session.when_delivered(flushed)
 
