@@ -266,6 +266,8 @@ class Job(models.Model):
     total = models.BigIntegerField(_('Records'), default=0)
     done = models.BigIntegerField(_('Records processed'), default=0)
     failed = models.BigIntegerField(_('Records failed'), default=0)
+    rate = models.FloatField(default=0, db_default=0, editable=False)
+    """Records per second lately, as of the last checkpoint; 0 before there is one."""
     position = models.BigIntegerField(default=0, editable=False)
     """Where to go on after a crash (bytes, rows or steps: the runner's own unit); committed with the work."""
     counts: models.JSONField[Any] = models.JSONField(_('Results'), default=dict)
@@ -310,3 +312,21 @@ class JobRow(models.Model):
         db_table = 'job_row'
         verbose_name_plural = _('Job rows')
         indexes = [models.Index(fields=['job', 'line'])]
+
+
+class TaskFlowRun(models.Model):
+    """One run of a task flow (flows.py): when it began, and the steps ticked by hand or recorded since."""
+
+    flow = models.CharField(max_length=100)
+    started_by = models.CharField(_('User'), max_length=150)
+    started_at = models.DateTimeField(_('Start'), auto_now_add=True)
+    ended_at = models.DateTimeField(_('End'), null=True)
+    ticks: models.JSONField[Any] = models.JSONField(default=dict)
+    """Step -> ``{"by": user, "at": ISO time, "facts": what was recorded}``."""
+
+    class Meta:
+        db_table = 'task_flow_run'
+        verbose_name_plural = _('Runs of task flows')
+        constraints = [
+            models.UniqueConstraint(fields=['flow'], condition=models.Q(ended_at=None), name='one_open_run_per_flow')
+        ]
