@@ -14,18 +14,31 @@
     input.select();
     if (!$('hits').children.length) window.htmx?.trigger(input, 'load-hits');
   }
+  function chooseHit(hit) {
+    all('#hits .is-on').forEach((other) => {
+      other.classList.remove('is-on');
+      other.removeAttribute('aria-selected');
+    });
+    const input = document.querySelector('#palette input');
+    input.setAttribute('aria-expanded', String(Boolean(document.querySelector('#hits a'))));
+    input.setAttribute('aria-activedescendant', hit?.id ?? '');
+    if (!hit) return;
+    hit.classList.add('is-on');
+    hit.setAttribute('aria-selected', 'true');
+    hit.scrollIntoView({ block: 'nearest' });
+  }
   function moveHit(step) {
     const hits = all('#hits a');
-    if (!hits.length) return;
     const now = hits.findIndex((hit) => hit.classList.contains('is-on'));
-    hits[now]?.classList.remove('is-on');
-    const next = hits[(now + step + hits.length) % hits.length];
-    next.classList.add('is-on');
-    next.scrollIntoView({ block: 'nearest' });
+    if (hits.length) chooseHit(hits[now < 0 && step < 0 ? hits.length - 1 : (now + step + hits.length) % hits.length]);
   }
   addEventListener('keydown', (event) => {
-    const typing = event.target.closest?.('input, textarea, select, [contenteditable]');
-    const slash = event.key === '/' && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+    // A slash may need Shift or AltGr; where text can be typed, and under an open dialog, it is just a slash.
+    const typing = event.target.closest?.(
+      'input:not([type=checkbox], [type=radio], [type=submit], [type=button]), textarea, select, [contenteditable], dialog',
+    );
+    const chord = !event.getModifierState('AltGraph') && (event.ctrlKey || event.metaKey || event.altKey);
+    const slash = event.key === '/' && !typing && !chord && !event.isComposing;
     if (slash || (event.key.toLowerCase() === 'k' && (event.metaKey || event.ctrlKey))) {
       event.preventDefault();
       openPalette();
@@ -33,7 +46,7 @@
       if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
         event.preventDefault();
         moveHit(event.key === 'ArrowDown' ? 1 : -1);
-      } else if (event.key === 'Enter') {
+      } else if (event.key === 'Enter' && !event.isComposing) {
         const hit = document.querySelector('#hits a.is-on');
         if (hit) {
           event.preventDefault();
@@ -180,8 +193,8 @@
       if (!dialog.open) dialog.showModal();
       (dialog.querySelector('[autofocus]') ?? dialog.querySelector('input:not([type=hidden]), select, textarea'))?.focus();
     }
-    if (event.detail.target.id === 'hits' && document.querySelector('#palette input').value.trim()) {
-      document.querySelector('#hits a')?.classList.add('is-on');
+    if (event.detail.target.id === 'hits') {
+      chooseHit(document.querySelector('#palette input').value.trim() ? document.querySelector('#hits a') : null);
     }
     if (event.detail.target.id === 'preview') {
       showPanel(true);

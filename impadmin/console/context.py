@@ -180,6 +180,11 @@ class Shell:
         return [(registry.page_url(page), page.title) for page in pages]
 
     @functools.cached_property
+    def help_url(self) -> str:
+        """URL of the help of the page, or of the help index."""
+        return registry.page_url(self.page, 'help') if self.page is not None else reverse('help')
+
+    @functools.cached_property
     def active(self) -> list[notifications.Notification]:
         """Active Notifications."""
         return notifications.active() if self.user else []

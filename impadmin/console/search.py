@@ -1,58 +1,111 @@
-"""Console-wide search: pages, single settings and fields, service parameters, and the objects of searchable pages."""
+"""Console-wide search: pages, settings, parameters, actions, help, and the objects of searchable pages, weighted.
+
+In a group better matches stand first; groups with something of exactly that name come first, then pages and settings,
+then objects. One query for each searchable page, whatever the text.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Q
+from django.db.models import Case, IntegerField, Q, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext, gettext_lazy
 
-from engine.contract.services import ENTERPRISE_PARAMS, SERVICES
-from impadmin.console import listview, navigation
+from impadmin.console import listview, navigation, search_index
 from impadmin.console.access import Grants, grants_of, may
-from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
+from impadmin.console.page import BasePage, Page, Text
 from impadmin.console.registry import page_url
+from impadmin.console.search_index import ABOUT, CONTAINS, EXACT, STARTS, WORD, Entry, fold
 
 EACH = 8
 """Most results of one group."""
+LONGEST = 100
+"""Longest text to search for; more is cut."""
+GROUPS: tuple[tuple[search_index.Kind, Text], ...] = (
+    ('page', gettext_lazy('Pages')),
+    ('setting', gettext_lazy('Settings')),
+    ('action', gettext_lazy('Actions')),
+    ('help', gettext_lazy('Help')),
+)
 
 
 @dataclass(slots=True)
 class Hit:
-    """One result: text with the match between ``before`` and ``after``, where it is, and its URL."""
+    """One result: text, where it is, and its URL. ``parts``: text before, in and after the match; ``note``: more."""
 
     text: str
     place: str
     url: str
     icon: str
+    score: int = 0
+    note: str = ''
     parts: tuple[str, str, str] = ('', '', '')
 
 
 @dataclass(slots=True)
 class Hits:
-    """One group of results."""
+    """One group of results; ``more``: URL of the list with all of them."""
 
     title: str
     hits: list[Hit] = field(default_factory=list)
+    more: str = ''
+
+
+def clean(text: str) -> str:
+    """What is searched for."""
+    return text.replace('\0', '').strip()[:LONGEST]
 
 
 def find(who: Grants, text: str) -> list[Hits]:
     """Everything ``who`` may open that matches ``text``, in groups; empty groups are left out."""
-    wanted = text.replace('\0', '').strip()[:100]
+    wanted = clean(text)
     pages = navigation.visible(who)
-    groups = [Hits(gettext('Pages'), _pages(pages, wanted))]
-    if wanted:
-        groups.append(Hits(gettext('Settings'), _settings(pages, wanted)))
-        groups += [_objects(page, wanted) for page in pages if isinstance(page, Page) and page.search]
-        groups.append(Hits(gettext('Actions'), _actions(who, pages, wanted)))
-    for group in groups:
-        for hit in group.hits:
-            hit.parts = split(hit.text, wanted)
-    return [group for group in groups if group.hits]
+    if not wanted:
+        hits = [_hit(one, ABOUT, '') for one in _known(pages) if one.kind == 'page']
+        return [Hits(gettext('Pages'), hits[: 3 * EACH])] if hits else []
+    known = {
+        kind: [
+            (score, one)
+            for one in _known(pages, kind)
+            if may(who, one.page, one.action) and (score := one.score(fold(wanted)))
+        ]
+        for kind, _ in GROUPS
+    }
+    settings = {one.text for _, one in known['setting']}
+    known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
+    static = {kind: Hits(str(title), _best(known[kind], wanted)) for kind, title in GROUPS}
+    objects = [_objects(page, wanted) for page in pages if isinstance(page, Page) and page.search]
+    groups = [static['page'], static['setting'], *objects, static['action'], static['help']]
+    groups = [group for group in groups if group.hits]
+    return sorted(groups, key=lambda group: group.hits[0].score != EXACT)
+
+
+def in_help(pages: Sequence[BasePage], wanted: str) -> list[Hits]:
+    """What the help of ``pages`` says about ``wanted``: pages first, then fields."""
+    found = [(score, one) for one in _known(pages, 'help') if (score := one.score(fold(wanted)))]
+    hits = _best(found, wanted, 10 * EACH)
+    return [Hits(gettext('Help'), hits)] if hits else []
+
+
+def _known(pages: Sequence[BasePage], kind: str = '') -> Iterator[Entry]:
+    names = {page.name for page in pages}
+    for one in search_index.entries(get_language() or 'en'):
+        if one.page.name in names and kind in ('', one.kind):
+            yield one
+
+
+def _best(found: list[tuple[int, Entry]], wanted: str, most: int = EACH) -> list[Hit]:
+    ranked = sorted(found, key=lambda pair: -pair[0])
+    return [_hit(one, score, wanted) for score, one in ranked[:most]]
+
+
+def _hit(one: Entry, score: int, wanted: str) -> Hit:
+    return Hit(one.text, one.place, one.url, one.icon, score, one.note, split(one.text, wanted))
 
 
 def split(text: str, wanted: str) -> tuple[str, str, str]:
@@ -63,118 +116,59 @@ def split(text: str, wanted: str) -> tuple[str, str, str]:
     return text[:start], text[start : start + len(wanted)], text[start + len(wanted) :]
 
 
-def _matches(text: str, wanted: str) -> bool:
-    return wanted.casefold() in text.casefold()
-
-
-def _icon(page: BasePage) -> str:
-    return navigation.ICONS.get(navigation.menu_parts(page)[0], 'report')
-
-
-def _pages(pages: list[BasePage], wanted: str) -> list[Hit]:
-    found = []
-    for page in pages:
-        path = navigation.menu_path(page)
-        names = (str(page.title), path, page.menu)
-        if not wanted or any(_matches(name, wanted) for name in names):
-            rank = 0 if _matches(str(page.title), wanted) else 1
-            place = ' > '.join(gettext(part) for part in navigation.menu_parts(page)[:-1])
-            found.append((rank, Hit(str(page.title), place, page_url(page), _icon(page))))
-    found.sort(key=lambda pair: pair[0])
-    return [hit for _, hit in found[: EACH if wanted else 3 * EACH]]
-
-
-def _settings(pages: list[BasePage], wanted: str) -> list[Hit]:
-    found: list[Hit] = []
-    for page in pages:
-        if isinstance(page, SettingsPage):
-            found += _fields(page, wanted)
-        elif isinstance(page, ParameterPage):
-            found += _parameters(page, wanted)
-        elif isinstance(page, Page) and 'edit' in page.verbs:
-            found += _fields(page, wanted)
-    return found[:EACH]
-
-
-def _fields(page: Page | SettingsPage, wanted: str) -> list[Hit]:
-    from impadmin.console.forms import editable_names, model_field
-
-    result = []
-    for name in editable_names(page):
-        held = model_field(page.model, name)
-        if held is not None and _matches(str(held.verbose_name), wanted):
-            anchor = f'#f-{name}' if isinstance(page, SettingsPage) else ''
-            result.append(Hit(str(held.verbose_name), str(page.title), page_url(page) + anchor, 'system'))
-    return result
-
-
-def _parameters(page: ParameterPage, wanted: str) -> list[Hit]:
-    result = []
-    groups = [(s.key, s.name, s.params) for s in SERVICES] if page.services else [('', '', ENTERPRISE_PARAMS)]
-    for key, service, params in groups:
-        for param in params:
-            label = gettext(param.label)
-            if _matches(label, wanted) or _matches(param.label, wanted):
-                query = f'?{urlencode({"service": key})}' if key else ''
-                place = ' > '.join(filter(None, (str(page.title), service and gettext(service))))
-                result.append(Hit(label, place, f'{page_url(page)}{query}#f-{param.name}', 'system'))
-    return result
-
-
 def _objects(page: Page, wanted: str) -> Hits:
+    """The objects of one page, ranked by the database."""
+    number = wanted.isdigit() and len(wanted) < 15 and page.model._meta.pk.get_internal_type().endswith('AutoField')
+    by_key = Q(pk=int(wanted)) if number else Q()
+    ranks = [(EXACT, 'iexact', ''), (STARTS, 'istartswith', ''), (WORD, 'icontains', ' '), (CONTAINS, 'icontains', '')]
+    cases = [
+        When(_any(page, lookup, before + wanted) | (by_key if rank == EXACT else Q()), then=Value(rank))
+        for rank, lookup, before in ranks[:-1]
+    ]
+    found = (
+        listview.base_queryset(page)
+        .filter(_any(page, 'icontains', wanted) | by_key)
+        .annotate(rank=Case(*cases, default=Value(CONTAINS), output_field=IntegerField()))
+        .order_by('-rank', 'pk')[: EACH + 1]
+    )
+    hits = [_object(page, obj, wanted) for obj in found]
+    return Hits(str(page.title), hits[:EACH], _more(page, wanted) if len(hits) > EACH else '')
+
+
+def _any(page: Page, lookup: str, value: str) -> Q:
     query = Q()
     for name in page.search:
-        query |= Q(**{f'{name}__icontains': wanted})
-    if wanted.isdigit() and len(wanted) < 15 and page.model._meta.pk.get_internal_type().endswith('AutoField'):
-        query |= Q(pk=int(wanted))
-    found = listview.base_queryset(page).filter(query).order_by('pk')[:EACH]
-    hits = [
-        Hit(_name(page, obj, wanted), str(page.title), page_url(page, 'edit', obj.pk), _icon(page)) for obj in found
-    ]
-    return Hits(str(page.title), hits)
+        query |= Q(**{f'{name}__{lookup}': value})
+    return query
 
 
-def _name(page: Page, obj: Any, wanted: str) -> str:
+def _object(page: Page, obj: Any, wanted: str) -> Hit:
     """The object's name and, when the match is elsewhere, the value that matched."""
     name = str(obj)
-    if _matches(name, wanted):
-        return name
-    for one in page.search:
-        value = str(getattr(obj, one, '') or '')
-        if _matches(value, wanted):
-            return f'{name} – {value}'
-    return name
+    if fold(wanted) not in fold(name):
+        values = (str(getattr(obj, one, '') or '') for one in page.search)
+        name = next((f'{name} – {value}' for value in values if fold(wanted) in fold(value)), name)
+    url = page_url(page, 'edit', obj.pk)
+    return Hit(name, str(page.title), url, search_index.icon(page), obj.rank, '', split(name, wanted))
 
 
-def _actions(who: Grants, pages: list[BasePage], wanted: str) -> list[Hit]:
-    found = []
-    for page in pages:
-        if isinstance(page, Page) and 'add' in page.verbs and may(who, page, 'add'):
-            label = gettext('Add %(type)s') % {'type': page.model._meta.verbose_name}
-            found.append(Hit(label, str(page.title), page_url(page, 'add'), 'plus'))
-        if isinstance(page, Page | SettingsPage | ViewPage):
-            found += [
-                Hit(str(command.label), str(page.title), page_url(page, f'do/{command.name}'), _icon(page))
-                for command in page.commands
-                if command.scope == 'page'
-                and may(who, page, f'do/{command.name}')
-                and (command.form is not None or command.confirm is not None)
-            ]
-    return [hit for hit in found if _matches(hit.text, wanted)][:EACH]
+def _more(page: Page, wanted: str) -> str:
+    """The list with every match, where its search sentence has the fields."""
+    names = [name for name in page.search if name in page.find]
+    pairs = [pair for name in names for pair in (('j', 'or'), ('f', name), ('o', 'contains'), ('v', wanted))]
+    return f'{page_url(page)}?{urlencode(pairs)}' if names else ''
 
 
 def search_view(request: HttpRequest) -> HttpResponse:
     """Results as a page, as a part of the palette (htmx), or as JSON (``Accept: application/json``)."""
-    text = request.GET.get('q', '')
+    text = clean(request.GET.get('q', ''))
     groups = find(grants_of(request), text)
     if request.headers.get('Accept', '').startswith('application/json'):
-        return JsonResponse(
-            {
-                'groups': [
-                    {'title': g.title, 'results': [{'text': h.text, 'place': h.place, 'url': h.url} for h in g.hits]}
-                    for g in groups
-                ]
-            }
-        )
+        return JsonResponse({'groups': [{'title': g.title, 'results': [_plain(h) for h in g.hits]} for g in groups]})
     template = 'console/hits.html' if request.htmx else 'console/search.html'  # type: ignore[attr-defined]
-    return render(request, template, {'groups': groups, 'q': text.strip(), 'title': gettext('Search')})
+    context = {'groups': groups, 'q': text, 'title': gettext('Search'), 'palette': bool(request.htmx)}  # type: ignore[attr-defined]
+    return render(request, template, context)
+
+
+def _plain(hit: Hit) -> dict[str, Text]:
+    return {'text': hit.text, 'place': hit.place, 'url': hit.url}

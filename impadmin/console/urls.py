@@ -14,6 +14,7 @@ from impadmin.console import (
     downloads,
     editview,
     historyview,
+    help,
     listview,
     login,
     navigation,
@@ -77,16 +78,18 @@ def patterns(page: BasePage) -> list[URLPattern]:
             part('<str:pk>/delete/', editview.delete_view, 'delete', 'delete'),
             part('<str:pk>/history/', historyview.history_view, 'history'),
             part('<str:pk>/file/<str:name>/', downloads.file_view, 'file-object'),
+            part('help/', help.page_help, 'help'),
             part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'do'),
         ]
     history = part('history/', historyview.history_view, 'history')
     command = part('do/<str:command>/', editview.command_view, 'do', 'do')
     if isinstance(page, SettingsPage):
-        return [part('', editview.settings_view, 'list', 'change', always=False), history, command]
+        return [part('', editview.settings_view, 'list', 'change', always=False), history, about, command]
     if isinstance(page, ParameterPage):
-        return [part('', parameterview.parameters_view, 'list', 'change', always=False), history]
+        return [part('', parameterview.parameters_view, 'list', 'change', always=False), history, about]
     assert isinstance(page, ViewPage)
-    return [part('', view_of, 'list'), history, command]
+    return [part('', view_of, 'list'), history, about, command]
+    about = part('help/', help.page_help, 'help')
 
 
 def page_routes() -> list[URLPattern | URLResolver]:
@@ -114,3 +117,4 @@ urlpatterns = [
         for key in navigation.CONSOLES
     ),
 ]
+    path('help/', signed_in(help.index), name='help'),

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Column, Command, Fieldset, Page, SettingsPage, Text, ViewPage
+from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage, Text, ViewPage
 from impadmin.console.registry import register
 from impadmin.presence import actions, federation, gateways, rules, views
 from impadmin.presence.forms import ChangeForm
@@ -56,6 +56,14 @@ DOMAINS = Page(
     intro=gettext_lazy(
         'Every domain listed here is hosted. Domains in which users have addresses are added by themselves.'
     ),
+    help=Help(
+        when=gettext_lazy('Before users get addresses in a further domain, and to see which domains are in use.'),
+        effect=gettext_lazy(
+            'A domain listed here is hosted: clients may sign in to it, and other servers reach it. Removing '
+            'one ends that.'
+        ),
+        guide='1135-1146, 1336-1390',
+    ),
     related=('advanced-configuration', 'end-users'),
     model=Domain,
     queryset=_domains,
@@ -94,6 +102,15 @@ STANDARD = SettingsPage(
     title=gettext_lazy('Standard Configuration'),
     right=Right.CONFIGURATION,
     related=('advanced-configuration', 'control-center', 'contact-list-update'),
+    intro=gettext_lazy('Who sees the availability of whom, and how long contact and watcher lists may get.'),
+    help=Help(
+        when=gettext_lazy(
+            'To switch availability off for everybody, to let people see each other without asking, and before '
+            'an import of contact lists.'
+        ),
+        effect=gettext_lazy('A lower limit deletes nothing: users above it keep their contacts but cannot add more.'),
+        guide='5496-5500, 5552-5556, 12530',
+    ),
     model=PresenceSettings,
     fieldsets=(
         Fieldset(gettext_lazy('Availability'), ('availability_sharing', 'auto_approve')),
@@ -122,6 +139,16 @@ ADVANCED = ViewPage(
     right=Right.CONFIGURATION,
     intro=gettext_lazy('The default domain and how the IM address of every user is formed, for the whole cluster.'),
     related=('domains', 'presence-topology', 'end-users'),
+    help=Help(
+        when=gettext_lazy(
+            'Once, before the first users get addresses; later only when the organisation changes its domain.'
+        ),
+        effect=gettext_lazy(
+            'Every IM address is made anew in a job. Contact lists and what is stored for users follow the new '
+            'addresses.'
+        ),
+        guide='1294-1332, 1647-1702, 1810-1880',
+    ),
     view=views.advanced_configuration,
     api=views.advanced_api,
     commands=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Command, ViewPage
+from impadmin.console.page import Command, Help, ViewPage
 from impadmin.console.registry import register
 from impadmin.serviceability import actions, views
 from impadmin.serviceability.forms import ActivationForm, ServerForm, ServiceForm
@@ -26,6 +26,15 @@ SERVICE_ACTIVATION = ViewPage(
     related=('control-center', 'control-center-network', 'cluster-topology'),
     view=views.service_activation,
     api=views.activation_api,
+    help=Help(
+        when=gettext_lazy(
+            'After a node was added, and when a feature service is needed or no longer needed on a node.'
+        ),
+        effect=gettext_lazy(
+            'An activated service starts at once; one that is deactivated stops, and its users lose what it served.'
+        ),
+        guide='2631-2643, 6687-6705',
+    ),
     commands=(
         Command('save', gettext_lazy('Save'), actions.save_activation, scope='page', form=ActivationForm),
         Command('set-default', gettext_lazy('Set to Default'), actions.set_to_default, scope='page', form=ServerForm),
@@ -55,4 +64,21 @@ NETWORK_SERVICES = ViewPage(
     api=views.control_center_api,
     commands=COMMANDS,
 )
+    intro=gettext_lazy('Starts, stops and restarts the services that can be activated.'),
+    help=Help(
+        when=gettext_lazy('When a notification asks for a restart, or a service has failed.'),
+        effect=gettext_lazy(
+            'A restart interrupts what the service does: with Cisco XCP Connection Manager every client of the '
+            'node has to connect again.'
+        ),
+        guide='5127-5142, 6087-6097',
+    ),
 register(SERVICE_ACTIVATION, FEATURE_SERVICES, NETWORK_SERVICES)
+    intro=gettext_lazy('Starts, stops and restarts the services that every node needs.'),
+    help=Help(
+        when=gettext_lazy('When a notification asks for a restart of Cisco XCP Router, or a service has failed.'),
+        effect=gettext_lazy(
+            'Stopping Cisco XCP Router stops every service that depends on it; restarting brings back those that ran.'
+        ),
+        guide='1788, 5148-5162, 8392',
+    ),

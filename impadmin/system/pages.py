@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Column, Fieldset, Page, ParameterPage, ViewPage
+from impadmin.console.page import Column, Fieldset, Help, Page, ParameterPage, ViewPage
 from impadmin.console.registry import register
 from impadmin.system import actions, rules, views
 from impadmin.system.incoming_acl import INCOMING_ACL
@@ -33,6 +33,13 @@ CLUSTER_TOPOLOGY = Page(
     right=Right.CONFIGURATION,
     intro=gettext_lazy('The nodes of this cluster. The first one is the publisher.'),
     related=('presence-topology', 'service-activation', 'control-center'),
+    help=Help(
+        when=gettext_lazy('Before an engine is started on a further machine, and to see which nodes are up.'),
+        effect=gettext_lazy(
+            'An engine started with the name of the node becomes that node and takes its configuration from here.'
+        ),
+        guide='996-1005, 1148-1185',
+    ),
     model=Node,
     queryset=_nodes,
     columns=(
@@ -83,6 +90,11 @@ PRESENCE_TOPOLOGY = ViewPage(
     intro=gettext_lazy('Nodes with their users and sessions.'),
     related=('assign-presence-users', 'cluster-topology', 'control-center'),
     view=views.presence_topology,
+    help=Help(
+        when=gettext_lazy('To see which node serves how many users and whether all its services run.'),
+        effect=gettext_lazy('Nothing: the page only shows. Users are moved under Assign Presence Users.'),
+        guide='1221-1223, 5185',
+    ),
     api=views.presence_topology_api,
 )
 SERVICE_PARAMETERS = ParameterPage(
@@ -94,6 +106,17 @@ SERVICE_PARAMETERS = ParameterPage(
     right=Right.CONFIGURATION,
     related=('enterprise-parameters', 'control-center', 'notifications'),
 )
+    intro=gettext_lazy('Settings of single services, with their range and their suggested value.'),
+    help=Help(
+        when=gettext_lazy(
+            'When the suggested value does not fit: limits, time-outs, ports. Most installations change nothing here.'
+        ),
+        effect=gettext_lazy(
+            'A parameter marked All servers holds for every node, the others for the chosen one. Those that '
+            'name services take effect after their restart.'
+        ),
+        guide='1187-1189, 2811, 12574',
+    ),
 ENTERPRISE_PARAMETERS = ParameterPage(
     name='enterprise-parameters',
     console='admin',
@@ -103,6 +126,14 @@ ENTERPRISE_PARAMETERS = ParameterPage(
     right=Right.CONFIGURATION,
     related=('service-parameters', 'assign-presence-users'),
     services=False,
+    intro=gettext_lazy('Settings of the whole cluster that belong to no single service.'),
+    help=Help(
+        when=gettext_lazy('To name the cluster, and to choose how users are spread over the nodes.'),
+        effect=gettext_lazy(
+            'Changes are in force at once for what happens next; users who are assigned already stay where they are.'
+        ),
+        guide='2454-2465',
+    ),
 )
 NOTIFICATIONS = ViewPage(
     name='notifications',
@@ -113,6 +144,14 @@ NOTIFICATIONS = ViewPage(
     right=Right.MONITOR,
     related=('control-center', 'control-center-network'),
     view=views.notifications_page,
+    intro=gettext_lazy('What is saved but not yet in force, and what went wrong.'),
+    help=Help(
+        when=gettext_lazy('After every change that asks for a restart, and when an alarm is reported.'),
+        effect=gettext_lazy(
+            'Nothing: an entry disappears by itself when its reason is gone, for example after the restart.'
+        ),
+        guide='1563, 12505-12580',
+    ),
     api=views.notifications_api,
 )
 STANDARDS = ViewPage(
@@ -125,6 +164,10 @@ STANDARDS = ViewPage(
     intro=gettext_lazy('What the service speaks with XMPP clients and other servers.'),
     order=950,
     view=views.standards_page,
+    help=Help(
+        when=gettext_lazy('To know whether a client or another server can rely on a protocol.'),
+        effect=gettext_lazy('Nothing: the list is made from the running code.'),
+    ),
     api=views.standards_api,
 )
 register(

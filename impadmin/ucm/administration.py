@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console import administrators, roles
 from impadmin.console.access import Right
 from impadmin.console.models import Administrator, ApiToken, Role
-from impadmin.console.page import Column, Fieldset, Page
+from impadmin.console.page import Column, Fieldset, Help, Page
 from impadmin.ucm import rules
 from impadmin.ucm.forms import password_again_field, password_field
 
@@ -39,6 +39,13 @@ APPLICATION_USERS = Page(
     title=gettext_lazy('Application Users'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('People and programs that sign in to these consoles.'),
+    help=Help(
+        when=gettext_lazy('When somebody should administer the system, with all rights or with some.'),
+        effect=gettext_lazy(
+            'Who loses a role is refused from the next click on. The last administrator cannot be removed.'
+        ),
+        guide='2582-2584, 5133',
+    ),
     related=('roles', 'api-tokens'),
     model=Administrator,
     queryset=lambda: Administrator.objects.prefetch_related('roles'),
@@ -82,6 +89,13 @@ API_TOKENS = Page(
     title=gettext_lazy('API Tokens'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('Programs use a token to sign in to REST. The token itself is shown once, when it is added.'),
+    help=Help(
+        when=gettext_lazy('When a program should use REST without the password of a person.'),
+        effect=gettext_lazy(
+            'A token allows what its role allows and never more than its owner may do. It ends when it expires '
+            'or is deleted.'
+        ),
+    ),
     related=('application-users',),
     model=ApiToken,
     columns=('name', 'administrator', 'role', 'created_at', 'expires_at', 'last_used_at'),
@@ -107,6 +121,13 @@ ROLES = Page(
     title=gettext_lazy('Roles'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('What the people who sign in here may see and do. Copy a built-in role to change it.'),
+    help=Help(
+        when=gettext_lazy('When the roles that come with the system give somebody too much or too little.'),
+        effect=gettext_lazy(
+            'A change counts from the next click of everybody who holds the role. Nobody can give away more '
+            'than he may do himself.'
+        ),
+    ),
     related=('application-users', 'api-tokens'),
     model=Role,
     columns=(

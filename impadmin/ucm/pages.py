@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Column, Command, Fieldset, Page
+from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.console.registry import page_url, register
 from impadmin.presence.models import PresenceSettings
 from impadmin.ucm import actions, administration, commands, rules
@@ -55,6 +55,15 @@ END_USERS = Page(
     title=gettext_lazy('End Users'),
     right=Right.USERS,
     related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
+    intro=gettext_lazy('The people who sign in with a client.'),
+    help=Help(
+        when=gettext_lazy('To add or find a person, change the name or password, or see why somebody cannot sign in.'),
+        effect=gettext_lazy(
+            'Changes reach the running service at once. A person who is deleted is signed out; contact list '
+            'and stored messages go too.'
+        ),
+        guide='1954-1980, 9407-9424',
+    ),
     model=EndUser,
     queryset=_users,
     columns=(
@@ -153,6 +162,13 @@ ASSIGN = Page(
     intro=gettext_lazy('Find users, select them, then choose the node that serves them.'),
     related=('presence-topology', 'end-users', 'enterprise-parameters'),
     model=EndUser,
+    help=Help(
+        when=gettext_lazy('When users should be served by another node, or were not assigned by themselves.'),
+        effect=gettext_lazy(
+            'Clients of a user who moves are sent to the new node; what is stored for the user moves along.'
+        ),
+        guide='863, 2454-2465',
+    ),
     queryset=_users,
     columns=(
         Column('user_id', gettext_lazy('User ID'), value=_user_link, order_by='user_id', kind='link'),

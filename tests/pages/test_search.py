@@ -1,0 +1,135 @@
+"""Find that finds: weights, three languages, permissions, a bounded number of queries, help of every page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import translation
+
+from impadmin.console import registry
+from impadmin.console import help as page_help
+from impadmin.console.page import Page, ParameterPage
+from tests.pages import payload
+
+SHOWN = [page for page in registry.pages() if not page.waits_for]
+
+
+def groups(client: Any, text: str) -> dict[str, list[str]]:
+    """What a search finds, by group, in order."""
+    answer = client.get('/search/', {'q': text}, headers={'accept': 'application/json'})
+    assert answer.status_code == 200
+    return {group['title']: [hit['text'] for hit in group['results']] for group in answer.json()['groups']}
+
+
+def test_better_matches_come_first(admin_client: Any, make_user: Callable[..., Any]) -> None:
+    make_user('xanna', first_name='Old', last_name='Maria Anna')
+    make_user('annabel', last_name='Zander')
+    make_user('anna', last_name='Young')
+    make_user('domains', last_name='Strange')
+    client = admin_client()
+    assert groups(client, 'ANNA')['End Users'] == ['anna', 'annabel', 'xanna']
+    assert next(iter(groups(client, 'anna'))) == 'End Users', 'exactly that name'
+    assert list(groups(client, 'domain'))[:2] == ['Pages', 'End Users'], 'pages before objects'
+    found = groups(client, 'settings')['Pages']
+    assert found[0] == 'Settings', 'exactly that name before names that contain it'
+    assert groups(client, 'contacts import rate') or groups(client, 'size maximum contact')
+    assert 'Maximum Contact List Size (per user)' in groups(client, 'size contact maximum')['Settings']
+
+
+@pytest.mark.parametrize(('language', 'word'), [('zh-hans', '即时'), ('ja', 'ドメイン'), ('en', 'Domains')])
+def test_both_languages_find(language: str, word: str, admin_client: Any) -> None:
+    client = admin_client()
+    client.cookies['django_language'] = language
+    account = client.get('/').wsgi_request.user
+    account.language = language
+    account.save()
+    with translation.override(language):
+        title = translation.gettext('Domains')
+    for text in ('Domains', title):
+        pages = next(iter(groups(client, text).values()))
+        assert pages[0] == title, text
+    assert groups(client, word)
+
+
+def test_roles_find_only_what_they_may_open(admin_client: Any) -> None:
+    assert 'API Tokens' in groups(admin_client('administrator'), 'token')['Pages']
+    found = groups(admin_client('read_only'), 'token')
+    assert 'API Tokens' not in found.get('Pages', []) + found.get('Help', [])
+    assert 'Actions' not in groups(admin_client('read_only'), 'domain')
+
+
+def test_help_is_found_by_its_text(admin_client: Any) -> None:
+    client = admin_client()
+    assert 'Suppress Offline Instant Messaging' in groups(client, 'not signed in are refused')['Help']
+    shown = client.get('/help/', {'q': 'not signed in are refused'}).content.decode()
+    assert 'messaging-settings/help/#suppress_offline' in shown
+    index = client.get('/help/').content.decode()
+    for page in SHOWN:
+        assert f'href="{registry.page_url(page, "help")}"' in index
+
+
+def test_the_number_of_queries_does_not_grow(admin_client: Any, make_user: Callable[..., Any]) -> None:
+    client = admin_client()
+    client.get('/search/', {'q': 'a'})
+    for n in range(12):
+        make_user(f'someone{n}')
+    with CaptureQueriesContext(connection, ) as few:
+        client.get('/search/', {'q': 'nothing at all'}, headers={'accept': 'application/json'})
+    with CaptureQueriesContext(connection) as many:
+        found = groups(client, 'someone')
+    assert len(found['End Users']) == 8
+    searchable = sum(isinstance(page, Page) and bool(page.search) for page in SHOWN)
+    assert len(many) <= len(few) + 1 <= searchable + 5, [query['sql'] for query in many]
+    page = client.get('/search/', {'q': 'someone'}).content.decode()
+    assert 'f=user_id&amp;o=contains&amp;v=someone' in page, 'the rest is one click away'
+
+
+def test_hostile_texts_find_nothing(admin_client: Any) -> None:
+    for text in ('<script>', '%', "'", '\\', '\0', '_' * 500, '\ud83d', '١٢٣', '9' * 30, ' '):
+        answer = admin_client().get('/search/', {'q': text.encode('utf-8', 'replace')})
+        assert answer.status_code in (200, 400)
+        assert '<script>' not in answer.content.decode().split('<main')[1]
+
+
+def test_every_page_has_help(admin_client: Any) -> None:
+    client = admin_client()
+    for page in registry.pages():
+        answer = client.get(registry.page_url(page, 'help'))
+        assert answer.status_code == 200, page.name
+        text = html.unescape(answer.content.decode())
+        assert page.help is not None, page.name
+        for sentence in (page.intro, page.help.when, page.help.effect):
+            assert sentence
+            assert str(sentence) in text, page.name
+        anchors = [entry.anchor for section in page_help.sections(page) for entry in section.entries]
+        assert len(anchors) == len(set(anchors)), page.name
+        for anchor in anchors:
+            assert f'id="{anchor}"' in text, (page.name, anchor)
+        for name in page_help.services(page):
+            assert name in text
+
+
+def test_a_wrong_value_links_to_its_field_and_its_help(admin_client: Any) -> None:
+    page = registry.page('standard-configuration')
+    url = registry.page_url(page)
+    client = admin_client()
+    row = page.model._default_manager.get(pk=1)  # type: ignore[attr-defined]
+    data = {**payload.encode(page, payload.present(page, row)), 'max_contacts': '0'}  # type: ignore[arg-type]
+    text = client.post(url, data).content.decode()
+    assert 'href="#f-max_contacts"' in text
+    assert f'href="{url}help/#max_contacts"' in text
+
+
+def test_a_wrong_parameter_links_to_its_help(admin_client: Any) -> None:
+    page = registry.page('enterprise-parameters')
+    assert isinstance(page, ParameterPage)
+    entry = page_help.sections(page)[0].entries[0]
+    client = admin_client()
+    version = client.get(registry.page_url(page)).context['version']
+    answer = client.post(registry.page_url(page), {'version': version, 'cluster_id': ''})
+    assert f'{registry.page_url(page)}help/#' in answer.content.decode(), entry
