@@ -13,8 +13,8 @@ from impadmin.console import (
     context,
     downloads,
     editview,
-    historyview,
     help,
+    historyview,
     listview,
     login,
     navigation,
@@ -71,6 +71,7 @@ def patterns(page: BasePage) -> list[URLPattern]:
             part('add/', editview.add_view, 'add', 'add'),
             part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'delete'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
+            part('help/', help.page_help, 'help'),
             part('do/<str:command>/', editview.command_view, 'do', 'do'),
             part('file/<str:name>/', downloads.file_view, 'file'),
             part('<str:pk>/', editview.edit_view, 'edit', 'change', always=False),
@@ -78,10 +79,10 @@ def patterns(page: BasePage) -> list[URLPattern]:
             part('<str:pk>/delete/', editview.delete_view, 'delete', 'delete'),
             part('<str:pk>/history/', historyview.history_view, 'history'),
             part('<str:pk>/file/<str:name>/', downloads.file_view, 'file-object'),
-            part('help/', help.page_help, 'help'),
             part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'do'),
         ]
     history = part('history/', historyview.history_view, 'history')
+    about = part('help/', help.page_help, 'help')
     command = part('do/<str:command>/', editview.command_view, 'do', 'do')
     if isinstance(page, SettingsPage):
         return [part('', editview.settings_view, 'list', 'change', always=False), history, about, command]
@@ -89,7 +90,6 @@ def patterns(page: BasePage) -> list[URLPattern]:
         return [part('', parameterview.parameters_view, 'list', 'change', always=False), history, about]
     assert isinstance(page, ViewPage)
     return [part('', view_of, 'list'), history, about, command]
-    about = part('help/', help.page_help, 'help')
 
 
 def page_routes() -> list[URLPattern | URLResolver]:
@@ -110,6 +110,7 @@ urlpatterns = [
     path('logout/', signed_in(login.logout_view), name='logout'),
     path('preferences/', public(preferences.choose), name='preferences'),
     path('search/', signed_in(search.search_view), name='search'),
+    path('help/', signed_in(help.index), name='help'),
     path('alerts/', signed_in(context.alerts_view), name='alerts'),
     path('', include((page_routes(), 'page'), namespace='page')),
     *(
@@ -117,4 +118,3 @@ urlpatterns = [
         for key in navigation.CONSOLES
     ),
 ]
-    path('help/', signed_in(help.index), name='help'),

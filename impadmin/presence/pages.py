@@ -101,7 +101,6 @@ STANDARD = SettingsPage(
     menu='Presence > Settings > Standard Configuration',
     title=gettext_lazy('Standard Configuration'),
     right=Right.CONFIGURATION,
-    related=('advanced-configuration', 'control-center', 'contact-list-update'),
     intro=gettext_lazy('Who sees the availability of whom, and how long contact and watcher lists may get.'),
     help=Help(
         when=gettext_lazy(
@@ -111,6 +110,7 @@ STANDARD = SettingsPage(
         effect=gettext_lazy('A lower limit deletes nothing: users above it keep their contacts but cannot add more.'),
         guide='5496-5500, 5552-5556, 12530',
     ),
+    related=('advanced-configuration', 'control-center', 'contact-list-update'),
     model=PresenceSettings,
     fieldsets=(
         Fieldset(gettext_lazy('Availability'), ('availability_sharing', 'auto_approve')),
@@ -138,7 +138,6 @@ ADVANCED = ViewPage(
     title=gettext_lazy('Advanced Configuration'),
     right=Right.CONFIGURATION,
     intro=gettext_lazy('The default domain and how the IM address of every user is formed, for the whole cluster.'),
-    related=('domains', 'presence-topology', 'end-users'),
     help=Help(
         when=gettext_lazy(
             'Once, before the first users get addresses; later only when the organisation changes its domain.'
@@ -149,6 +148,7 @@ ADVANCED = ViewPage(
         ),
         guide='1294-1332, 1647-1702, 1810-1880',
     ),
+    related=('domains', 'presence-topology', 'end-users'),
     view=views.advanced_configuration,
     api=views.advanced_api,
     commands=(

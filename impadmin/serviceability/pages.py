@@ -23,9 +23,6 @@ SERVICE_ACTIVATION = ViewPage(
     title=gettext_lazy('Service Activation'),
     right=Right.SERVICES,
     intro=gettext_lazy('Only activated feature services start. An activated service starts at once and with its node.'),
-    related=('control-center', 'control-center-network', 'cluster-topology'),
-    view=views.service_activation,
-    api=views.activation_api,
     help=Help(
         when=gettext_lazy(
             'After a node was added, and when a feature service is needed or no longer needed on a node.'
@@ -35,6 +32,9 @@ SERVICE_ACTIVATION = ViewPage(
         ),
         guide='2631-2643, 6687-6705',
     ),
+    related=('control-center', 'control-center-network', 'cluster-topology'),
+    view=views.service_activation,
+    api=views.activation_api,
     commands=(
         Command('save', gettext_lazy('Save'), actions.save_activation, scope='page', form=ActivationForm),
         Command('set-default', gettext_lazy('Set to Default'), actions.set_to_default, scope='page', form=ServerForm),
@@ -47,6 +47,15 @@ FEATURE_SERVICES = ViewPage(
     menu='Tools > Control Center - Feature Services',
     title=gettext_lazy('Control Center - Feature Services'),
     right=Right.SERVICES,
+    intro=gettext_lazy('Starts, stops and restarts the services that can be activated.'),
+    help=Help(
+        when=gettext_lazy('When a notification asks for a restart, or a service has failed.'),
+        effect=gettext_lazy(
+            'A restart interrupts what the service does: with Cisco XCP Connection Manager every client of the '
+            'node has to connect again.'
+        ),
+        guide='5127-5142, 6087-6097',
+    ),
     related=('service-activation', 'notifications', 'presence-topology'),
     view=views.feature_services,
     api=views.control_center_api,
@@ -59,21 +68,6 @@ NETWORK_SERVICES = ViewPage(
     menu='Tools > Control Center - Network Services',
     title=gettext_lazy('Control Center - Network Services'),
     right=Right.SERVICES,
-    related=('control-center', 'notifications', 'presence-topology'),
-    view=views.network_services,
-    api=views.control_center_api,
-    commands=COMMANDS,
-)
-    intro=gettext_lazy('Starts, stops and restarts the services that can be activated.'),
-    help=Help(
-        when=gettext_lazy('When a notification asks for a restart, or a service has failed.'),
-        effect=gettext_lazy(
-            'A restart interrupts what the service does: with Cisco XCP Connection Manager every client of the '
-            'node has to connect again.'
-        ),
-        guide='5127-5142, 6087-6097',
-    ),
-register(SERVICE_ACTIVATION, FEATURE_SERVICES, NETWORK_SERVICES)
     intro=gettext_lazy('Starts, stops and restarts the services that every node needs.'),
     help=Help(
         when=gettext_lazy('When a notification asks for a restart of Cisco XCP Router, or a service has failed.'),
@@ -82,3 +76,9 @@ register(SERVICE_ACTIVATION, FEATURE_SERVICES, NETWORK_SERVICES)
         ),
         guide='1788, 5148-5162, 8392',
     ),
+    related=('control-center', 'notifications', 'presence-topology'),
+    view=views.network_services,
+    api=views.control_center_api,
+    commands=COMMANDS,
+)
+register(SERVICE_ACTIVATION, FEATURE_SERVICES, NETWORK_SERVICES)

@@ -32,7 +32,6 @@ CLUSTER_TOPOLOGY = Page(
     title=gettext_lazy('Cluster Topology'),
     right=Right.CONFIGURATION,
     intro=gettext_lazy('The nodes of this cluster. The first one is the publisher.'),
-    related=('presence-topology', 'service-activation', 'control-center'),
     help=Help(
         when=gettext_lazy('Before an engine is started on a further machine, and to see which nodes are up.'),
         effect=gettext_lazy(
@@ -40,6 +39,7 @@ CLUSTER_TOPOLOGY = Page(
         ),
         guide='996-1005, 1148-1185',
     ),
+    related=('presence-topology', 'service-activation', 'control-center'),
     model=Node,
     queryset=_nodes,
     columns=(
@@ -88,13 +88,13 @@ PRESENCE_TOPOLOGY = ViewPage(
     title=gettext_lazy('Presence Topology'),
     right=Right.USERS,
     intro=gettext_lazy('Nodes with their users and sessions.'),
-    related=('assign-presence-users', 'cluster-topology', 'control-center'),
-    view=views.presence_topology,
     help=Help(
         when=gettext_lazy('To see which node serves how many users and whether all its services run.'),
         effect=gettext_lazy('Nothing: the page only shows. Users are moved under Assign Presence Users.'),
         guide='1221-1223, 5185',
     ),
+    related=('assign-presence-users', 'cluster-topology', 'control-center'),
+    view=views.presence_topology,
     api=views.presence_topology_api,
 )
 SERVICE_PARAMETERS = ParameterPage(
@@ -104,8 +104,6 @@ SERVICE_PARAMETERS = ParameterPage(
     menu='System > Service Parameters',
     title=gettext_lazy('Service Parameters'),
     right=Right.CONFIGURATION,
-    related=('enterprise-parameters', 'control-center', 'notifications'),
-)
     intro=gettext_lazy('Settings of single services, with their range and their suggested value.'),
     help=Help(
         when=gettext_lazy(
@@ -117,6 +115,8 @@ SERVICE_PARAMETERS = ParameterPage(
         ),
         guide='1187-1189, 2811, 12574',
     ),
+    related=('enterprise-parameters', 'control-center', 'notifications'),
+)
 ENTERPRISE_PARAMETERS = ParameterPage(
     name='enterprise-parameters',
     console='admin',
@@ -124,8 +124,6 @@ ENTERPRISE_PARAMETERS = ParameterPage(
     menu='System > Enterprise Parameters',
     title=gettext_lazy('Enterprise Parameters'),
     right=Right.CONFIGURATION,
-    related=('service-parameters', 'assign-presence-users'),
-    services=False,
     intro=gettext_lazy('Settings of the whole cluster that belong to no single service.'),
     help=Help(
         when=gettext_lazy('To name the cluster, and to choose how users are spread over the nodes.'),
@@ -134,6 +132,8 @@ ENTERPRISE_PARAMETERS = ParameterPage(
         ),
         guide='2454-2465',
     ),
+    related=('service-parameters', 'assign-presence-users'),
+    services=False,
 )
 NOTIFICATIONS = ViewPage(
     name='notifications',
@@ -142,8 +142,6 @@ NOTIFICATIONS = ViewPage(
     menu='System > Notifications',
     title=gettext_lazy('Notifications'),
     right=Right.MONITOR,
-    related=('control-center', 'control-center-network'),
-    view=views.notifications_page,
     intro=gettext_lazy('What is saved but not yet in force, and what went wrong.'),
     help=Help(
         when=gettext_lazy('After every change that asks for a restart, and when an alarm is reported.'),
@@ -152,6 +150,8 @@ NOTIFICATIONS = ViewPage(
         ),
         guide='1563, 12505-12580',
     ),
+    related=('control-center', 'control-center-network'),
+    view=views.notifications_page,
     api=views.notifications_api,
 )
 STANDARDS = ViewPage(
@@ -162,12 +162,12 @@ STANDARDS = ViewPage(
     title=gettext_lazy('Supported Standards'),
     right=Right.MONITOR,
     intro=gettext_lazy('What the service speaks with XMPP clients and other servers.'),
-    order=950,
-    view=views.standards_page,
     help=Help(
         when=gettext_lazy('To know whether a client or another server can rely on a protocol.'),
         effect=gettext_lazy('Nothing: the list is made from the running code.'),
     ),
+    order=950,
+    view=views.standards_page,
     api=views.standards_api,
 )
 register(

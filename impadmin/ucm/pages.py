@@ -54,7 +54,6 @@ END_USERS = Page(
     menu='User Management > End User',
     title=gettext_lazy('End Users'),
     right=Right.USERS,
-    related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
     intro=gettext_lazy('The people who sign in with a client.'),
     help=Help(
         when=gettext_lazy('To add or find a person, change the name or password, or see why somebody cannot sign in.'),
@@ -64,6 +63,7 @@ END_USERS = Page(
         ),
         guide='1954-1980, 9407-9424',
     ),
+    related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
     model=EndUser,
     queryset=_users,
     columns=(
@@ -160,8 +160,6 @@ ASSIGN = Page(
     title=gettext_lazy('Assign Presence Users'),
     right=Right.USERS,
     intro=gettext_lazy('Find users, select them, then choose the node that serves them.'),
-    related=('presence-topology', 'end-users', 'enterprise-parameters'),
-    model=EndUser,
     help=Help(
         when=gettext_lazy('When users should be served by another node, or were not assigned by themselves.'),
         effect=gettext_lazy(
@@ -169,6 +167,8 @@ ASSIGN = Page(
         ),
         guide='863, 2454-2465',
     ),
+    related=('presence-topology', 'end-users', 'enterprise-parameters'),
+    model=EndUser,
     queryset=_users,
     columns=(
         Column('user_id', gettext_lazy('User ID'), value=_user_link, order_by='user_id', kind='link'),
