@@ -179,6 +179,8 @@ class Page(BasePage):
     """Written fields that Bulk Edit offers; None: all but those that tell objects apart (unique, ``copy_clear``)."""
     key: tuple[str, ...] = ()
     """Written fields that tell which object a row of an imported file is about; (): the first unique field."""
+    imports: tuple[Verb, ...] = ('add', 'edit')
+    """What rows of a file may do; leave out 'add' when adding shows something that is shown only once."""
     detail: str = ''
     """Template shown instead of the form of one object, given ``object``, ``page`` and ``groups``."""
     files: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
