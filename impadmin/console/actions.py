@@ -2,7 +2,7 @@
 
 Each one, in a single transaction: rights -> lock -> validate (model, then the page's rules) -> save -> audit entry with
 before and after -> when the page configures the engine, compile and store a new generation; after commit, announce.
-``dry_run=True`` does all of it, rolls back, and returns a ``Preview``.
+``dry_run=True`` does all of it, rolls back, and returns a ``Preview`` (see rehearsal.py).
 
 They raise ``PermissionDenied`` (403), ``ValidationError`` by field (400) or ``Refused`` (409).
 
@@ -20,19 +20,28 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
-from django.db.models.deletion import Collector, ProtectedError, RestrictedError
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models.deletion import Collector
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from engine.contract.config import Config
-from engine.contract.restarts import pending
-from engine.contract.services import BY_KEY
-from impadmin.console import audit, generations
+from impadmin.console import audit
 from impadmin.console.access import EVERYTHING, Grants, grants_of, is_api, may
+from impadmin.console.rehearsal import (
+    Change,
+    Done,
+    Preview,
+    Refused,
+    Stale,
+    Verdict,
+    attempt,
+    rehearses,
+    transact,
+    users_touched,
+)
 
 if TYPE_CHECKING:
-    from impadmin.console.page import BasePage, Command, Page, Result, SettingsPage
+    from impadmin.console.page import BasePage, Command, Page, SettingsPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +57,6 @@ class Actor:
 SYSTEM = Actor('system', EVERYTHING, 'system', 'system')
 
 
-class Refused(Exception):
-    """The action is not possible in the present state; the text says why and what to do. REST: 409."""
-
-
-class Stale(Refused):
-    """Someone else changed the object since it was read. REST: 412, because the request had If-Match."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What an action would do. changes: (field label, before, after); restarts: (service name, node names) that would
-    newly need a restart; impact: (text, how many)."""
-
-    changes: tuple[tuple[str, str, str], ...] = ()
-    restarts: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    impact: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(slots=True)
-class Done:
-    """What the work inside the transaction hands back: the result, and what a preview says of it."""
-
-    result: Any
-    changes: Sequence[tuple[str, str, str]] = ()
-    impact: Sequence[tuple[str, int]] = ()
-
-
 @dataclass(slots=True)
 class Filled:
     """Values put into an object: cleaned model values, many-to-many values, extra values."""
@@ -86,10 +68,6 @@ class Filled:
     def all(self) -> dict[str, Any]:
         """Everything, as a page's own writer takes it."""
         return {**self.plain, **self.many, **self.extra}
-
-
-class _Rollback(Exception):
-    pass
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -108,45 +86,10 @@ def require(actor: Actor, page: BasePage, action: str) -> None:
         raise PermissionDenied(gettext('Your role does not allow this.'))
 
 
-def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> Any:
-    """Run ``work`` in one transaction and return its result; a dry run rolls back and returns a Preview."""
-    preview = Preview()
-    try:
-        with transaction.atomic():
-            before = generations.compiled() if dry_run and configures else None
-            done = work()
-            if not dry_run:
-                if configures:
-                    generations.store_if_changed()
-                return done.result
-            restarts = new_restarts(before, generations.compiled()) if before is not None else ()
-            preview = Preview(tuple(done.changes), restarts, tuple(done.impact))
-            raise _Rollback
-    except _Rollback:
-        return preview
-    except (ProtectedError, RestrictedError) as error:
-        held: Any = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', ())
-        names = gettext(', ').join(str(obj) for obj in list(held)[:5])
-        raise Refused(gettext('It is still in use by: %(names)s. Change these first.') % {'names': names}) from error
-    except IntegrityError as error:
-        raise Refused(
-            gettext('Somebody else saved a conflicting change at the same moment. Load the page again.')
-        ) from error
-
-
-def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(service name, node names) of the restarts that ``after`` needs and ``before`` does not."""
-    from impadmin.console.notifications import running
-
-    runs = running()
-    old = {(p.service, p.node, p.path) for p in pending(before, runs)}
-    found: dict[str, list[str]] = {}
-    for one in pending(after, runs):
-        if (one.service, one.node, one.path) not in old:
-            nodes = found.setdefault(gettext(BY_KEY[one.service].name), [])
-            if one.node not in nodes:
-                nodes.append(one.node)
-    return tuple((service, tuple(nodes)) for service, nodes in found.items())
+def preview(actor: Actor, page: Page, changes: Sequence[Change]) -> Preview:
+    """What ``do_changes`` would do."""
+    found: Preview = do_changes(actor, page, changes, dry_run=True)
+    return found
 
 
 # ---- objects
@@ -154,19 +97,10 @@ def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, .
 
 def do_create(actor: Actor, page: Page, values: Mapping[str, Any], *, dry_run: bool = False) -> Any:
     """Add an object; returns it (or a Preview)."""
-    require(actor, page, 'add')
-    if 'add' not in page.verbs:
-        raise Refused(gettext('Nothing can be added here.'))
 
     def work() -> Done:
-        candidate = page.model()
-        filled = _fill(page, candidate, values)
-        _validate(page, candidate, None)
-        _take_clean(candidate, filled)
-        obj = page.create(actor, filled.all()) if page.create else _save(candidate, filled)
-        after = {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)}
-        audit.record(actor, 'create', page, obj, None, after)
-        return Done(obj, _differences(page, None, after))
+        obj = _create(actor, page, values)
+        return Done(obj, users=_users(page, obj))
 
     return transact(work, configures=page.configures, dry_run=dry_run)
 
@@ -182,15 +116,10 @@ def do_update(
 ) -> Any:
     """Change an object; names that ``values`` does not have stay. ``expected``: ``audit.digest`` of what the user saw;
     another state raises Stale. Returns the saved object (or a Preview)."""
-    require(actor, page, 'change')
-    if 'edit' not in page.verbs:
-        raise Refused(gettext('Nothing can be changed here.'))
 
     def work() -> Done:
-        held = _lock(page.model, obj.pk)
-        if page.locked and (reason := str(page.locked(held))):
-            raise Refused(reason)
-        return _change(actor, page, held, values, expected, None)
+        saved = _update(actor, page, obj, values, expected)
+        return Done(saved, users=_users(page, saved))
 
     return transact(work, configures=page.configures, dry_run=dry_run)
 
@@ -203,9 +132,148 @@ def do_update_settings(
 
     def work() -> Done:
         page.model._default_manager.get_or_create(pk=1)
-        return _change(actor, page, _lock(page.model, 1), values, expected, page.impact)
+        done = _change(actor, page, _lock(page.model, 1), values, expected, page.impact)
+        done.users = _users(page, done.result)
+        return done
 
     return transact(work, configures=page.configures, dry_run=dry_run)
+
+
+def do_delete(
+    actor: Actor, page: Page, objs: Sequence[models.Model], *, expected: str = '', dry_run: bool = False
+) -> Any:
+    """Delete all of ``objs`` or none; returns how many.
+
+    Or a Preview, whose impact counts what goes with them; of several objects ``preview_delete`` makes it."""
+    require(actor, page, 'delete')
+    if dry_run and len(objs) > 1:
+        return preview_delete(actor, page, objs)
+
+    def work() -> Done:
+        keys = sorted({obj.pk for obj in objs})
+        held = list(page.model._base_manager.select_for_update().filter(pk__in=keys).order_by('pk'))
+        if len(held) != len(keys):
+            raise Refused(gettext('Some of it was deleted in the meantime. Load the list again.'))
+        done = Done(len(held))
+        if rehearses():
+            done.impact, done.users = _cascade(held), users_touched(page, held)
+        for obj in held:
+            _delete(actor, page, obj, expected)
+        return done
+
+    return transact(work, configures=page.configures, dry_run=dry_run)
+
+
+TRIED = 100
+"""How many objects a preview of a deletion really deletes before it rolls back."""
+
+
+def preview_delete(actor: Actor, page: Page, objs: Sequence[models.Model]) -> Preview:
+    """What deleting ``objs`` would do, with a verdict on each. Beyond TRIED only what the page says of the object is
+    asked: a rehearsal of thousands would lock and write them all."""
+    tried, rest = objs[:TRIED], objs[TRIED:]
+
+    def work() -> Done:
+        gone = [obj for obj in objs if not _undeletable(page, obj)]
+        impact, users = _cascade(gone) if gone else [], users_touched(page, gone)
+        verdicts = [_attempt(actor, page, Change('delete', obj=obj)) for obj in tried]
+        refused = [
+            Verdict(str(obj), 'delete', problems=(('', reason),)) for obj in rest if (reason := _undeletable(page, obj))
+        ]
+        return Done(None, impact, users, [*verdicts, *refused], left=len(rest) - len(refused))
+
+    found: Preview = transact(work, configures=page.configures, dry_run=True)
+    return found
+
+
+def do_changes(actor: Actor, page: Page, changes: Sequence[Change], *, dry_run: bool = False) -> Any:
+    """Make several changes, each by itself: what is refused stays as it is, the others are made. One transaction, one
+    generation. Returns a list of Verdict in the order of ``changes``, or a Preview with them."""
+
+    def work() -> Done:
+        gone = [c.obj for c in changes if dry_run and c.action == 'delete' and not _undeletable(page, c.obj)]
+        counts = [users_touched(page, gone)] if dry_run else []
+        impact = _cascade(gone) if gone else []
+        verdicts = [_attempt(actor, page, change) for change in changes]
+        done = Done(verdicts, impact, verdicts=verdicts)
+        if dry_run:
+            counts.append(users_touched(page, [v.obj for v in verdicts if v.action and v.obj is not None]))
+            about = [count for count in counts if count is not None]
+            done.users = (sum if page.touches else max)(about) if about else None
+        return done
+
+    return transact(work, configures=page.configures, dry_run=dry_run)
+
+
+def do_command(
+    actor: Actor,
+    page: BasePage,
+    command: Command,
+    objs: Sequence[models.Model],
+    data: Mapping[str, Any],
+    *,
+    dry_run: bool = False,
+) -> Any:
+    """Run a page's command in a transaction, with an audit entry per object. ``data``: cleaned form values. Returns
+    the command's Result (or a Preview)."""
+    require(actor, page, f'do/{command.name}')
+    if command.when:
+        for obj in objs:
+            if reason := str(command.when(obj)):
+                raise Refused(f'{obj}: {reason}' if len(objs) > 1 else reason)
+
+    def work() -> Done:
+        named = [(obj._meta.label, str(obj.pk), str(obj)) for obj in objs]
+        users = _users_of_command(page, command, objs, data) if rehearses() else None
+        before = {obj.pk: audit.snapshot(obj) for obj in objs}
+        result = command.run(actor, objs, data)
+        given = _command_data(command, data)
+        differing = _differing(page, before)
+        for kind, key, label in named:
+            old, new = differing.get(key, (None, given))
+            audit.record(actor, command.name, page, None, old, new, object_type=kind, object_id=key, label=label)
+        if not named:
+            audit.record(actor, command.name, page, None, None, given)
+        return Done(result, users=users, message=str(result.message))
+
+    return transact(work, configures=dry_run or bool(getattr(page, 'configures', False)), dry_run=dry_run)
+
+
+# ---- one object, inside the transaction of the above
+
+
+def _attempt(actor: Actor, page: Page, change: Change) -> Verdict:
+    def work() -> Any:
+        if change.action == 'create':
+            return _create(actor, page, change.values)
+        if change.action == 'update':
+            return _update(actor, page, change.obj, change.values, change.expected)
+        return _delete(actor, page, _lock(page.model, change.obj.pk), change.expected)
+
+    return attempt(change, work)
+
+
+def _create(actor: Actor, page: Page, values: Mapping[str, Any]) -> Any:
+    require(actor, page, 'add')
+    if 'add' not in page.verbs:
+        raise Refused(gettext('Nothing can be added here.'))
+    candidate = page.model()
+    filled = _fill(page, candidate, values)
+    _validate(page, candidate, None)
+    _take_clean(candidate, filled)
+    obj = page.create(actor, filled.all()) if page.create else _save(candidate, filled)
+    audit.record(actor, 'create', page, obj, None, {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)})
+    return obj
+
+
+def _update(actor: Actor, page: Page, obj: Any, values: Mapping[str, Any], expected: str) -> Any:
+    require(actor, page, 'change')
+    if 'edit' not in page.verbs:
+        raise Refused(gettext('Nothing can be changed here.'))
+    held = _lock(page.model, obj.pk)
+    if page.locked and (reason := str(page.locked(held))):
+        raise Refused(reason)
+    return _change(actor, page, held, values, expected, None).result
 
 
 def _change(
@@ -231,65 +299,61 @@ def _change(
     after = {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)}
     if before != after:
         audit.record(actor, 'update', page, obj, before, after)
-    return Done(obj, _differences(page, before, after), touched)
+    return Done(obj, touched)
 
 
-def do_delete(
-    actor: Actor, page: Page, objs: Sequence[models.Model], *, expected: str = '', dry_run: bool = False
-) -> Any:
-    """Delete all of ``objs`` or none; returns how many (or a Preview whose impact counts what goes with them)."""
+def _delete(actor: Actor, page: Page, obj: Any, expected: str) -> None:
     require(actor, page, 'delete')
     if 'delete' not in page.verbs:
         raise Refused(gettext('Nothing can be deleted here.'))
-    keys = sorted({obj.pk for obj in objs})
-
-    def work() -> Done:
-        held = list(page.model._base_manager.select_for_update().filter(pk__in=keys).order_by('pk'))
-        if len(held) != len(keys):
-            raise Refused(gettext('Some of it was deleted in the meantime. Load the list again.'))
-        for obj in held:
-            if page.undeletable and (reason := str(page.undeletable(obj))):
-                raise Refused(f'{obj}: {reason}')
-            if expected and expected != audit.digest(obj):
-                raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
-        impact = _cascade(held) if dry_run else []
-        for obj in held:
-            key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)
-            if page.delete:
-                page.delete(actor, obj)
-            else:
-                obj.delete()
-            audit.record(
-                actor, 'delete', page, None, before, None,
-                object_type=page.model._meta.label, object_id=key, label=label,
-            )  # fmt: skip
-        return Done(len(held), (), impact)
-
-    return transact(work, configures=page.configures, dry_run=dry_run)
+    if reason := _undeletable(page, obj):
+        raise Refused(f'{obj}: {reason}')
+    if expected and expected != audit.digest(obj):
+        raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
+    key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)
+    if page.delete:
+        page.delete(actor, obj)
+    else:
+        obj.delete()
+    audit.record(
+        actor, 'delete', page, None, before, None,
+        object_type=page.model._meta.label, object_id=key, label=label,
+    )  # fmt: skip
 
 
-def do_command(
-    actor: Actor, page: BasePage, command: Command, objs: Sequence[models.Model], data: Mapping[str, Any]
-) -> Result:
-    """Run a page's command in a transaction, with an audit entry per object. ``data``: cleaned form values."""
-    require(actor, page, f'do/{command.name}')
-    if command.when:
-        for obj in objs:
-            if reason := str(command.when(obj)):
-                raise Refused(f'{obj}: {reason}' if len(objs) > 1 else reason)
+def _undeletable(page: Page, obj: Any) -> str:
+    return str(page.undeletable(obj)) if page.undeletable else ''
 
-    def work() -> Done:
-        named = [(obj._meta.label, str(obj.pk), str(obj)) for obj in objs]
-        result = command.run(actor, objs, data)
-        given = _command_data(command, data)
-        for kind, key, label in named:
-            audit.record(actor, command.name, page, None, None, given, object_type=kind, object_id=key, label=label)
-        if not named:
-            audit.record(actor, command.name, page, None, None, given)
-        return Done(result)
 
-    result: Result = transact(work, configures=bool(getattr(page, 'configures', False)), dry_run=False)
-    return result
+def _differing(page: BasePage, before: Mapping[Any, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What a command changed in its objects: key -> (the changed fields before, after)."""
+    model: Any = getattr(page, 'model', None)
+    if model is None or not before:
+        return {}
+    relations = [f.name for f in model._meta.concrete_fields if f.is_relation and f.editable]
+    now = model._base_manager.select_related(*relations) if relations else model._base_manager
+    found = {}
+    for obj in now.filter(pk__in=before):
+        old, new = before[obj.pk] or {}, audit.snapshot(obj) or {}
+        if names := [name for name in new if old.get(name) != new[name]]:
+            found[str(obj.pk)] = ({name: old.get(name) for name in names}, {name: new[name] for name in names})
+    return found
+
+
+def _users(page: Page | SettingsPage, obj: Any) -> int | None:
+    """How many users a rehearsed change touches: none when it changes nothing."""
+    rehearsal = audit.rehearsed.get()
+    if rehearsal is None:
+        return None
+    return users_touched(page, [obj]) if rehearsal.entries else 0
+
+
+def _users_of_command(
+    page: BasePage, command: Command, objs: Sequence[models.Model], data: Mapping[str, Any]
+) -> int | None:
+    if command.touches is not None:
+        return command.touches(objs, data)
+    return users_touched(page, objs)
 
 
 # ---- parts of the above
@@ -387,12 +451,6 @@ def _extra_marks(page: Page | SettingsPage, filled: Filled) -> dict[str, Any]:
     return marks
 
 
-def _differences(
-    page: Page | SettingsPage, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
-) -> list[tuple[str, str, str]]:
-    return audit.differences(page.model, before, after, audit.extra_labels(page))
-
-
 def _cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
     """What the database deletes together with ``objs``."""
     collector = Collector(using=DEFAULT_DB_ALIAS)
@@ -422,15 +480,19 @@ from impadmin.console.parameter_values import do_set_parameters  # noqa: E402  (
 __all__ = [
     'SYSTEM',
     'Actor',
+    'Change',
     'Preview',
     'Refused',
     'Stale',
+    'Verdict',
     'actor_of',
+    'do_changes',
     'do_command',
     'do_create',
     'do_delete',
     'do_set_parameters',
     'do_update',
     'do_update_settings',
+    'preview',
     'require',
 ]

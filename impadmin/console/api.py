@@ -220,7 +220,10 @@ class CommandView(ModelView):
             if not form.is_valid():
                 raise ValidationError(dict(form.errors.as_data()))
             values = form.cleaned_data
-        result = actions.do_command(actor_of(request), self.page, self.command, objects, values)
+        dry_run = flag(request, 'dry_run')
+        result = actions.do_command(actor_of(request), self.page, self.command, objects, values, dry_run=dry_run)
+        if isinstance(result, Preview):
+            return preview(result)
         return Response({'message': str(result.message), 'url': result.url, 'data': audit.plain(dict(result.data))})
 
 
@@ -339,14 +342,7 @@ class FileView(ModelView):
 
 def preview(found: Preview) -> Response:
     """The answer of a dry run."""
-    return Response(
-        {
-            'dry_run': True,
-            'changes': [{'field': name, 'before': old, 'after': new} for name, old, new in found.changes],
-            'restarts': [{'service': service, 'nodes': list(nodes)} for service, nodes in found.restarts],
-            'impact': [{'text': text, 'count': count} for text, count in found.impact],
-        }
-    )
+    return Response(found.as_json())
 
 
 def if_match(request: Request) -> str:

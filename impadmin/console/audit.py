@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils.translation import gettext
@@ -31,6 +33,21 @@ Snapshot = dict[str, Any]
 _batch: ContextVar[str] = ContextVar('batch', default='')
 
 
+@dataclass(slots=True)
+class Rehearsal:
+    """What a preview gathers while it runs: the entries written, what goes with the action, and users touched."""
+
+    entries: list[AuditEntry] = field(default_factory=list)
+    impact: list[tuple[str, int]] = field(default_factory=list)
+    users: int | None = None
+
+
+rehearsed: ContextVar[Rehearsal | None] = ContextVar('rehearsed', default=None)
+"""The preview that runs now; all it writes is rolled back. None: what is written stays."""
+written: ContextVar[list[AuditEntry] | None] = ContextVar('written', default=None)
+"""The entries of one of several changes made together."""
+
+
 def snapshot(obj: models.Model | None) -> Snapshot | None:
     """Editable fields of ``obj`` as JSON values: a relation is ``{"pk": .., "label": ..}``, many are a list of them.
 
@@ -39,12 +56,12 @@ def snapshot(obj: models.Model | None) -> Snapshot | None:
     if obj is None:
         return None
     taken: Snapshot = {}
-    for field in obj._meta.concrete_fields:
-        if field.editable and not field.primary_key and field.name not in SECRET:
-            if field.is_relation:
-                taken[field.name] = _related(getattr(obj, field.name))
+    for one in obj._meta.concrete_fields:
+        if one.editable and not one.primary_key and one.name not in SECRET:
+            if one.is_relation:
+                taken[one.name] = _related(getattr(obj, one.name))
             else:
-                taken[field.name] = plain(getattr(obj, field.attname))
+                taken[one.name] = plain(getattr(obj, one.attname))
     if obj.pk is not None:
         for many in obj._meta.many_to_many:
             if many.editable:
@@ -83,7 +100,7 @@ def record(
 ) -> AuditEntry:
     """Write one entry. ``action``: create, update, delete, or the name of a command. Give the texts when there is
     no object (parameters) or it has no key any more."""
-    return AuditEntry.objects.create(
+    entry = AuditEntry.objects.create(
         actor=actor.name[:150],
         source=actor.source[:64],
         channel=actor.channel[:20],
@@ -96,6 +113,12 @@ def record(
         after=plain(after),
         batch=_batch.get(),
     )
+    rehearsal, gathered = rehearsed.get(), written.get()
+    if rehearsal is not None:
+        rehearsal.entries.append(entry)
+    if gathered is not None:
+        gathered.append(entry)
+    return entry
 
 
 def as_json(entry: AuditEntry) -> dict[str, Any]:
@@ -129,7 +152,8 @@ def differences(
     """(field label, before, after) as people read them, of the fields that differ between two snapshots. ``labels``
     names what is no model field."""
     old, new = before or {}, after or {}
-    names = list(new) + [name for name in old if name not in new]
+    places = {name: n for n, name in enumerate(_order(model))}  # stored JSON forgets the order of its names
+    names = sorted({**new, **old}, key=lambda name: (places.get(name, len(places)), name))
     return [
         (
             (labels or {}).get(name) or label(model, name),
@@ -139,6 +163,32 @@ def differences(
         for name in names
         if old.get(name) != new.get(name)
     ]
+
+
+def _order(model: type[models.Model] | None) -> list[str]:
+    """The fields of ``model`` in the order of its declaration."""
+    return [one.name for one in (*model._meta.concrete_fields, *model._meta.many_to_many)] if model is not None else []
+
+
+def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
+    """(field label, before, after) of one entry."""
+    from impadmin.console import parameter_values, registry
+
+    before, after = _mapping(entry.before), _mapping(entry.after)
+    if entry.object_type == 'system.ParameterValue':
+        return parameter_values.differences(entry.object_id.partition(':')[0], before, after)
+    model: Any = None
+    if '.' in entry.object_type:
+        try:
+            model = apps.get_model(entry.object_type)
+        except LookupError:
+            model = None
+    page = next((page for page in registry.pages() if model and getattr(page, 'model', None) is model), None)
+    return differences(model, before, after, extra_labels(page))
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def extra_labels(page: BasePage | None) -> dict[str, str]:
@@ -183,10 +233,10 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
 def _is_limit(model: type[models.Model], name: str) -> bool:
     """Whether None in this field means that there is no limit: a whole number that may be left open."""
     try:
-        field = model._meta.get_field(name)
+        found = model._meta.get_field(name)
     except FieldDoesNotExist:
         return False
-    return isinstance(field, models.IntegerField) and field.null and not field.choices
+    return isinstance(found, models.IntegerField) and found.null and not found.choices
 
 
 def plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from redis import Redis, RedisError
 
 from engine.contract import config as contract
 from engine.contract import events
+from impadmin.console import audit
 from impadmin.console.models import ConfigGeneration
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,11 @@ def store_if_changed() -> int | None:
     """Compile and store a new generation when it differs from the newest one; call it inside the transaction.
 
     Returns its number, or None when nothing changed. The lock is held until commit, so numbers grow in the order in
-    which generations become visible, and every generation contains all that was committed before it.
+    which generations become visible, and every generation contains all that was committed before it. A rehearsal
+    stores none.
     """
+    if audit.rehearsed.get() is not None:
+        return None
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError('store_if_changed() needs the transaction of the change')
     with connection.cursor() as cursor:

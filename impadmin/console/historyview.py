@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
@@ -12,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from impadmin.console import audit, parameter_values, registry, revert
+from impadmin.console import audit, registry, revert
 from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
@@ -61,33 +60,9 @@ def source_text(entry: AuditEntry) -> str:
     return gettext('System') if entry.channel == 'system' else entry.source
 
 
-def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
-    """(field label, before, after) of one entry."""
-    model: Any = None
-    if '.' in entry.object_type:
-        try:
-            model = apps.get_model(entry.object_type)
-        except LookupError:
-            model = None
-    page = next((page for page in registry.pages() if model and getattr(page, 'model', None) is model), None)
-    labels = audit.extra_labels(page) | _parameter_labels(entry)
-    return audit.differences(model, _mapping(entry.before), _mapping(entry.after), labels)
-
-
-def _parameter_labels(entry: AuditEntry) -> dict[str, str]:
-    """What the parameters of an entry are called; it has the service before the colon of its object."""
-    if entry.object_type != 'system.ParameterValue':
-        return {}
-    try:
-        params = parameter_values.declared(entry.object_id.partition(':')[0])
-    except KeyError:
-        return {}
-    return {param.name: gettext(param.label) for param in params}
-
-
 def summary(entry: AuditEntry) -> str:
     """What happened, in one line: the one changed field with its values, or how many fields."""
-    found = changes(entry) if entry.action == 'update' else []
+    found = audit.changes(entry) if entry.action == 'update' else []
     if len(found) == 1:
         label, before, after = found[0]
         return gettext('%(field)s: %(before)s → %(after)s') % {
@@ -117,10 +92,6 @@ def where(entry: AuditEntry, who: Grants) -> str:
             return ''
         return registry.page_url(page, 'edit', obj.pk)
     return registry.page_url(page)
-
-
-def _mapping(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
 
 
 def entries_of(page: BasePage, obj: Any) -> QuerySet[AuditEntry]:
@@ -168,7 +139,7 @@ def entry_context(entry: AuditEntry) -> dict[str, Any]:
         'action': action_text(entry),
         'channel': channel_text(entry),
         'place': place(entry),
-        'changes': changes(entry),
+        'changes': audit.changes(entry),
         'who': actor_text(entry),
         'source': source_text(entry),
     }

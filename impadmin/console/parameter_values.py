@@ -123,7 +123,7 @@ def do_set_parameters(
     None when ``values`` has none. A value of None goes back to the default. ``expected``: ``fingerprint`` of the values
     the user saw; others raise Stale. Returns the values now in force by name (or a Preview)."""
     from impadmin.console import registry
-    from impadmin.console.actions import Done, Stale, transact
+    from impadmin.console.rehearsal import Done, Stale, everybody, of_nodes, rehearses, transact
 
     if not may(actor.grants, registry.page('service-parameters' if service else 'enterprise-parameters'), 'change'):
         raise PermissionDenied(gettext('Your role does not allow this.'))
@@ -144,8 +144,9 @@ def do_set_parameters(
             _store(service, params[name], node if params[name].scope == 'node' else None, after[name])
         if changed:
             _record(actor, service, node, before, after, changed)
-        shown = [(gettext(params[n].label), _text(params[n], before[n]), _text(params[n], after[n])) for n in changed]
-        return Done(after, shown)
+        own = changed and all(params[name].scope == 'node' for name in changed)
+        users = (of_nodes([node]) if own else everybody() if changed else 0) if rehearses() else None
+        return Done(after, users=users)
 
     return transact(work, configures=True, dry_run=dry_run)
 
@@ -181,6 +182,24 @@ def _record(
         label=f'{title} · {node}' if node is not None else title,
         menu='System > Service Parameters' if service else 'System > Enterprise Parameters',
     )  # fmt: skip
+
+
+def differences(
+    service: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[tuple[str, str, str]]:
+    """(parameter, before, after) as people read them, of an audit entry about the parameters of ``service``."""
+    try:
+        params = {param.name: param for param in declared(service)}
+    except KeyError:
+        return audit.differences(None, before, after)
+    old, new = before or {}, after or {}
+    return [
+        (gettext(params[name].label), _text(params[name], old.get(name)), _text(params[name], new.get(name)))
+        if name in params
+        else (name, audit.display(old.get(name)), audit.display(new.get(name)))
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _text(param: Param, value: Any) -> str:

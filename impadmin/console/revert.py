@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from impadmin.console import actions, audit, forms, registry
-from impadmin.console.actions import SYSTEM, Actor, Preview, Refused
+from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import Page, Result, SettingsPage
 
 PARAMETERS = 'system.ParameterValue'
 
 
-def do_revert(actor: Actor, entry: AuditEntry, *, dry_run: bool = False) -> Any:
-    """Undo what ``entry`` says; returns a Preview for a dry run. Raises what the action raises, and Refused."""
+def do_revert(actor: Actor, entry: AuditEntry) -> Any:
+    """Undo what ``entry`` says. Raises what the action raises, and Refused."""
     if reason := impossible(entry):
         raise Refused(str(reason))
     before, after = _mapping(entry.before), _mapping(entry.after)
@@ -32,18 +32,18 @@ def do_revert(actor: Actor, entry: AuditEntry, *, dry_run: bool = False) -> Any:
         node = apps.get_model('system', 'Node').objects.filter(name=name).first() if name else None
         if name and node is None:
             raise Refused(gettext('The node %(name)s no longer exists.') % {'name': name})
-        return actions.do_set_parameters(actor, service, node, before, dry_run=dry_run)
+        return actions.do_set_parameters(actor, service, node, before)
     page = _page(entry)
     assert page is not None
     if isinstance(page, SettingsPage):
         values = _values(page, before, _changed(before, after))
-        return actions.do_update_settings(actor, page, values, dry_run=dry_run)
+        return actions.do_update_settings(actor, page, values)
     if entry.action == 'delete':
-        return actions.do_create(actor, page, _values(page, before, set(before)), dry_run=dry_run)
+        return actions.do_create(actor, page, _values(page, before, set(before)))
     obj = _object(page, entry)
     if entry.action == 'create':
-        return actions.do_delete(actor, page, [obj], dry_run=dry_run)
-    return actions.do_update(actor, page, obj, _values(page, before, _changed(before, after)), dry_run=dry_run)
+        return actions.do_delete(actor, page, [obj])
+    return actions.do_update(actor, page, obj, _values(page, before, _changed(before, after)))
 
 
 def impossible(entry: AuditEntry) -> Any:
@@ -66,32 +66,13 @@ def impossible(entry: AuditEntry) -> Any:
 
 
 def question(objects: Sequence[Any]) -> str:
-    """What the dialog says: a dry run of the revert, in words."""
+    """What the dialog asks; its impact preview shows the values."""
     entry: AuditEntry = objects[0]
-    try:
-        found = do_revert(SYSTEM, entry, dry_run=True)
-    except (Refused, PermissionDenied) as error:
-        return str(error)
-    except ValidationError as error:
-        return ' '.join(error.messages)
-    lines = []
-    if entry.action == 'create':
-        lines.append(gettext('%(name)s will be deleted.') % {'name': entry.object_label})
-    elif entry.action == 'delete':
-        lines.append(gettext('%(name)s will be added again.') % {'name': entry.object_label})
-    elif isinstance(found, Preview) and not found.changes:
-        lines.append(gettext('The values are as they were before: nothing changes.'))
-    elif isinstance(found, Preview):
-        lines += [
-            gettext('%(field)s: %(before)s → %(after)s') % {'field': field, 'before': old or '–', 'after': new or '–'}
-            for field, old, new in found.changes
-        ]
-    if isinstance(found, Preview) and found.restarts:
-        services = gettext(', ').join(service for service, _ in found.restarts)
-        lines.append(gettext('It takes effect after a restart of: %(services)s.') % {'services': services})
-    if isinstance(found, Preview):
-        lines += [f'{text}: {count}' for text, count in found.impact]
-    return '\n'.join(lines)
+    texts = {
+        'create': gettext('%(name)s will be deleted.'),
+        'delete': gettext('%(name)s will be added again.'),
+    }
+    return texts.get(entry.action, gettext('The values of before are saved again.')) % {'name': entry.object_label}
 
 
 def run(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:

@@ -174,6 +174,11 @@ def confirmations(scheme: str, domain: str) -> dict[str, str]:
     return found
 
 
+def addresses_changed(objects: Sequence[Any], data: Mapping[str, Any]) -> int:
+    """How many users get another IM address by the change."""
+    return default_domain.examine(data['address_scheme'], data['default_domain'].strip()).changed
+
+
 def retry_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
     """Go on with a change that stopped with an error."""
     job = default_domain.under_way()

@@ -65,6 +65,7 @@ DOMAINS = Page(
         guide='1135-1146, 1336-1390',
     ),
     related=('advanced-configuration', 'end-users'),
+    touches=lambda domains: sum(domain.user_count for domain in domains),
     model=Domain,
     queryset=_domains,
     columns=(
@@ -158,6 +159,7 @@ ADVANCED = ViewPage(
             actions.start_change,
             scope='page',
             form=ChangeForm,
+            touches=actions.addresses_changed,
             danger=True,
         ),
         Command('retry', gettext_lazy('Retry'), actions.retry_change, scope='page'),

@@ -12,6 +12,7 @@ from engine.contract.services import BY_KEY, SERVICES
 from impadmin.console import generations
 from impadmin.console.actions import Actor
 from impadmin.console.page import Result
+from impadmin.console.rehearsal import of_nodes
 from impadmin.serviceability import commands
 from impadmin.system.models import Node, ServiceActivation
 
@@ -33,6 +34,11 @@ def service_command(verb: str) -> Callable[[Actor, Sequence[Any], Mapping[str, A
         )
 
     return run
+
+
+def users_of_node(objects: Sequence[Any], data: Mapping[str, Any]) -> int:
+    """How many users the chosen node serves."""
+    return of_nodes([data['node']])
 
 
 def activatable(node: Node) -> list[str]:

@@ -10,10 +10,13 @@ from impadmin.console.registry import register
 from impadmin.serviceability import actions, views
 from impadmin.serviceability.forms import ActivationForm, ServerForm, ServiceForm
 
-COMMANDS = (
-    Command('start', gettext_lazy('Start'), actions.service_command('start'), scope='page', form=ServiceForm),
-    Command('stop', gettext_lazy('Stop'), actions.service_command('stop'), scope='page', form=ServiceForm),
-    Command('restart', gettext_lazy('Restart'), actions.service_command('restart'), scope='page', form=ServiceForm),
+COMMANDS = tuple(
+    Command(verb, label, actions.service_command(verb), scope='page', form=ServiceForm, touches=actions.users_of_node)
+    for verb, label in (
+        ('start', gettext_lazy('Start')),
+        ('stop', gettext_lazy('Stop')),
+        ('restart', gettext_lazy('Restart')),
+    )
 )
 SERVICE_ACTIVATION = ViewPage(
     name='service-activation',
@@ -36,8 +39,22 @@ SERVICE_ACTIVATION = ViewPage(
     view=views.service_activation,
     api=views.activation_api,
     commands=(
-        Command('save', gettext_lazy('Save'), actions.save_activation, scope='page', form=ActivationForm),
-        Command('set-default', gettext_lazy('Set to Default'), actions.set_to_default, scope='page', form=ServerForm),
+        Command(
+            'save',
+            gettext_lazy('Save'),
+            actions.save_activation,
+            scope='page',
+            form=ActivationForm,
+            touches=actions.users_of_node,
+        ),
+        Command(
+            'set-default',
+            gettext_lazy('Set to Default'),
+            actions.set_to_default,
+            scope='page',
+            form=ServerForm,
+            touches=actions.users_of_node,
+        ),
     ),
 )
 FEATURE_SERVICES = ViewPage(

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Fieldset, Help, Page, ParameterPage, ViewPage
 from impadmin.console.registry import register
+from impadmin.console.rehearsal import of_nodes
 from impadmin.system import actions, rules, views
 from impadmin.system.incoming_acl import INCOMING_ACL
 from impadmin.system.models import Node
@@ -40,6 +41,7 @@ CLUSTER_TOPOLOGY = Page(
         guide='996-1005, 1148-1185',
     ),
     related=('presence-topology', 'service-activation', 'control-center'),
+    touches=of_nodes,
     model=Node,
     queryset=_nodes,
     columns=(

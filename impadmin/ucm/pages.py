@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.console.registry import page_url, register
+from impadmin.console.rehearsal import one_each
 from impadmin.presence.models import PresenceSettings
 from impadmin.ucm import actions, administration, commands, rules
 from impadmin.ucm.forms import AssignForm, password_again_field, password_field
@@ -64,6 +65,7 @@ END_USERS = Page(
         guide='1954-1980, 9407-9424',
     ),
     related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
+    touches=one_each,
     model=EndUser,
     queryset=_users,
     columns=(
@@ -168,6 +170,7 @@ ASSIGN = Page(
         guide='863, 2454-2465',
     ),
     related=('presence-topology', 'end-users', 'enterprise-parameters'),
+    touches=one_each,
     model=EndUser,
     queryset=_users,
     columns=(

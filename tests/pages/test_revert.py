@@ -26,7 +26,7 @@ def test_settings_go_back_with_their_restart(api: Any, admin_client: Any) -> Non
     entry = newest(client)
     browser = admin_client('administrator')
     dialog = browser.get(f'/admin/diagnostics/history/{entry["id"]}/do/revert/').content.decode()
-    assert 'Enable instant messaging: Off → On' in dialog
+    assert '<td>Enable instant messaging</td><td><del>Off</del></td><td><ins>On</ins></td>' in dialog
     assert client.get(SETTINGS).json()['im_enabled'] is False, 'asking changes nothing'
     done = browser.post(f'/admin/diagnostics/history/{entry["id"]}/do/revert/', {'confirmed': '1'}, follow=True)
     assert '2 fields were set back.' in done.content.decode()
