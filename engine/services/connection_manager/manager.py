@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import hashlib
-import hmac
 import ipaddress
 import os
-import socket
 import ssl
 import time
 from collections.abc import Coroutine
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
@@ -25,19 +21,20 @@ from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
 from engine.contract.services import AUTHENTICATION, CONNECTION_MANAGER, XCP_ROUTER
 from engine.features import caps
+from engine.listening import BACKLOG, listen, secret
 from engine.services.base import Service
 from engine.services.connection_manager.connection import STALL_S, Connection
 from engine.xmpp import sm
 from engine.xmpp.c2s import Limits, StreamSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.node import Node
 
 
 log = structlog.get_logger(__name__)
 
-BACKLOG = 1024
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
 DRAIN_S = 3.0
 """How long the streams get to end when the service stops."""
 WATCH_S = 0.02
@@ -84,15 +81,7 @@ class ConnectionManager(Service):
 
     async def start(self) -> None:
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
-        router: Any = self.node.service(XCP_ROUTER)
-        self._domains = frozenset(router.config.domains)
-        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
-        own = self.config.node(self.node.name)
-        path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
-        self.node.shows_certificate('cup-xmpp', path)
-        self.tls = tls.context(path)
-        self.bindings = tls.bindings(path)
-        self._secret = _secret(folder)
+        self.bindings = tls.bindings(self._prepare_certificate())
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
         if self._unencrypted and not _is_loopback(host):
@@ -103,7 +92,7 @@ class ConnectionManager(Service):
             (True, 'IMP_DIRECT_TLS_PORT', 'direct_tls_port'),
         ):
             text = os.environ.get(variable) or self.param(name)
-            listener = _listen(host, int(text))
+            listener = listen(host, int(text))
             server = await self.loop.create_server(partial(Connection, self, direct), sock=listener, backlog=BACKLOG)
             self._servers.append(server)
             ports.append(listener.getsockname()[1])
@@ -182,6 +171,18 @@ class ConnectionManager(Service):
 
     # ---- the parts
 
+    def _prepare_certificate(self) -> Path:
+        """The node's certificate, made when needed and ready to be shown; its file."""
+        router: Any = self.node.service(XCP_ROUTER)
+        self._domains = frozenset(router.config.domains)
+        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
+        own = self.config.node(self.node.name)
+        path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
+        self.node.shows_certificate('cup-xmpp', path)
+        self.tls = tls.context(path)
+        self._secret = secret(folder)
+        return path
+
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -239,43 +240,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket's address bound; both IP families for ``::``."""
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:  # accepted sockets inherit it
-            listener.setsockopt(socket.IPPROTO_TCP, option, value)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = {
-            errno.EADDRINUSE: message(Text.PORT_IN_USE, port=port),
-            errno.EADDRNOTAVAIL: message(Text.NO_SUCH_ADDRESS, address=host),
-            errno.EACCES: message(Text.PORT_OF_ROOT, port=port),
-        }.get(
-            error.errno or 0,
-            message(Text.CANNOT_LISTEN, address=host, port=port, reason=error.strerror or str(error)),
-        )
-        raise OSError(error.errno, reason) from None
-    listener.setblocking(False)
-    return listener
-
-
-def _secret(folder: Path) -> bytes:
-    """A secret that outlives restarts, for the salts shown for unknown users. With IMP_SECRET_KEY all nodes agree."""
-    if key := os.environ.get('IMP_SECRET_KEY'):
-        return hmac.digest(key.encode(), b'unknown users', hashlib.sha256)
-    path = folder / 'scram-secret'
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, 'wb') as file:
-            file.write(os.urandom(32))
-    return path.read_bytes()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from engine.listening import keep_alive
 from engine.services.federation_manager.tls import Tls, TlsFailed
 from engine.services.xcp_router.remote import Peer, RemoteSender
 from engine.xmpp import stanza as xml
@@ -34,7 +34,6 @@ LINGER_S = 5.0
 """How long a closing connection may take to get rid of its last bytes."""
 _NEVER = 1 << 62
 """More bytes than a connection will ever be given."""
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
 
 
 class Item(NamedTuple):
@@ -79,9 +78,7 @@ class ServerConnection(asyncio.Protocol):
         self.address = (transport.get_extra_info('peername') or ('?',))[0]
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         if (found := transport.get_extra_info('socket')) is not None:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE:
-                found.setsockopt(socket.IPPROTO_TCP, option, value)
+            keep_alive(found)
         self.connected()
 
     def data_received(self, data: bytes) -> None:

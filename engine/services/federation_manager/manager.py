@@ -16,8 +16,8 @@ from engine import tls as own_tls
 from engine.contract.config import FederationSettings
 from engine.contract.messages import Text, message
 from engine.contract.services import FEDERATION_MANAGER, XCP_ROUTER
+from engine.listening import listen
 from engine.services.base import Service
-from engine.services.connection_manager.manager import _listen as listen
 from engine.services.federation_manager.connection import Item, ServerConnection
 from engine.services.federation_manager.incoming import Incoming
 from engine.services.federation_manager.links import Link

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import structlog
 
-from engine import tls
 from engine.contract.config import Config
 from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
-from engine.contract.services import WEB_CONNECTION_MANAGER, XCP_ROUTER
-from engine.services.connection_manager.manager import BACKLOG, ConnectionManager, _listen, _secret
+from engine.contract.services import WEB_CONNECTION_MANAGER
+from engine.listening import BACKLOG, listen
+from engine.services.connection_manager.manager import ConnectionManager
 from engine.services.web_connection_manager import discovery
 from engine.services.web_connection_manager.bosh import BoshTransport, on_request
 from engine.services.web_connection_manager.http import WebConnection
@@ -54,22 +54,15 @@ class WebConnectionManager(ConnectionManager):
 
     async def start(self) -> None:
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
-        router: Any = self.node.service(XCP_ROUTER)
-        self._domains = frozenset(router.config.domains)
-        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
-        own = self.config.node(self.node.name)
-        path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
-        self.node.shows_certificate('cup-xmpp', path)
-        self.tls = tls.context(path)
+        self._prepare_certificate()
         self.tls.set_alpn_protocols(['http/1.1'])
-        self._secret = _secret(folder)
         self._secure = self.param('secure_mode')
         self._apply()
         self.settings = self._make_settings()
         paths = {self.param('bosh_path'): 'bosh', self.param('websocket_path'): 'websocket'}
         self.places = {document: document for document in discovery.DOCUMENTS} | paths
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
-        listener = _listen(host, self.param('port'))
+        listener = listen(host, self.param('port'))
         make = partial(WebConnection, self, self._secure)
         self._servers.append(await self.loop.create_server(make, sock=listener, backlog=BACKLOG))
         self.detail = message(Text.LISTENING_WEB, address=self._base('https', 'http', ''))

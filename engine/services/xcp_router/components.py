@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engine.contract.config import Component
-from engine.services.connection_manager.manager import _listen as listen
+from engine.listening import listen
 from engine.services.presence_engine import elsewhere
 from engine.services.xcp_router.remote import Peer, RemoteSender
 from engine.xmpp import stanza as xml

@@ -1,0 +1,62 @@
+"""Listening sockets, and the node's secret for what is shown to strangers: what every service that listens shares."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import hmac
+import os
+import socket
+from pathlib import Path
+
+from engine.contract.messages import Text, message
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the system notice within minutes that the other side is gone. Accepted sockets inherit it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; both IP families for ``::``. Raises OSError saying what is wrong with address or port."""
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keep_alive(listener)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = {
+            errno.EADDRINUSE: message(Text.PORT_IN_USE, port=port),
+            errno.EADDRNOTAVAIL: message(Text.NO_SUCH_ADDRESS, address=host),
+            errno.EACCES: message(Text.PORT_OF_ROOT, port=port),
+        }.get(
+            error.errno or 0,
+            message(Text.CANNOT_LISTEN, address=host, port=port, reason=error.strerror or str(error)),
+        )
+        raise OSError(error.errno, reason) from None
+    listener.setblocking(False)
+    return listener
+
+
+def secret(folder: Path) -> bytes:
+    """A secret that outlives restarts, for the salts shown for unknown users; in ``folder``. With IMP_SECRET_KEY all
+    nodes agree."""
+    if key := os.environ.get('IMP_SECRET_KEY'):
+        return hmac.digest(key.encode(), b'unknown users', hashlib.sha256)
+    path = folder / 'scram-secret'
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(os.urandom(32))
+    return path.read_bytes()
