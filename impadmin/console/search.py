@@ -1,7 +1,7 @@
 """Console-wide search: pages, settings, parameters, actions, help, and the objects of searchable pages, weighted.
 
-In a group better matches stand first; groups with something of exactly that name come first, then pages and settings,
-then objects. One query for each searchable page, whatever the text.
+In a group better matches stand first. Objects of exactly that name come before pages and settings, other objects after.
+One query for each searchable page, whatever the text.
 """
 
 from __future__ import annotations
@@ -80,9 +80,14 @@ def find(who: Grants, text: str) -> list[Hits]:
     known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
     static = {kind: Hits(str(title), _best(known[kind], wanted)) for kind, title in GROUPS}
     objects = [_objects(page, wanted) for page in pages if isinstance(page, Page) and page.search]
-    groups = [static['page'], static['setting'], *objects, static['action'], static['help']]
-    groups = [group for group in groups if group.hits]
-    return sorted(groups, key=lambda group: group.hits[0].score != EXACT)
+    objects.sort(key=lambda group: not _is_exact(group))
+    exact = sum(map(_is_exact, objects))
+    groups = [*objects[:exact], static['page'], static['setting'], *objects[exact:], static['action'], static['help']]
+    return [group for group in groups if group.hits]
+
+
+def _is_exact(group: Hits) -> bool:
+    return bool(group.hits) and group.hits[0].score == EXACT
 
 
 def in_help(pages: Sequence[BasePage], wanted: str) -> list[Hits]:

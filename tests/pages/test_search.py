@@ -34,10 +34,10 @@ def test_better_matches_come_first(admin_client: Any, make_user: Callable[..., A
     client = admin_client()
     assert groups(client, 'ANNA')['End Users'] == ['anna', 'annabel', 'xanna']
     assert next(iter(groups(client, 'anna'))) == 'End Users', 'exactly that name'
-    assert list(groups(client, 'domain'))[:2] == ['Pages', 'End Users'], 'pages before objects'
-    found = groups(client, 'settings')['Pages']
-    assert found[0] == 'Settings', 'exactly that name before names that contain it'
-    assert groups(client, 'contacts import rate') or groups(client, 'size maximum contact')
+    found = list(groups(client, 'domain'))
+    assert found.index('Pages') < found.index('Settings') < found.index('End Users'), 'pages before objects'
+    pages = groups(client, 'settings')['Pages']
+    assert pages[0] == 'Settings', 'exactly that name before names that contain it'
     assert 'Maximum Contact List Size (per user)' in groups(client, 'size contact maximum')['Settings']
 
 
@@ -78,7 +78,7 @@ def test_the_number_of_queries_does_not_grow(admin_client: Any, make_user: Calla
     client.get('/search/', {'q': 'a'})
     for n in range(12):
         make_user(f'someone{n}')
-    with CaptureQueriesContext(connection, ) as few:
+    with CaptureQueriesContext(connection) as few:
         client.get('/search/', {'q': 'nothing at all'}, headers={'accept': 'application/json'})
     with CaptureQueriesContext(connection) as many:
         found = groups(client, 'someone')
