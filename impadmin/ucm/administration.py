@@ -105,6 +105,8 @@ API_TOKENS = Page(
     verbs=('add', 'edit', 'delete'),
     rules=(administrators.token_is_within_its_user, rules.token_expires_later),
     create=administrators.create_token,
+    key=('administrator', 'name'),
+    imports=('edit',),
     ordering=('name', 'pk'),
     sample=lambda n: {
         'name': f'Inventory script {n}',
