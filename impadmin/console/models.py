@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
-from django.core.validators import RegexValidator
+from django.contrib.postgres.indexes import OpClass
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import F
+from django.db.models.functions import Upper
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -176,10 +179,20 @@ class AuditEntry(models.Model):
     after: models.JSONField[Any] = models.JSONField(_('After'), null=True)
     batch = models.CharField(_('Batch'), max_length=40, blank=True, db_default='', db_index=True)
     """The same for every entry of one bulk action; '' for single changes."""
+    approved_by = models.CharField(_('Approved by'), max_length=150, blank=True, db_default='', editable=False)
+    """The second administrator, where an action needed one (see approvals.py)."""
+    shredded_at = models.DateTimeField(_('Shredded'), null=True, editable=False)
+    """When personal values in it were replaced (see shredding.py)."""
 
     class Meta:
         db_table = 'audit_entry'
-        indexes = [models.Index(fields=['object_type', 'object_id', '-at'])]
+        indexes = [
+            models.Index(fields=['object_type', 'object_id', '-at']),
+            models.Index(fields=['page', '-at'], name='audit_page'),
+            models.Index(fields=['action', '-at'], name='audit_action'),
+            models.Index(OpClass(Upper('actor'), 'varchar_pattern_ops'), F('at').desc(), name='audit_actor'),
+            models.Index(OpClass(Upper('object_label'), 'varchar_pattern_ops'), F('at').desc(), name='audit_label'),
+        ]
         verbose_name = _('History')
         verbose_name_plural = _('History')
 
@@ -191,6 +204,83 @@ class AuditEntry(models.Model):
         if self.object_label and self.object_label == self.page.rpartition(' > ')[2]:
             return gettext(self.object_label)
         return self.object_label or self.page or self.action
+
+
+class HistorySettings(models.Model):
+    """Diagnostics > History Settings: one row, id 1."""
+
+    personal_days = models.IntegerField(
+        _('Keep personal data for (days)'), default=365, null=True, blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(36500)],
+        help_text=_('1 to 36,500 days, or No Limit. Older entries of the history stay, without names, addresses and '
+                    'other values that belong to a person.'),
+    )  # fmt: skip
+    shredded_until = models.DateTimeField(null=True, editable=False)
+    """Entries before this were looked at."""
+
+    class Meta:
+        db_table = 'history_settings'
+        verbose_name = _('History Settings')
+
+
+class ApprovalSettings(models.Model):
+    """System > Security > Approval Settings: one row, id 1. An empty list: nobody waits for approval."""
+
+    permissions = Permissions(
+        _('Actions that wait for approval'), default=list, blank=True, validators=[_known_permissions],
+        help_text=_('Done by one administrator, they wait until another one approves. Adding never waits.'),
+    )  # fmt: skip
+    hours = models.IntegerField(
+        _('Requests expire after (hours)'), default=72, validators=[MinValueValidator(1), MaxValueValidator(720)],
+        help_text=_('1 to 720 hours. A request that nobody approved in this time is not done.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'approval_settings'
+        verbose_name = _('Approval Settings')
+
+
+class RequestState(models.TextChoices):
+    """States of a request for approval."""
+
+    WAITING = 'waiting', _('Waiting')
+    APPROVED = 'approved', _('Approved')
+    REJECTED = 'rejected', _('Rejected')
+    WITHDRAWN = 'withdrawn', _('Withdrawn')
+    EXPIRED = 'expired', _('Expired')
+
+
+class ApprovalRequest(models.Model):
+    """An action of one administrator that waits for another one."""
+
+    title = models.CharField(_('Request'), max_length=400)
+    page = models.CharField(_('Page'), max_length=200)
+    """Name of the page the action belongs to."""
+    action = models.CharField(_('Action'), max_length=60)
+    """As in a permission: change, delete, do/COMMAND."""
+    call: models.JSONField[Any] = models.JSONField(default=dict, editable=False)
+    """What to do, see approvals.py."""
+    preview: models.JSONField[Any] = models.JSONField(default=dict, editable=False)
+    """What it would have done when it was requested (``Preview.as_json``)."""
+    state = models.CharField(
+        _('Status'), max_length=20, choices=RequestState.choices, default=RequestState.WAITING, db_index=True
+    )
+    requested_by = models.CharField(_('Requested by'), max_length=150)
+    requested_at = models.DateTimeField(_('Requested'), auto_now_add=True)
+    source = models.CharField(_('From'), max_length=64, blank=True)
+    channel = models.CharField(_('Through'), max_length=20)
+    expires_at = models.DateTimeField(_('Expires'))
+    decided_by = models.CharField(_('Decided by'), max_length=150, blank=True)
+    decided_at = models.DateTimeField(_('Decided'), null=True, blank=True)
+    reason = models.CharField(_('Reason'), max_length=400, blank=True)
+
+    class Meta:
+        db_table = 'approval_request'
+        verbose_name = _('Request for approval')
+        verbose_name_plural = _('Requests for approval')
+
+    def __str__(self) -> str:
+        return self.title
 
 
 class Preference(models.Model):
