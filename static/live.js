@@ -8,7 +8,9 @@
    data-reload on a job: nothing can be typed while it runs; the page is loaded again when it has ended
    data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes;
    with the value "notifications" when a service changes or something is saved
-   data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second)
+   data-live may hold several, and all of a kind: "node:* job:*"
+   data-refresh="URL" on any of them: the element's content is replaced by the answer instead (at most once a second;
+   with data-every="S" at most every S seconds while only numbers move, that is for nodes and jobs)
    A page listens for the event "imp:live" (detail: the message) for anything else. */
 (() => {
   'use strict';
@@ -75,11 +77,16 @@
   }
 
   const waiting = new Map();
-  function refresh(element) {
+  const shownAt = new WeakMap();
+  function refresh(element, soon = true) {
     const url = element.dataset.refresh;
+    const every = (element.dataset.every || 0) * 1000;
     if (!url || waiting.has(element)) return;
+    if (!soon && Date.now() - (shownAt.get(element) ?? performance.timeOrigin) < every) return;
     waiting.set(element, setTimeout(async () => {
       waiting.delete(element);
+      shownAt.set(element, Date.now());
+      const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
       const open = element.querySelector('[popover]:popover-open')?.id;
       try {
         const answer = await fetch(url, { headers: { 'HX-Request': 'true' }, credentials: 'same-origin' });
@@ -87,6 +94,7 @@
         const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
         element.replaceChildren(...parsed.body.childNodes);
         window.htmx?.process(element);
+        if (focused) element.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
         const count = element.querySelector('[data-count]');
         if (count) showCount('notifications', Number(count.dataset.count));
         if (open) document.getElementById(open)?.showPopover();
@@ -104,15 +112,16 @@
     }[message.type]?.();
     if (!key) return;
     if (message.type === 'job') countJobs(message);
-    all('[data-live]').filter((element) => element.dataset.live === key).forEach((element) => {
+    const keys = [key, `${message.type}:*`];
+    all('[data-live]').filter((element) => element.dataset.live.split(' ').some((one) => keys.includes(one))).forEach((element) => {
       if (element.dataset.refresh) {
-        if (message.type === 'job' && element.dataset.state !== message.state) {
+        if (element.dataset.live === key && message.type === 'job' && element.dataset.state !== message.state) {
           element.dataset.state = message.state;
           const ended = ['completed', 'incomplete', 'failed', 'cancelled'].includes(message.state);
           if (ended && 'reload' in element.dataset) location.reload();
           else refreshHead();
         }
-        refresh(element);
+        refresh(element, message.type !== 'node' && message.type !== 'job');
         return;
       }
       if (message.type === 'job') {
@@ -174,5 +183,9 @@
       delay = Math.min(delay * 2, 30000);
     });
   }
+  // a node that has gone says nothing: what shows its age is asked for by the clock, too
+  setInterval(() => {
+    if (!document.hidden) all('[data-every]').forEach((element) => refresh(element, false));
+  }, 5000);
   addEventListener('DOMContentLoaded', connect);
 })();

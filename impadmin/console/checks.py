@@ -13,7 +13,7 @@ from django.db import models
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
-from impadmin.console import filters, navigation, registry
+from impadmin.console import diagnosis, filters, navigation, registry
 from impadmin.console.page import BasePage, Column, Page, ParameterPage, SettingsPage, ViewPage
 
 Problem = tuple[str, str]
@@ -41,6 +41,7 @@ def declarations(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
                 checks.Error(f'Page {page.name!r}: {what}', hint=hint, id='console.E001')
                 for what, hint in rule(page, pages)
             ]
+    found += [checks.Error(what, hint=hint, id='console.E002') for what, hint in diagnosis.problems()]
     return found
 
 
@@ -189,6 +190,13 @@ def _parameters(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
                 yield f'the default of the parameter {key}.{param.name} is not valid: {problem}', 'Correct it.'
 
 
+def _own(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
+    """What the kind of the page knows itself (dashboards, task flows)."""
+    own: Callable[[], Iterator[Problem]] | None = getattr(page, 'problems', None)
+    if own is not None:
+        yield from own()
+
+
 RULES: tuple[Callable[[BasePage, Sequence[BasePage]], Iterator[Problem]], ...] = (
     _names,
     _list,
@@ -197,4 +205,5 @@ RULES: tuple[Callable[[BasePage, Sequence[BasePage]], Iterator[Problem]], ...] =
     _commands,
     _templates,
     _parameters,
+    _own,
 )

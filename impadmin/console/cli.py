@@ -134,7 +134,8 @@ def find(name: str) -> BasePage:
 
 def kind(page: BasePage) -> str:
     """What a page is, in one word."""
-    return {Page: 'list', SettingsPage: 'settings', ParameterPage: 'parameters', ViewPage: 'view'}[type(page)]
+    kinds = ((Page, 'list'), (SettingsPage, 'settings'), (ParameterPage, 'parameters'), (ViewPage, 'view'))
+    return next(word for base, word in kinds if isinstance(page, base))
 
 
 def values(words: Iterable[str], stack: ExitStack) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -87,7 +87,13 @@ class Pin:
     live: str = ''
 
 
-PINNED = (('notifications', 'bell'), ('job-scheduler', 'bulk'), ('history', 'history'), ('end-users', 'users'))
+PINNED = (
+    ('system-dashboard', 'gauge'),
+    ('notifications', 'bell'),
+    ('job-scheduler', 'bulk'),
+    ('history', 'history'),
+    ('end-users', 'users'),
+)
 """(page, icon) of the pages that every menu has at its top."""
 
 

@@ -55,6 +55,8 @@ HEARTBEAT_S = 2.0
 RETRY_S = float(os.environ.get('IMP_JOB_RETRY_S', '30'))
 """How long a job without progress is tried again while the database does not answer."""
 PUBLISH_S = 0.25
+PACE_S = 20.0
+"""The rate of a job is that of about so many seconds."""
 ENDED = (JobState.COMPLETED, JobState.INCOMPLETE, JobState.FAILED, JobState.CANCELLED)
 
 When = Literal['now', 'hold'] | datetime
@@ -246,6 +248,36 @@ def log_path(job: Job) -> Path:
     return folder('logs') / f'job-{job.pk}.log'
 
 
+class Pace:
+    """How fast ``done`` grows lately: each stretch weighs as long as it took, and is forgotten after PACE_S."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._last: tuple[float, int] | None = None
+        self._known_s = 0.0
+
+    def __call__(self, done: int) -> float:
+        """The rate after ``done`` records, in records per second."""
+        now = time.monotonic()
+        if self._last is None or done < self._last[1]:
+            self._last = (now, done)
+        elif (seconds := now - self._last[0]) >= PUBLISH_S:
+            self._known_s = min(self._known_s + seconds, max(PACE_S, seconds))
+            share = seconds / self._known_s
+            self.rate += share * ((done - self._last[1]) / seconds - self.rate)
+            self._last = (now, done)
+        return self.rate
+
+
+def pace(job: Job) -> dict[str, Any]:
+    """``percent`` done, ``per_second`` and ``seconds_left``; the last two None unless it runs and they are known."""
+    total = max(job.total, 1)
+    running = job.state == JobState.PROCESSING and job.rate > 0
+    percent = 100 * min(job.done, total) // total if job.total else 100 if job.state in ENDED else 0
+    left = max(job.total - job.done, 0) / job.rate if running and job.total else None
+    return {'percent': percent, 'per_second': job.rate if running else None, 'seconds_left': left}
+
+
 @dataclass(slots=True)
 class RunningJob:
     """A claimed job, as its runner sees it. ``position`` is in the runner's own unit, 0 at the first start.
@@ -258,6 +290,7 @@ class RunningJob:
     listed_rows: int = 1_000_000
     stopped: bool = False
     resumed: bool = False
+    _pace: Pace = field(default_factory=lambda: Pace())
     _rows: list[JobRow] = field(default_factory=list)
     _asked_at: float = 0.0
     _published_at: float = 0.0
@@ -319,8 +352,18 @@ class RunningJob:
                 store_rows(rows)
             cursor.execute(
                 'UPDATE job SET position = %s, done = %s, total = %s, failed = %s, output_file = %s, counts = %s,'
-                " heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s AND state = 'processing'",
-                [position, new_done, new_total, new_failed, new_output, json.dumps(values), record.pk, self.token],
+                " rate = %s, heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s AND state = 'processing'",
+                [
+                    position,
+                    new_done,
+                    new_total,
+                    new_failed,
+                    new_output,
+                    json.dumps(values),
+                    self._pace(new_done),
+                    record.pk,
+                    self.token,
+                ],
             )
             if not cursor.rowcount:
                 raise LeaseLost(record.pk)
@@ -346,9 +389,9 @@ class RunningJob:
         self.record.done, self.record.total = done, total
         with closing(connection.copy()) as own, own.cursor() as cursor:
             cursor.execute(
-                'UPDATE job SET done = %s, total = %s, heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s'
-                ' RETURNING stop_requested',
-                [done, total, self.record.pk, self.token],
+                'UPDATE job SET done = %s, total = %s, rate = %s, heartbeat_at = clock_timestamp()'
+                ' WHERE id = %s AND worker = %s RETURNING stop_requested',
+                [done, total, self._pace(done), self.record.pk, self.token],
             )
             found = cursor.fetchone()
         if found is None:

@@ -26,7 +26,7 @@ from impadmin.console import (
 from impadmin.console.access import for_page, grants_of, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 
-START = ('presence-topology', 'notifications')
+START = ('system-dashboard', 'notifications')
 """Pages to start with: the first one of the console that the role may open."""
 
 

@@ -57,15 +57,14 @@ def states(nodes: Iterable[Node]) -> dict[tuple[int, str], tuple[State, ServiceS
     }
 
 
-def node_state(node: Node) -> tuple[str, str]:
-    """(mark, word) of one node."""
+def node_state(node: Node, broken: bool | None = None) -> tuple[str, str]:
+    """(mark, word) of one node; ``broken``: whether an activated service does not run, where that is known already."""
     if node.heartbeat_at is None:
         return 'off', _('Never started')
     if not in_contact(node):
         return 'bad', _('No contact')
-    broken = [
-        state for (_key, _service), (state, _row) in states([node]).items() if state in (State.FAILED, State.STOPPED)
-    ]
+    if broken is None:
+        broken = any(state in (State.FAILED, State.STOPPED) for state, _row in states([node]).values())
     return ('warn', _('Services stopped')) if broken else ('ok', _('Running'))
 
 

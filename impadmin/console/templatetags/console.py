@@ -58,7 +58,13 @@ def age(value: datetime | None) -> str:
     """How long ago: 40 s, 12 min, 4 h 3 min, 21 d 4 h."""
     if value is None:
         return '–'
-    seconds = max(0, int((timezone.now() - value).total_seconds()))
+    return lasting((timezone.now() - value).total_seconds())
+
+
+@register.filter
+def lasting(value: float) -> str:
+    """How long it takes, in the same form."""
+    seconds = max(0, int(value))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if minutes < 1:
         return gettext('%(s)s s') % {'s': seconds}

@@ -57,7 +57,8 @@ def job_facts(job: Job) -> dict[str, Any]:
         'mark': MARKS[JobState(job.state)],
         'transaction': jobs.label(job.kind),
         'message': jobs.message_text(job),
-        'percent': 100 * min(job.done, total) // total if job.total else (100 if ended else 0),
+        'pace': jobs.pace(job),
+        'percent': jobs.pace(job)['percent'],
         'verdicts': verdicts,
         'bars': [
             ('ok', 0, f'{shares[0]:.3f}'),

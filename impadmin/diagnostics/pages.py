@@ -1,0 +1,54 @@
+"""Diagnostics > System Dashboard and System Troubleshooter (guide 11215-11269, 910)."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.dashboard import Card, Dashboard
+from impadmin.console.page import ViewPage
+from impadmin.console.registry import register
+from impadmin.diagnostics import cards, views
+
+CARDS = (
+    Card(name='attention', page='system-troubleshooter', read=cards.attention, place='top',
+         template='diagnostics/attention.html'),
+    Card(name='nodes', page='presence-topology', read=cards.nodes, place='top', template='diagnostics/nodes.html',
+         api=cards.nodes_json),
+    Card(name='numbers', page='presence-topology', read=cards.numbers, place='top',
+         template='diagnostics/numbers.html'),
+    Card(name='restarts', page='notifications', read=cards.restarts, template='diagnostics/restarts.html'),
+    Card(name='jobs', page='job-scheduler', read=cards.recent_jobs, template='diagnostics/jobs.html'),
+    Card(name='sync_agent', page='control-center-network', read=cards.sync_agent, place='side',
+         template='diagnostics/sync_agent.html'),
+    Card(name='certificates', page='control-center-network', read=cards.expiring, place='side',
+         template='diagnostics/certificates.html'),
+    Card(name='changes', page='history', read=cards.changes, place='side', template='diagnostics/changes.html'),
+)  # fmt: skip
+DASHBOARD = Dashboard(
+    name='system-dashboard',
+    console='admin',
+    area='diagnostics',
+    menu='Diagnostics > System Dashboard',
+    title=gettext_lazy('System Dashboard'),
+    right=Right.MONITOR,
+    related=('system-troubleshooter', 'notifications', 'presence-topology'),
+    order=800,
+    cards=CARDS,
+)
+TROUBLESHOOTER = ViewPage(
+    name='system-troubleshooter',
+    console='admin',
+    area='diagnostics',
+    menu='Diagnostics > System Troubleshooter',
+    title=gettext_lazy('System Configuration Troubleshooter'),
+    right=Right.MONITOR,
+    intro=gettext_lazy(
+        'Opening this page runs every test. A problem comes with its solution and the page to repair it.'
+    ),
+    related=('system-dashboard', 'notifications', 'control-center'),
+    order=810,
+    view=views.troubleshooter,
+    api=views.troubleshooter_api,
+)
+register(DASHBOARD, TROUBLESHOOTER)

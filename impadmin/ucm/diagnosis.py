@@ -1,0 +1,137 @@
+"""Tests of the users for System Troubleshooter: category User configuration (guide 11243, 8448-8460, 5504, 8563)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from impadmin.console.diagnosis import DETAILED, Check, Problem, Section, listed, register
+from impadmin.console.facts import Facts
+from impadmin.presence import inventory
+from impadmin.presence.models import PresenceSettings
+from impadmin.ucm.models import EndUser
+from impadmin.ucm.rules import directory_uri_error
+
+SECTION = Section(gettext_lazy('User configuration'), 90)
+PLAIN_URI = r'^[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])+[A-Za-z]{2,63}$'
+"""Directory URIs of this form are right; only others are looked at one by one."""
+LOOKED_AT = 10_000
+"""Directory URIs of unusual form that one run of the test looks at."""
+
+
+def _users(found: QuerySet[EndUser]) -> tuple[str, int]:
+    """(the first ten by user ID, how many)"""
+    total = found.count()
+    return listed(list(found.order_by('user_id').values_list('user_id', flat=True)[:DETAILED]), total), total
+
+
+def _twice(field: str, what: str) -> Iterator[Problem]:
+    """Values that several users have, compared without regard to case. ``what`` names them, with %(values)s."""
+    found = (
+        EndUser.objects.exclude(**{field: ''})
+        .annotate(value=Lower(field))
+        .values('value')
+        .order_by('value')
+        .annotate(users=Count('pk'))
+        .filter(users__gt=1)
+    )
+    if total := found.count():
+        values = [entry['value'] for entry in found[:DETAILED]]
+        solution = _('Give each user a value of his own.')
+        query = urlencode({'f': field, 'o': 'exactly', 'v': values[0]})
+        yield Problem(what % {'count': total, 'values': listed(values, total)}, solution, query=query)
+
+
+def user_ids(facts: Facts) -> Iterator[Problem]:
+    """User IDs are unique."""
+    return _twice('user_id', _('%(count)s user IDs are there more than once: %(values)s.'))
+
+
+def directory_uris(facts: Facts) -> Iterator[Problem]:
+    """Directory URIs are unique."""
+    return _twice('directory_uri', _('%(count)s Directory URIs are there more than once: %(values)s.'))
+
+
+def mail_ids(facts: Facts) -> Iterator[Problem]:
+    """Mail IDs are unique."""
+    return _twice('mail', _('%(count)s mail IDs are there more than once: %(values)s.'))
+
+
+def uris_present(facts: Facts) -> Iterator[Problem]:
+    """Every user has a Directory URI; without the Directory URI scheme its lack is only a warning."""
+    users, total = _users(EndUser.objects.filter(directory_uri='', im_enabled=True))
+    if total:
+        text = ngettext(
+            '%(count)d user has no Directory URI: %(users)s.',
+            '%(count)d users have no Directory URI: %(users)s.',
+            total,
+        )
+        needed = facts(inventory.advanced).address_scheme == 'directory_uri'
+        yield Problem(
+            text % {'count': total, 'users': users},
+            _('Enter a Directory URI; without it the user has no IM address.')
+            if needed
+            else _('Needed only when the IM address scheme becomes Directory URI.'),
+            query=urlencode({'f': 'directory_uri', 'o': 'empty'}),
+            warning=not needed,
+        )
+
+
+def uris_valid(facts: Facts) -> Iterator[Problem]:
+    """Directory URIs have the form user@domain."""
+    odd = EndUser.objects.exclude(directory_uri='').exclude(directory_uri__regex=PLAIN_URI).order_by('user_id')
+    wrong = [
+        (user_id, uri)
+        for user_id, uri in odd.values_list('user_id', 'directory_uri')[:LOOKED_AT]
+        if directory_uri_error(uri)
+    ]
+    if wrong:
+        names = listed([f'{user_id} ({uri})' for user_id, uri in wrong])
+        text = ngettext(
+            '%(count)d Directory URI is not valid: %(users)s.',
+            '%(count)d Directory URIs are not valid: %(users)s.',
+            len(wrong),
+        )
+        query = urlencode({'f': 'user_id', 'o': 'exactly', 'v': wrong[0][0]})
+        yield Problem(text % {'count': len(wrong), 'users': names}, _('Enter user@domain.'), query=query)
+
+
+def _limits() -> Any:
+    return PresenceSettings.objects.get_or_create(pk=1)[0]
+
+
+def contact_limit(facts: Facts) -> Iterator[Problem]:
+    """Nobody has reached the maximum contact list size (guide 5504)."""
+    limit = facts(_limits).max_contacts
+    if limit is None:
+        return
+    users, total = _users(EndUser.objects.filter(contact_count__gte=limit))
+    if total:
+        text = ngettext(
+            '%(count)d user has reached the maximum contact list size of %(limit)d: %(users)s.',
+            '%(count)d users have reached the maximum contact list size of %(limit)d: %(users)s.',
+            total,
+        )
+        solution = _('They cannot add contacts. Raise the limit, or ask them to remove some.')
+        shown = {'count': total, 'limit': limit, 'users': users}
+        yield Problem(text % shown, solution, page='standard-configuration', warning=True)
+
+
+register(
+    Check(name='user-ids', section=SECTION, title=gettext_lazy('User IDs are unique'), page='end-users', run=user_ids),
+    Check(name='uris-present', section=SECTION, title=gettext_lazy('Every user has a Directory URI'), page='end-users',
+          run=uris_present),
+    Check(name='uris-valid', section=SECTION, title=gettext_lazy('Directory URIs are valid'), page='end-users',
+          run=uris_valid),
+    Check(name='uris-unique', section=SECTION, title=gettext_lazy('Directory URIs are unique'), page='end-users',
+          run=directory_uris),
+    Check(name='mail-ids', section=SECTION, title=gettext_lazy('Mail IDs are unique'), page='end-users', run=mail_ids),
+    Check(name='contact-limit', section=SECTION, title=gettext_lazy('No user is at the contact list limit'),
+          page='standard-configuration', run=contact_limit),
+)  # fmt: skip
