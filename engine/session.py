@@ -130,7 +130,7 @@ class Session:
         self.managed: Managed | None = None
         self.quiet: Quiet | None = None
         self._base: Callable[[bytes], None] = connection.write
-        self.send: Callable[[bytes], None] = connection.write
+        self.send: Callable[[bytes], None] = self._base
         self._under_way = 0
         self._held = False
 

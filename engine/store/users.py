@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.store.pool import Store
@@ -14,9 +14,10 @@ from engine.store.privacy import Default, load_defaults
 class User:
     """One end user at the moment of reading.
 
-    ``bare`` is the prepared IM address; ``credentials`` are SCRAM verifiers (engine.contract.credentials); ``node_id``
-    is the home node; ``eligible`` says whether the user is live on the wire: active, in the home cluster, enabled for
-    IM and Presence, assigned to a node (guide 2533). A user who is not eligible must be answered like a wrong password.
+    ``bare`` is the prepared IM address; ``credentials`` are SCRAM verifiers (engine.contract.credentials), forgotten
+    when the user has signed in (``signed_in``); ``node_id`` is the home node; ``eligible`` says whether the user is
+    live on the wire: active, in the home cluster, enabled for IM and Presence, assigned to a node (guide 2533). A user
+    who is not eligible must be answered like a wrong password.
     """
 
     id: int
@@ -28,8 +29,10 @@ class User:
     roster_version: int
     contact_count: int = 0
     watcher_count: int = 0
-    fingerprint: str = ''
+    fingerprint: int = 0
     """Changes when anything changes that a session depends on: address, node, eligibility, credentials, lists."""
+    password: int = 0
+    """Changes when the credentials change."""
     privacy_version: int = 0
     privacy: Default | None = None
     """The default privacy list, on its way to the account's filter."""
@@ -38,20 +41,27 @@ class User:
     archive: Any = None
     """What the user wants archived (``store.archive.rules``)."""
 
+    def signed_in(self) -> User:
+        """The user as a session keeps him: without verifiers, which nobody needs any more and which are a kilobyte."""
+        return replace(self, credentials={})
+
 
 _ELIGIBLE = '(active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL)'
-_FINGERPRINT = f"md5(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials, privacy_version))"
+_FINGERPRINT = (
+    f"hashtextextended(concat_ws(' ', im_address, home_node_id, {_ELIGIBLE}, credentials, privacy_version), 0)"
+)
+_VERIFIERS = 'hashtextextended(credentials::text, 0)'
 _ARCHIVE = '(SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}, privacy_version, avatar, {_ARCHIVE}'
+    f' {_FINGERPRINT}, {_VERIFIERS}, privacy_version, avatar, {_ARCHIVE}'
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
     return User(
         row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10],
-        avatar=row[11], archive=row[12],
+        row[11], avatar=row[12], archive=row[13],
     )  # fmt: skip
 
 
@@ -71,7 +81,7 @@ async def load_many(store: Store, ids: Iterable[int]) -> dict[int, User]:
     return {row[0]: _user(row) for row in rows}
 
 
-async def states(store: Store, ids: Iterable[int]) -> dict[int, tuple[int, str]]:
+async def states(store: Store, ids: Iterable[int]) -> dict[int, tuple[int, int]]:
     """(roster_version, fingerprint) of each of these users that still exists."""
     rows = await store.fetch(
         f'SELECT id, roster_version, {_FINGERPRINT} FROM end_user WHERE id = ANY(%s)',  # noqa: S608

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from sys import intern
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -53,6 +54,8 @@ PORTION = 256 * 1024
 """Bytes given at once to a client that caught up."""
 LINGER_S = 5.0
 """How long a closing connection may take to get rid of its last bytes."""
+_NOTHING: Final[list[bytes]] = []
+"""What all connections with nothing to write share; ``write`` makes a list."""
 
 
 class Connection(asyncio.Protocol):
@@ -94,7 +97,8 @@ class Connection(asyncio.Protocol):
         """The sign-in under way: the service that counts it, the bare JID."""
         self._early: list[bytes] | None = None
         """While the TLS handshake runs: what was decrypted before the stream knew that TLS is up."""
-        self._out: list[bytes] = []
+        self._out = _NOTHING
+        """What was written in this turn, or since the transport took no more."""
         self._full = False
         """The transport takes no more: what is written waits in ``_out``."""
         self._behind = 0
@@ -121,10 +125,11 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the client."""
-        out = self._out
-        if not out:
+        if self._out:
+            self._out.append(data)
+        else:
+            self._out = [data]
             self.manager.will_flush(self)
-        out.append(data)
         if self._full or NOW.asker is not None:
             self._careful(data)
 
@@ -192,7 +197,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected over TCP."""
         self._transport = self._raw = transport
-        self.address = (transport.get_extra_info('peername') or ('?',))[0]
+        self.address = intern((transport.get_extra_info('peername') or ('?',))[0])
         if not self.manager.admit(self):
             self._ended = True
             self._transport.abort()
@@ -271,7 +276,7 @@ class Connection(asyncio.Protocol):
         out = self._out
         if not out or self._full or self._early is not None or self._transport.is_closing():
             return
-        self._out = []
+        self._out = _NOTHING
         self._give(out)
 
     def _give(self, out: list[bytes]) -> None:
@@ -428,6 +433,8 @@ class Connection(asyncio.Protocol):
                 signing_in.verdict(self, f'{event.localpart}@{event.domain}', False if wrong else None)
             case Authenticated():
                 signing_in.verdict(self, event.bare, True)
+                if self._user is not None:
+                    self._user = self._user.signed_in()
                 log.debug('signed in', user=event.bare, mechanism=event.mechanism, address=self.address)
             case BindRequest():
                 self._bind(event)
@@ -489,7 +496,7 @@ class Connection(asyncio.Protocol):
         self._full = False
         if self._paused:
             transport.pause_reading()
-        self._stream.tls_established(manager.bindings)
+        self._stream.tls_established(manager.bindings, manager.identities(transport))
         self.flush()
         for data in early or ():
             self.data_received(data)
@@ -521,7 +528,7 @@ class Connection(asyncio.Protocol):
         assert stream is not None
         self._router, self.session, self._user = router, session, None
         stream.on_stanza = nonzas.entrance(router, session)
-        stream.on_nonza = partial(nonzas.on_nonza, self, router, session, stream)
+        stream.on_nonza = MethodType(nonzas.on_nonza, self)
         return stream
 
     def give_up(self) -> None:
@@ -537,7 +544,7 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self._full and last and not self._transport.is_closing():
             # Nothing tells when the transport takes more once it closes, so it gets all of it now.
-            out, self._out, self._behind = self._out, [], 0
+            out, self._out, self._behind = self._out, _NOTHING, 0
             self._give(out)
         self._end()
         if last and not self._transport.is_closing():
@@ -555,7 +562,7 @@ class Connection(asyncio.Protocol):
     def _rescue(self) -> None:
         """The socket is gone for good: messages it did not take are somebody's."""
         kept, out, notes = self._kept, self._out, self._notes
-        self._kept, self._out, self._notes, self._behind = None, [], None, 0
+        self._kept, self._out, self._notes, self._behind = None, _NOTHING, None, 0
         owner, self._owner = self._owner, None
         deliveries = {id(data): delivery for data, delivery in notes or ()}
         if owner is not None:

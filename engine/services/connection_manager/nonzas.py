@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -31,16 +31,18 @@ _TOO_HIGH: Final = 'You acknowledged more stanzas than were sent to you.'
 
 def entrance(router: XcpRouter, session: Session) -> Callable[[Stanza], None]:
     """Where the stanzas of the client go."""
-    route: Callable[[Stanza], None] = partial(router.receive, session)
+    # A method of the session, though the router's: half the size of a partial.
+    route: Callable[[Stanza], None] = MethodType(router.entrance, session)
     if session.managed is not None:
         route = session.managed.receive
     return route if session.quiet is None else session.quiet.receive(route)
 
 
-def on_nonza(
-    connection: Connection, router: XcpRouter, session: Session, stream: ClientStream, name: str, attrs: dict[str, str]
-) -> None:
+def on_nonza(connection: Connection, name: str, attrs: dict[str, str]) -> None:
     """One element of a client that has a session."""
+    router, session, stream = connection._router, connection.session, connection._stream
+    if router is None or session is None or stream is None:
+        return
     managed = session.managed
     if name == _REQUEST and managed is not None:
         managed.requested()

@@ -38,7 +38,7 @@ def outside(engine: PresenceEngine, bare: str) -> bool:
 def index(engine: PresenceEngine, person: Person) -> None:
     """Note which entries of a list just read are abroad."""
     domains = engine.router.domains
-    person.abroad = {jid for jid in person.items or () if jid.rpartition('@')[2] not in domains}
+    person.abroad = frozenset(jid for jid in person.items or () if jid.rpartition('@')[2] not in domains)
 
 
 # out
@@ -103,10 +103,7 @@ def left(engine: PresenceEngine, person: Person) -> None:
 def changed(engine: PresenceEngine, person: Person, jid: str, known: bool, before: int, after: int) -> None:
     """An entry of the list in memory changed (``known``: it is still there) and its subscription."""
     if outside(engine, jid):
-        if known:
-            person.abroad.add(jid)
-        else:
-            person.abroad.discard(jid)
+        person.abroad = person.abroad | {jid} if known else person.abroad - {jid}
     if before & TO and not after & TO and person.seen:
         forget(engine, person, jid)
 

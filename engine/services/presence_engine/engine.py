@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -205,6 +206,8 @@ class PresenceEngine(Service):
         """Do ``operation``, which ``session`` asked for with ``size`` bytes, when everything before it is done and the
         contact list is in memory."""
         session.begin(size)
+        if person.queue is None:
+            person.queue = deque()
         person.queue.append((operation, failed, session, size))
         if not person.busy:
             person.busy = True
@@ -227,6 +230,7 @@ class PresenceEngine(Service):
                         failed(RuntimeError('The contact list cannot be read or written now. Try again later.'))
                 finally:
                     session.finish(size)
+            person.queue = None
         finally:
             person.busy = False
             if not self.running or not self.router.sessions_of(person.bare):

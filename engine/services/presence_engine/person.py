@@ -18,7 +18,8 @@ Operation = Callable[[], Awaitable[None]]
 class Person:
     """``items`` is the contact list, None until it was read, ``policy`` comes with it. ``queue`` holds the database
     operations of the user's clients, done one after the other so that they take effect in the order in which they were
-    sent. ``abroad`` and ``seen``: elsewhere.py. ``items`` changes in ``take`` and ``put`` only."""
+    sent; None: there are none. ``abroad`` and ``seen``: elsewhere.py. ``items`` changes in ``take`` and ``put``
+    only."""
 
     __slots__ = (
         '_watchers', 'abroad', 'bare', 'busy', 'items', 'policy', 'queue', 'requests', 'seen', 'user_id', 'version',
@@ -32,9 +33,9 @@ class Person:
         self.policy = DEFAULT
         self.requests: dict[str, bytes] = {}
         self.version = -1
-        self.queue: deque[tuple[Operation, Callable[[Exception], None] | None, Session, int]] = deque()
+        self.queue: deque[tuple[Operation, Callable[[Exception], None] | None, Session, int]] | None = None
         self.busy = False
-        self.abroad: set[str] = set()
+        self.abroad: frozenset[str] = frozenset()
         self.seen: dict[str, dict[str, tuple[bytes, bytes]]] | None = None
 
     def take(self, roster: Roster) -> None:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
@@ -58,6 +58,8 @@ class XcpRouter(Service):
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
+        self.entrance: Final = self.receive
+        """``receive`` once for all sessions: a method looked up anew is another object each time."""
         self.full: dict[str, Session] = {}
         self.accounts: dict[str, Account] = {}
         self.by_id: dict[int, Account] = {}
@@ -330,7 +332,7 @@ class XcpRouter(Service):
         if new.node_id != self.node.id:
             home = next((node for node in self.node.config.nodes if node.id == new.node_id), None)
             return 'see-other-host', self._client_address(home) if home else ''
-        if new.credentials != old.credentials:
+        if new.password != old.password:
             return 'not-authorized', 'The password of the user has changed.'
         return '', ''
 
