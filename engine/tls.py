@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from engine.contract import jid
+
 log = structlog.get_logger(__name__)
 
 LIFE = timedelta(days=5 * 365)
@@ -55,6 +57,58 @@ def context(path: Path) -> ssl.SSLContext:
     result.num_tickets = 1  # each costs 20 of a handshake's 260 microseconds; a client that comes back needs one
     result.load_cert_chain(path)
     return result
+
+
+def trusted_in(folder: Path) -> list[x509.Certificate]:
+    """The certificates in the PEM files of a trust store folder. Raises ValueError naming a file that holds none."""
+    found: list[x509.Certificate] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in ('.pem', '.crt', '.cer'):
+            try:
+                found += x509.load_pem_x509_certificates(path.read_bytes())
+            except (ValueError, OSError) as error:
+                raise ValueError(f'{path} is no file of PEM certificates: {error}') from None
+    return found
+
+
+def ask_for_certificates(server: ssl.SSLContext, authorities: Iterable[x509.Certificate]) -> None:
+    """Clients may show a certificate; the handshake fails unless it is valid and of one of these authorities."""
+    server.load_verify_locations(cadata=b''.join(one.public_bytes(serialization.Encoding.DER) for one in authorities))
+    server.verify_mode = ssl.CERT_OPTIONAL
+    server.options |= ssl.OP_NO_TICKET  # who comes back is checked again
+    server.num_tickets = 0
+
+
+def user_addresses(certificate: bytes) -> frozenset[str]:
+    """The bare JIDs of users in a DER certificate: its id-on-xmppAddr with a localpart, prepared."""
+    found = set()
+    for kind, text in other_names(x509.load_der_x509_certificate(certificate)):
+        try:
+            local, domain, resource = jid.split(text)
+        except jid.InvalidJID:
+            continue
+        if kind == XMPP_ADDRESS.dotted_string and local and not resource:
+            found.add(f'{local}@{domain}')
+    return frozenset(found)
+
+
+def other_names(certificate: x509.Certificate) -> list[tuple[str, str]]:
+    """(object identifier, text) of each otherName among the subject alternative names."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [(one.type_id.dotted_string, _der_text(one.value)) for one in names.get_values_for_type(x509.OtherName)]
+
+
+def _der_text(data: bytes) -> str:
+    """The text of a DER UTF8String or IA5String, else ''."""
+    if len(data) < 2 or data[0] not in (0x0C, 0x16):
+        return ''
+    more = data[1] & 0x7F if data[1] > 0x80 else 0  # bytes of a length that does not fit into one
+    length = int.from_bytes(data[2 : 2 + more], 'big') if more else data[1]
+    text = data[2 + more :]
+    return text.decode(errors='replace') if len(text) == length else ''
 
 
 def bindings(path: Path) -> dict[str, bytes]:

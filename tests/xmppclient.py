@@ -56,11 +56,12 @@ class _Recorder(slixmpp.ClientXMPP):
 
 class AsyncClient:
     """One client. ``port`` STARTTLS, or direct TLS with ``direct_tls``. ``ca`` verifies the certificate with this file;
-    without it the certificate is not verified. ``mechanism`` picks the SASL mechanism."""
+    without it the certificate is not verified. ``mechanism`` picks the SASL mechanism, ``certificate`` is a PEM file
+    with a key and the certificate of the user."""
 
     def __init__(
         self, jid: str, password: str, host: str = '127.0.0.1', port: int = 5222, direct_tls: bool = False,
-        ca: str | None = None, mechanism: str | None = None,
+        ca: str | None = None, mechanism: str | None = None, certificate: str | None = None,
     ) -> None:  # fmt: skip
         context = ssl.create_default_context()
         if ca is None:
@@ -68,6 +69,8 @@ class AsyncClient:
             context.verify_mode = ssl.CERT_NONE
         else:
             context.load_verify_locations(ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate)
         self.host, self.port = host, port
         self.bare = jid.partition('/')[0]
         self.jid = jid

@@ -39,6 +39,16 @@ CONNECTION_MANAGER_PARAMS = (
         pattern=r'[0-9A-Fa-f.:]{2,45}',
     ),
     Param(
+        'client_certificates',
+        False,
+        'Accept client certificates',
+        'Users may sign in with a certificate instead of a password (SASL EXTERNAL): one that holds their IM address '
+        'and comes from an authority in the folder cup-xmpp-client-trust of the node. A client that shows another '
+        'certificate cannot connect.',
+        restart=(CONNECTION_MANAGER,),
+        section='Certificates',
+    ),
+    Param(
         'preauth_bytes',
         8192,
         'Maximum bytes before authentication',

@@ -52,7 +52,7 @@ STANDARDS: tuple[Standard, ...] = (
     Standard('XEP-0163', 'Personal Eventing Protocol', '1.2.2', 'complete'),
     Standard('XEP-0170', 'Recommended Order of Stream Feature Negotiation', '1.1', 'complete'),
     Standard('XEP-0172', 'User Nickname', '1.1', 'complete'),
-    Standard('XEP-0178', 'Best Practices for Use of SASL EXTERNAL with Certificates', '1.2', 'partial'),
+    Standard('XEP-0178', 'Best Practices for Use of SASL EXTERNAL with Certificates', '1.2', 'complete'),
     Standard('XEP-0185', 'Dialback Key Generation and Validation', '1.0', 'complete'),
     Standard('XEP-0191', 'Blocking Command', '1.3', 'complete'),
     Standard('XEP-0198', 'Stream Management', '1.6', 'complete'),

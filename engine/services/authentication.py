@@ -57,9 +57,9 @@ class AuthenticationService(Service):
         self._users: Batch[str, User] = Batch(partial(users.load_for_login, node.store))
         self._decoy = credentials.verifiers('decoy', salt=b'0123456789abcdef')
 
-    async def begin(self, bare: str, address: str) -> User | None:
-        """Begin one attempt: the user, or None when there is no such eligible user. Raises Refused, or what the store
-        raises. Unless it raises, ``finish`` must follow once."""
+    async def begin(self, bare: str, address: str, certificate: bool = False) -> User | None:
+        """Begin one attempt: the user, or None when there is no such eligible user. ``certificate``: no password is
+        needed. Raises Refused, or what the store raises. Unless it raises, ``finish`` must follow once."""
         record = self._admit(bare, address)
         record.under_way += 1
         try:
@@ -67,7 +67,7 @@ class AuthenticationService(Service):
         except BaseException:
             record.under_way -= 1
             raise
-        return user if user is not None and user.eligible and user.credentials else None
+        return user if user is not None and user.eligible and (user.credentials or certificate) else None
 
     async def password_matches(self, user: User | None, password: str) -> bool:
         """Check a PLAIN password in a thread; takes as long for an unknown user as for a known one."""

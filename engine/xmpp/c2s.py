@@ -14,7 +14,7 @@ nothing more comes out. No method raises for what the peer sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from engine.contract import jid as jids
@@ -93,11 +93,11 @@ class ClientStream:
         self._stamp = b''
         self._lang = ''
 
-    def tls_established(self, bindings: Mapping[str, bytes]) -> None:
+    def tls_established(self, bindings: Mapping[str, bytes], identities: Collection[str] = ()) -> None:
         """TLS is up. ``bindings``: channel binding type ('tls-server-end-point', 'tls-exporter') -> data, those
-        known."""
+        known. ``identities``: the bare JIDs in the client's certificate, checked."""
         if self._negotiation is not None:
-            self._negotiation.tls_established(bindings)
+            self._negotiation.tls_established(bindings, identities)
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client. After bind each stanza in them goes to ``on_stanza``, in order, ``from`` stamped."""
@@ -132,27 +132,27 @@ class ClientStream:
     def credentials(self, verifiers: Verifiers | None) -> None:
         """Answer to NeedCredentials."""
         if self._negotiation is not None:
-            self._negotiation.credentials(verifiers)
-            self._go_on()
+            self._answered(self._negotiation.credentials, verifiers)
 
     def password_checked(self, right: bool) -> None:
         """Answer to NeedPasswordCheck."""
         if self._negotiation is not None:
-            try:
-                self._negotiation.password_checked(right)
-            except StreamError as error:
-                self.close(error.condition, error.text)
-            self._go_on()
+            self._answered(self._negotiation.password_checked, right)
 
     def auth_refused(self, condition: str = 'temporary-auth-failure', text: str = '') -> None:
         """Other answer to NeedCredentials and NeedPasswordCheck: throttled, or account-disabled,
         credentials-expired."""
         if self._negotiation is not None:
-            try:
-                self._negotiation.auth_refused(condition, text)
-            except StreamError as error:
-                self.close(error.condition, error.text)
-            self._go_on()
+            self._answered(self._negotiation.auth_refused, condition, text)
+
+    def _answered(self, take: Callable[..., None], *answer: object) -> None:
+        try:
+            take(*answer)
+        except StreamError as error:
+            self.close(error.condition, error.text)
+        except StreamEnd:
+            self.close()
+        self._go_on()
 
     def bound(self, jid: str) -> None:
         """Answer to BindRequest: the session exists under this full JID. Stanzas that waited are delivered at once."""

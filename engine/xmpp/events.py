@@ -64,7 +64,7 @@ class StartTLS(msgspec.Struct, frozen=True):
 
 class NeedCredentials(msgspec.Struct, frozen=True):
     """SCRAM: answer with ``credentials(verifiers)`` or ``credentials(None)`` for an unknown user, or
-    ``auth_refused``."""
+    ``auth_refused``. EXTERNAL: the same; the certificate has proven who it is, any verifiers mean "may sign in"."""
 
     mechanism: str
     localpart: str

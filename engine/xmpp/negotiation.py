@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from engine.contract import jid
@@ -46,9 +46,9 @@ class Negotiation:
     looked at again: '', 'credentials', 'password', 'tls', 'bind' or 'resume'."""
 
     __slots__ = (
-        '_attempts', '_bind_id', '_bindings', '_bytes', '_elements', '_emit', '_end', '_failures', '_later',
-        '_local', '_mechanism', '_parser', '_random', '_scram', '_secure', '_settings', 'bare', 'domain', 'greeted',
-        'lang', 'over', 'waiting', 'wrap',
+        '_attempts', '_bind_id', '_bindings', '_bytes', '_elements', '_emit', '_end', '_failures', '_identities',
+        '_later', '_local', '_mechanism', '_parser', '_random', '_scram', '_secure', '_settings', 'bare', 'domain',
+        'greeted', 'lang', 'over', 'waiting', 'wrap',
     )  # fmt: skip
 
     def __init__(self, settings: StreamSettings, emit: Callable[[Event], None]) -> None:
@@ -58,6 +58,7 @@ class Negotiation:
         self._parser = StreamParser(settings.limits.before_auth_bytes)
         self._secure = False
         self._bindings: dict[str, bytes] = {}
+        self._identities: frozenset[str] = frozenset()
         self._bytes = 0
         self._elements = 0
         self._failures = 0
@@ -197,7 +198,8 @@ class Negotiation:
     def _offered(self) -> list[str]:
         names = self._settings.mechanisms
         if self._secure:
-            return [name for name in names if self._bindings or not name.endswith('-PLUS')]
+            external = ['EXTERNAL'] if any(one.endswith(f'@{self.domain}') for one in self._identities) else []
+            return external + [name for name in names if self._bindings or not name.endswith('-PLUS')]
         if self._settings.tls_required:
             return []
         return [name for name in names if name.startswith('SCRAM-') and not name.endswith('-PLUS')]
@@ -251,9 +253,11 @@ class Negotiation:
         self._emit(Send(f"<proceed xmlns='{ns.TLS}'/>".encode()))
         self._emit(StartTLS())
 
-    def tls_established(self, bindings: Mapping[str, bytes]) -> None:
-        """TLS is up: a new stream begins, everything said before is forgotten."""
+    def tls_established(self, bindings: Mapping[str, bytes], identities: Collection[str] = ()) -> None:
+        """TLS is up: a new stream begins, everything said before is forgotten. ``identities``: the bare JIDs in the
+        certificate that the client has proven to be its own."""
         self._secure = True
+        self._identities = frozenset(one for one in identities if one.rpartition('@')[2] in self._settings.domains)
         self._bindings = {kind: data for kind, data in bindings.items() if data and kind in _BINDING_ORDER}
         self._mechanism, self._scram, self.waiting = '', None, ''
         self._restart()
@@ -298,6 +302,10 @@ class Negotiation:
             self.waiting = 'password'
             self._local = local
             self._emit(NeedPasswordCheck(local, self.domain, password))
+        elif mechanism == 'EXTERNAL':
+            self._local = sasl.external(message, self._identities, self.domain)
+            self.waiting = 'credentials'
+            self._emit(NeedCredentials(mechanism, self._local, self.domain))
         elif self._scram is None:
             self._scram = scram = sasl.Scram(mechanism)
             plus = mechanism.endswith('-PLUS')
@@ -310,7 +318,13 @@ class Negotiation:
 
     def credentials(self, verifiers: Verifiers | None) -> None:
         """Answer to NeedCredentials."""
-        if self.waiting == 'credentials' and self._scram is not None:
+        if self.waiting == 'credentials' and self._mechanism == 'EXTERNAL':
+            self.waiting = ''
+            if verifiers is None:
+                self._fail(sasl.Failure('not-authorized'))
+            else:
+                self._succeed(self._local, b'')
+        elif self.waiting == 'credentials' and self._scram is not None:
             self.waiting = ''
             address = f'{self._scram.localpart}@{self.domain}'
             known = verifiers if self._scram.localpart else None
@@ -350,6 +364,8 @@ class Negotiation:
         self._failures += 1
         if self._failures >= self._settings.limits.auth_failures:
             raise StreamError('policy-violation', 'Too many failed logins.')
+        if mechanism == 'EXTERNAL' and failure.condition in ('invalid-authzid', 'not-authorized'):
+            raise StreamEnd  # XEP-0178 2: nothing the client could say would change it
 
     # Resource binding
 

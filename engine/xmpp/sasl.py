@@ -1,5 +1,5 @@
-"""Server side of SASL SCRAM (RFC 5802, RFC 7677, channel binding RFC 5929 and RFC 9266, downgrade protection XEP-0474)
-and PLAIN (RFC 4616).
+"""Server side of SASL SCRAM (RFC 5802, RFC 7677, channel binding RFC 5929 and RFC 9266, downgrade protection XEP-0474),
+PLAIN (RFC 4616) and EXTERNAL (RFC 4422 A, XEP-0178).
 
 Pure steps: the client's message in, the server's message or ``Failure`` out. Passwords are never kept; SCRAM runs on
 the stored verifiers, so no step is slow.
@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from engine.contract import jid
@@ -77,6 +77,21 @@ def plain(message: bytes, domain: str) -> tuple[str, str]:
     local = localpart(parts[1])
     check_authzid(parts[0], local, domain)
     return local, parts[2]
+
+
+def external(message: bytes, identities: Collection[str], domain: str) -> str:
+    """The localpart that an EXTERNAL message asks for (XEP-0178 2). ``identities``: the bare JIDs of this server that
+    the client's certificate is for. Who has several must name one."""
+    try:
+        authzid = message.decode()
+        local, host, resource = jid.split(authzid or (next(iter(identities)) if len(identities) == 1 else ''))
+    except UnicodeDecodeError as error:
+        raise Failure('malformed-request', 'The data is not UTF-8.') from error
+    except jid.InvalidJID:
+        local = host = resource = ''
+    if resource or host != domain or f'{local}@{host}' not in identities:
+        raise Failure('invalid-authzid', 'Name one of the addresses in your certificate.')
+    return local
 
 
 def advertised(mechanisms: Iterable[str], bindings: Iterable[str]) -> bytes:

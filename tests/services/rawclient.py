@@ -9,6 +9,7 @@ import hmac
 import socket
 import ssl
 import time
+from pathlib import Path
 
 STREAM = (
     b"<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client'"
@@ -32,7 +33,9 @@ def scram_proof(algorithm: str, password: str, bound: str, first: str, challenge
 class RawClient:
     """One connection. ``read_until`` and ``read_all`` return what came, as bytes; everything is kept in ``seen``."""
 
-    def __init__(self, port: int, tls: bool = False) -> None:
+    def __init__(self, port: int, tls: bool = False, certificate: Path | None = None) -> None:
+        """``certificate``: PEM file with key and certificate to show."""
+        self.certificate = certificate
         self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 5)
         self.socket.settimeout(10)
         self.seen = b''
@@ -43,6 +46,8 @@ class RawClient:
         """TLS from here on."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate)
         self.socket = context.wrap_socket(self.socket, server_hostname='example.com')
 
     def send(self, data: bytes) -> RawClient:

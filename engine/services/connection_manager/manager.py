@@ -42,6 +42,9 @@ COLLECT_AFTER = 100
 """After so many ended connections what was made since the last collection is looked through (about a millisecond)."""
 SWEEP_S = 5.0
 """How often it is looked for clients that do not answer an <r/> (XEP-0198)."""
+CLIENT_TRUST = 'cup-xmpp-client-trust'
+"""Folder of the authorities whose certificates users may sign in with; not that of servers (cup-xmpp-trust), because an
+authority that knows domains does not know users."""
 SCRAM = ('SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1')
 
 
@@ -80,8 +83,12 @@ class ConnectionManager(Service):
             self.settings = self._make_settings()
 
     async def start(self) -> None:
-        """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
-        self.bindings = tls.bindings(self._prepare_certificate())
+        """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used, ValueError
+        a file of the trust store that cannot be read."""
+        path = self._prepare_certificate()
+        self.bindings = tls.bindings(path)
+        if self.param('client_certificates'):
+            self._trust_clients(path.parent / CLIENT_TRUST)
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
         if self._unencrypted and not _is_loopback(host):
@@ -120,6 +127,13 @@ class ConnectionManager(Service):
                 timer.cancel()
 
     # ---- what connections use
+
+    def identities(self, transport: asyncio.BaseTransport) -> frozenset[str]:
+        """The addresses of users in the certificate that a client showed: whose it may be."""
+        if self.tls.verify_mode == ssl.CERT_NONE:
+            return frozenset()
+        certificate = transport.get_extra_info('ssl_object').getpeercert(binary_form=True)
+        return tls.user_addresses(certificate) if certificate else frozenset()
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection; False when its address has too many."""
@@ -182,6 +196,13 @@ class ConnectionManager(Service):
         self.tls = tls.context(path)
         self._secret = secret(folder)
         return path
+
+    def _trust_clients(self, folder: Path) -> None:
+        authorities = tls.trusted_in(folder)
+        if authorities:
+            tls.ask_for_certificates(self.tls, authorities)
+        else:
+            log.warning('no client can sign in with a certificate: no authority is trusted', folder=str(folder))
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -1,4 +1,4 @@
-"""The password of a client: asked of the Cisco XCP Authentication Service, answered to the stream."""
+"""Who a client is: asked of the Cisco XCP Authentication Service, answered to the stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 async def give_credentials(connection: Connection, event: NeedCredentials) -> None:
     """The stream wants the verifiers of a user."""
-    admitted = await _begin_attempt(connection, event.localpart, event.domain)
+    admitted = await _begin_attempt(connection, event.localpart, event.domain, event.mechanism == 'EXTERNAL')
     if admitted and connection._stream is not None and not connection._ended:
         connection._stream.credentials(connection._user.credentials if connection._user is not None else None)
 
@@ -34,14 +34,14 @@ async def check_password(connection: Connection, event: NeedPasswordCheck) -> No
         connection._stream.password_checked(right)
 
 
-async def _begin_attempt(connection: Connection, localpart: str, domain: str) -> bool:
+async def _begin_attempt(connection: Connection, localpart: str, domain: str, certificate: bool = False) -> bool:
     """Whether the attempt goes on, with ``_user`` the user or None; else it was refused already."""
     service = connection.manager.node.service(AUTHENTICATION)
     bare = f'{localpart}@{domain}'
     connection._user = None
     if isinstance(service, AuthenticationService):
         try:
-            user = await service.begin(bare, connection.address)
+            user = await service.begin(bare, connection.address, certificate)
         except Refused:
             text = 'Too many failed sign-ins. Try again later.'
         except Unavailable as error:

@@ -15,11 +15,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL, crypto
 
+from engine.tls import XMPP_ADDRESS, other_names, trusted_in
+
 log = structlog.get_logger(__name__)
 
 ALPN: Final = b'xmpp-server'
 CIPHERS: Final = b'ECDHE+AESGCM:ECDHE+CHACHA20'
-XMPP_ADDRESS: Final = '1.3.6.1.5.5.7.8.5'
 SRV_NAME: Final = '1.3.6.1.5.5.7.8.7'
 _INVALID_PURPOSE: Final = 26
 """X509_V_ERR_INVALID_PURPOSE. Public authorities issue server certificates that may not be shown by a client in the
@@ -51,7 +52,8 @@ class Contexts:
         self.client = _context(own)
         self.server.set_session_id(b'cup-xmpp-s2s')
         self.server.set_alpn_select_callback(_select)
-        self.trusted = 0
+        certificates = trusted_in(trusted)
+        self.trusted = len(certificates)
         for context in (self.server, self.client):
             store = context.get_cert_store()
             assert store is not None
@@ -59,22 +61,8 @@ class Contexts:
                 context.set_default_verify_paths()
             # A certificate in the folder is trusted as it is, also that of a peer that signed its own.
             store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-            self.trusted = _load_trusted(store, trusted)
-
-
-def _load_trusted(store: crypto.X509Store, folder: Path) -> int:
-    found = 0
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix not in ('.pem', '.crt', '.cer'):
-            continue
-        try:
-            certificates = x509.load_pem_x509_certificates(path.read_bytes())
-        except (ValueError, OSError) as error:
-            raise ValueError(f'{path} is no file of PEM certificates: {error}') from None
-        for certificate in certificates:
-            store.add_cert(crypto.X509.from_cryptography(certificate))
-            found += 1
-    return found
+            for certificate in certificates:
+                store.add_cert(crypto.X509.from_cryptography(certificate))
 
 
 def _context(own: Path) -> SSL.Context:
@@ -215,24 +203,14 @@ def certificate_names(certificate: x509.Certificate) -> set[str]:
         return set()
     assert isinstance(found, x509.SubjectAlternativeName)
     names = {name.lower().rstrip('.') for name in found.get_values_for_type(x509.DNSName)}
-    for other in found.get_values_for_type(x509.OtherName):
-        text = _der_text(other.value)
-        if other.type_id.dotted_string == XMPP_ADDRESS:
+    for kind, text in other_names(certificate):
+        if kind == XMPP_ADDRESS.dotted_string:
             names.add(text.lower())
-        elif other.type_id.dotted_string == SRV_NAME:
+        elif kind == SRV_NAME:
             service, _, host = text.partition('.')
             if service.lower() in ('_xmpp-server', '_xmpps-server'):
                 names.add(host.lower().rstrip('.'))
     return {name for name in names if name and '@' not in name and '/' not in name}
-
-
-def _der_text(data: bytes) -> str:
-    """The text of a DER UTF8String or IA5String of less than 256 bytes, else ''."""
-    if len(data) < 2 or data[0] not in (0x0C, 0x16):
-        return ''
-    text = data[3:] if data[1] == 0x81 else data[2:]
-    length = data[2] if data[1] == 0x81 and len(data) > 2 else data[1]
-    return text.decode(errors='replace') if len(text) == length else ''
 
 
 def _reason(error: BaseException) -> str:
