@@ -181,6 +181,11 @@ SPECTACULAR_SETTINGS = {
     'TITLE': 'IM and Presence Administration',
     'DESCRIPTION': 'Every page of the console as REST resources.',
     'VERSION': '1.0',
+    'OAS_VERSION': '3.1.0',
+    'POSTPROCESSING_HOOKS': [
+        'drf_spectacular.hooks.postprocess_schema_enums',
+        'impadmin.console.api_schema.add_components',
+    ],
     'SERVE_INCLUDE_SCHEMA': False,
 }
 LOGGING = {

@@ -10,10 +10,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext
 
-from impadmin.console import audit, roles, tokens
+from impadmin.console import audit, roles
 from impadmin.console.access import Grants, grants
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.models import Administrator, ApiToken, Role
+from impadmin.console.models import Administrator, Role
 
 MENU = 'User Management > Application User'
 
@@ -141,27 +141,6 @@ def check_password(password: str, administrator: Administrator) -> None:
         validate_password(password, administrator)
     except ValidationError as error:
         raise ValidationError({'password': error.messages}) from None
-
-
-# ---- the page of tokens
-
-
-def create_token(actor: Actor, values: Mapping[str, Any]) -> ApiToken:
-    """Add a REST token, in anybody's name but with no more rights than the actor has; the page shows it once."""
-    limited = values['role'].grants.limited_to(values['administrator'].grants)
-    roles.require_covered(actor.grants, limited)
-    return tokens.issue(values['administrator'], values['name'], values['role'], values.get('expires_at'))
-
-
-def token_is_within_its_user(token: ApiToken, before: Any) -> None:
-    """A token for a read-only user cannot write; asking for more is a mistake worth telling."""
-    if roles.beyond(token.administrator.grants, token.role.grants):
-        raise ValidationError(
-            {
-                'role': gettext('The role %(role)s allows more than the user %(user)s may.')
-                % {'user': token.administrator.username, 'role': token.role}
-            }
-        )
 
 
 # ---- from the command line

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.forms import FileField
 from django.http import Http404
 from django.urls import URLPattern, path
@@ -23,12 +23,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from engine.contract.services import BY_KEY, SERVICES
-from impadmin.console import actions, api_schema, audit, downloads, forms, listview, parameter_values, registry, tables
-from impadmin.console.access import Requirement, rest, signed_in
+from impadmin.console import (
+    actions,
+    api_schema,
+    audit,
+    downloads,
+    forms,
+    idempotency,
+    listview,
+    parameter_values,
+    registry,
+    tables,
+)
+from impadmin.console.access import SAFE_METHODS, Requirement, rest, signed_in
 from impadmin.console.actions import Preview, actor_of
-from impadmin.console.api_fields import PageSerializer, StrictJSONParser, serializer_of
+from impadmin.console.api_fields import PageSerializer, StrictJSONParser, is_json, serializer_of, wrong_type
 from impadmin.console.api_filters import PageFilter, Pagination, flag
-from impadmin.console.models import AuditEntry
+from impadmin.console.models import AuditEntry, StoredAnswer
 from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, ViewPage
 
 __all__ = ['urlpatterns']
@@ -46,8 +57,42 @@ class PageView(GenericAPIView[Any]):
     parser_classes = [StrictJSONParser]
     filter_backends: Sequence[Any] = ()
     queryset: Any = None
-    metadata_class: Any = None
-    """OPTIONS is no method here: the schema describes every route."""
+    query: frozenset[str] | None = frozenset()
+    """Query parameters of a request that reads; None: the view looks at them itself."""
+    query_of_writes: frozenset[str] = frozenset({'dry_run'})
+
+    claimed: StoredAnswer | None = None
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """A write with an Idempotency-Key is one transaction together with its stored answer."""
+        if request.method in SAFE_METHODS or idempotency.HEADER not in request.headers:
+            return super().dispatch(request, *args, **kwargs)
+        with transaction.atomic():
+            answer: Any = super().dispatch(request, *args, **kwargs)
+            if answer.status_code >= 500:
+                transaction.set_rollback(True)
+            elif self.claimed is not None:
+                idempotency.store(self.claimed, answer.render())
+        return answer
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """An answer given before is not an error."""
+        return exc.answer if isinstance(exc, idempotency.Replay) else super().handle_exception(exc)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """A query parameter that nobody knows is refused: ``?dryrun=true`` must not delete."""
+        super().initial(request, *args, **kwargs)
+        if request.method not in self.allowed_methods:
+            return  # 405 follows
+        if request.method not in SAFE_METHODS and idempotency.HEADER in request.headers:
+            self.claimed = idempotency.claim(request)
+        known = self.query if request.method in SAFE_METHODS else self.query_of_writes
+        if known is not None and (unknown := [name for name in request.query_params if name not in known]):
+            raise serializers.ValidationError({name: [gettext('There is no such parameter.')] for name in unknown})
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """The methods, in the header Allow; everything else is in the schema."""
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     action = ''
     """What a writing request does on the page; '': what the method says."""
@@ -90,7 +135,7 @@ class ModelView(PageView):
         try:
             return self.get_queryset().get(pk=self.page.model._meta.pk.to_python(pk))
         except (ObjectDoesNotExist, ValidationError, ValueError, OverflowError) as error:
-            raise Http404(gettext('There is no such object. It may have been deleted.')) from error
+            raise no_such_object() from error
 
     def shown(self, obj: Any) -> dict[str, Any]:
         """One object as JSON."""
@@ -102,6 +147,7 @@ class CollectionView(ModelView):
 
     filter_backends = (PageFilter,)
     pagination_class = Pagination
+    query = None
 
     def get(self, request: Request) -> Response:
         """List."""
@@ -170,10 +216,13 @@ class HistoryView(ModelView):
     """``/api/v1/NAME/PK/history/``"""
 
     pagination_class = Pagination
+    query = frozenset({'limit', 'offset'})
 
     def get(self, request: Request, pk: str) -> Response:
         """Audit entries of one object, newest first; deleted objects have theirs too."""
         entries = AuditEntry.objects.filter(object_type=self.page.model._meta.label, object_id=str(pk)[:100])
+        if not entries.exists():
+            self.object()
         found = self.paginate_queryset(entries.order_by('-at', '-pk'))
         return self.get_paginated_response([audit.as_json(entry) for entry in found or ()])
 
@@ -196,6 +245,7 @@ class CommandView(ModelView):
     """``/api/v1/NAME/[PK/]COMMAND/``"""
 
     parser_classes = [StrictJSONParser, MultiPartParser]
+    query_of_writes = frozenset()
     page: Any
     command: Command
 
@@ -217,6 +267,8 @@ class CommandView(ModelView):
         values: Mapping[str, Any] = {}
         if self.command.form is not None:
             form = self.command.form(data, request.FILES)
+            if is_json(request):
+                refuse_wrong_types(data, form.fields)
             if not form.is_valid():
                 raise ValidationError(dict(form.errors.as_data()))
             values = form.cleaned_data
@@ -322,6 +374,7 @@ class DataView(PageView):
     """``/api/v1/NAME/`` of a page with its own view."""
 
     page: ViewPage
+    query = None
 
     def get(self, request: Request) -> Response:
         """What the page shows, as data."""
@@ -334,10 +387,16 @@ class FileView(ModelView):
 
     page: Any
     file: str
+    query = None
 
     def get(self, request: Request, pk: str | None = None) -> Any:
         """The bytes of a file the page declares."""
         return self.page.files[self.file](request, None if pk is None else self.object())
+
+
+def no_such_object() -> Http404:
+    """404 of a primary key."""
+    return Http404(gettext('There is no such object. It may have been deleted.'))
 
 
 def preview(found: Preview) -> Response:
@@ -354,6 +413,13 @@ def if_match(request: Request) -> str:
 def refuse_unknown(data: Mapping[str, Any], known: set[str]) -> None:
     """400 that names what nobody knows."""
     if errors := {name: [gettext('There is no such field.')] for name in data if name not in known}:
+        raise serializers.ValidationError(errors)
+
+
+def refuse_wrong_types(data: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """400 that names values of another JSON type than their field has."""
+    errors = {name: [text] for name in data if name in fields and (text := wrong_type(fields[name], data[name]))}
+    if errors:
         raise serializers.ValidationError(errors)
 
 

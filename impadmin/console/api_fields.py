@@ -12,7 +12,7 @@ from django import forms as django_forms
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
@@ -75,6 +75,36 @@ def _inspect(value: Any, depth: int) -> None:
             _inspect(inner, depth + 1)
 
 
+_JSON_TYPES: tuple[tuple[Any, tuple[type, ...], str], ...] = (
+    ((serializers.BooleanField, django_forms.BooleanField), (bool,), gettext_noop('Enter true or false.')),
+    ((serializers.FloatField, django_forms.FloatField), (int, float), gettext_noop('Enter a number.')),
+    ((serializers.IntegerField, django_forms.IntegerField), (int,), gettext_noop('Enter a whole number.')),
+    ((django_forms.MultipleChoiceField, django_forms.ModelMultipleChoiceField), (list,), gettext_noop('Enter a list.')),
+    ((django_forms.ModelChoiceField,), (str, int), gettext_noop('Enter a name or a primary key.')),
+    ((django_forms.FileField,), (), gettext_noop('Send a file as multipart/form-data.')),
+    (
+        (serializers.CharField, serializers.ChoiceField, serializers.DateTimeField, django_forms.Field),
+        (str,),
+        gettext_noop('Enter a text, in quotation marks.'),
+    ),
+)
+"""Kinds of fields -> what a JSON body may give them -> what is said otherwise. The first that fits counts."""
+
+
+def wrong_type(found: Any, value: Any) -> str:
+    """What is wrong with the JSON type of ``value`` for this kind of field, or ''. null is left to the field."""
+    for kinds, types, text in _JSON_TYPES:
+        if isinstance(found, kinds):
+            wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
+            return gettext(text) if wrong and value is not None else ''
+    return ''
+
+
+def is_json(request: Any) -> bool:
+    """Whether the body has JSON types; a form has texts only."""
+    return not str(getattr(request, 'content_type', '')).startswith('multipart/')
+
+
 class ReferenceField(serializers.RelatedField[Any, Any, Any]):
     """A reference by the natural name of the object (its first unique text field); its primary key is taken too."""
 
@@ -117,6 +147,16 @@ class ReferenceSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyp
         return text if direction == 'response' else {'oneOf': [text, {'type': 'integer'}]}
 
 
+class JSONSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Any JSON value; named one by one, because "anything" and "null" would overlap."""
+
+    target_class = 'rest_framework.fields.JSONField'
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        """Every type but null."""
+        return {'type': ['object', 'array', 'string', 'number', 'boolean']}
+
+
 class ColumnField(serializers.Field[Any, Any, Any, Any]):
     """A computed list column, as JSON."""
 
@@ -144,7 +184,7 @@ class ColumnSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
         kind = self.target.column.kind
         shapes = {'number': {'type': 'number'}, 'bool': {'type': 'boolean'}}
         shape: dict[str, Any] = dict(shapes.get(kind, {'type': 'string'}))
-        return {**shape, 'nullable': True, 'description': str(self.target.column.label)}
+        return {**shape, 'type': [shape['type'], 'null'], 'description': str(self.target.column.label)}
 
 
 class FormField(serializers.Field[Any, Any, Any, Any]):
@@ -155,7 +195,7 @@ class FormField(serializers.Field[Any, Any, Any, Any]):
         kwargs.setdefault('required', form_field.required)
         super().__init__(
             write_only=True,
-            allow_null=True,
+            allow_null=not form_field.required,
             label=str(form_field.label or ''),
             help_text=str(form_field.help_text or ''),
             **kwargs,
@@ -216,6 +256,7 @@ class PageSerializer(serializers.ModelSerializer[Any]):
             raise serializers.ValidationError({'non_field_errors': [gettext('Send an object with named values.')]})
         errors: dict[str, list[str]] = {}
         current: Mapping[str, Any] | None = None
+        typed = is_json(self.context.get('request'))
         for name in data:
             if name in self.shown:
                 if current is None:
@@ -224,6 +265,10 @@ class PageSerializer(serializers.ModelSerializer[Any]):
                     errors[name] = [gettext('This field is read-only.')]
             elif name not in self.fields:
                 errors[name] = [gettext('There is no such field.')]
+            elif typed and (
+                text := wrong_type(getattr(self.fields[name], 'form_field', self.fields[name]), data[name])
+            ):
+                errors[name] = [text]
         known = {name: value for name, value in data.items() if name not in errors}
         try:
             result = super().to_internal_value(known)

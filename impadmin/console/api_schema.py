@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from django.db.models import IntegerField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import get_language, gettext, gettext_lazy
@@ -15,27 +16,54 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.views import SpectacularAPIView
 
 from engine.contract.params import Param
-from engine.contract.services import ENTERPRISE_PARAMS
+from engine.contract.services import ENTERPRISE_PARAMS, SERVICES
 from impadmin.console.access import ApiPermission, Requirement
 from impadmin.console.api_fields import form_schema
-from impadmin.console.page import BasePage, ParameterPage
+from impadmin.console.page import BasePage, Page, ParameterPage
 
-ERRORS = {
-    'type': 'object',
-    'properties': {
-        'errors': {'type': 'object', 'additionalProperties': {'type': 'array', 'items': {'type': 'string'}}},
-        'detail': {'type': 'string'},
-        'request_id': {'type': 'string'},
+COMPONENTS: dict[str, Any] = {
+    'Error': {
+        'type': 'object',
+        'description': gettext_lazy('What is wrong: in general, or by field. The request id is in the log, too.'),
+        'properties': {
+            'errors': {'type': 'object', 'additionalProperties': {'type': 'array', 'items': {'type': 'string'}}},
+            'detail': {'type': 'string'},
+            'request_id': {'type': 'string'},
+        },
+    },
+    'Preview': {
+        'type': 'object',
+        'description': gettext_lazy('What a dry run would do.'),
+        'properties': {
+            'dry_run': {'type': 'boolean', 'const': True},
+            'changes': {'type': 'array', 'items': {'type': 'object'}},
+            'restarts': {'type': 'array', 'items': {'type': 'object'}},
+            'impact': {'type': 'array', 'items': {'type': 'object'}},
+        },
+        'required': ['dry_run', 'changes', 'restarts', 'impact'],
+    },
+    'Result': {
+        'type': 'object',
+        'description': gettext_lazy('What a command did.'),
+        'properties': {
+            'message': {'type': 'string'},
+            'url': {'type': 'string'},
+            'data': {'type': 'object', 'additionalProperties': {}},
+        },
+        'required': ['message', 'url', 'data'],
+    },
+    'HistoryEntry': {
+        'type': 'object',
+        'properties': {
+            **{name: {'type': 'string'} for name in ('actor', 'source', 'channel', 'action', 'page', 'object')},
+            'at': {'type': 'string', 'format': 'date-time'},
+            'before': {'type': ['object', 'null']},
+            'after': {'type': ['object', 'null']},
+        },
+        'required': ['at', 'actor', 'action', 'before', 'after'],
     },
 }
-_RESULT = {
-    'type': 'object',
-    'properties': {
-        'message': {'type': 'string'},
-        'url': {'type': 'string'},
-        'data': {'type': 'object', 'additionalProperties': {}},
-    },
-}
+"""Shapes that many routes share."""
 _IDS = {'type': 'array', 'items': {'oneOf': [{'type': 'integer'}, {'type': 'string'}]}, 'minItems': 1}
 _OBJECT = {'type': 'object', 'additionalProperties': {}}
 _VERBS = {
@@ -57,10 +85,17 @@ _VERBS = {
 }
 _MESSAGES = {
     400: gettext_lazy('Wrong values, by field'),
+    401: gettext_lazy('No token, or one that is not valid'),
     403: gettext_lazy('Not allowed'),
     404: gettext_lazy('Not found'),
     409: gettext_lazy('Refused in the present state'),
+    412: gettext_lazy('Changed by somebody else since it was read (If-Match)'),
+    413: gettext_lazy('The body is too large'),
+    415: gettext_lazy('The body has another type than the route takes'),
+    422: gettext_lazy('The Idempotency-Key was used for another request'),
+    503: gettext_lazy('The database does not answer'),
 }
+_READING = (400, 401, 403, 404, 503)
 
 
 class PageSchema(AutoSchema):
@@ -105,12 +140,16 @@ class PageSchema(AutoSchema):
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         found = [p for p in super()._get_parameters() if not (self.kind != 'CollectionView' and p['in'] == 'query')]
-        if self.method != 'GET' and self.kind != 'CommandView':
+        if self.has_dry_run():
             text = gettext('true: show what would change, save nothing')
             found.append(_parameter('dry_run', 'query', text, {'type': 'boolean'}))
-        if (self.kind == 'ObjectView' or self.kind == 'SettingsView') and self.method not in ('GET', 'POST'):
+        if self.kind in ('ObjectView', 'SettingsView', 'ParameterView') and self.method != 'GET':
             text = gettext('ETag of what you read: refuses to overwrite a newer change')
             found.append(_parameter('If-Match', 'header', text))
+        if self.method != 'GET':
+            text = gettext('A name of your own for this request, e.g. a UUID: sent again, it is not done again')
+            key = {'type': 'string', 'minLength': 1, 'maxLength': 255, 'pattern': '^[!-~]+$'}
+            found.append(_parameter('Idempotency-Key', 'header', text, key))
         if self.kind == 'HistoryView':
             found += [_parameter(name, 'query', '', {'type': 'integer'}) for name in ('limit', 'offset')]
         return found
@@ -150,32 +189,66 @@ class PageSchema(AutoSchema):
         return {'type': 'object', 'properties': {p.name: param_schema(p) for p in ENTERPRISE_PARAMS}}
 
     def _get_response_bodies(self, direction: Literal['request', 'response'] = 'response') -> dict[str, Any]:
-        found = self._good() or super()._get_response_bodies(direction)
-        for code in (400, 403, 404, 409) if self.method != 'GET' else (400, 403, 404):
-            found[str(code)] = {
-                'description': str(_MESSAGES[code]),
-                'content': {'application/json': {'schema': ERRORS}},
-            }
+        found: dict[str, Any] = self._good() or super()._get_response_bodies(direction)
+        if self.has_dry_run():
+            kept = found['200']['content']['application/json']['schema'] if '200' in found else None
+            found['200'] = _answer('', {'anyOf': [kept, ref('Preview')]} if kept else ref('Preview'))
+        reads = self.method == 'GET' and self.kind != 'FileView'  # a file may not be written yet: 409
+        for code in _READING if reads else _MESSAGES:
+            found[str(code)] = _answer(_MESSAGES[code], ref('Error'))
         return found
+
+    def has_dry_run(self) -> bool:
+        """Whether ``dry_run=true`` asks for a preview instead of a write."""
+        return self.method != 'GET' and self.kind != 'CommandView'
 
     def _good(self) -> dict[str, Any] | None:
         """The good answer where the serializer does not say it; None otherwise."""
         if self.method == 'DELETE':
             return {'204': {'description': gettext('Deleted')}}
         if self.kind == 'FileView':
-            content = {'schema': {'type': 'string', 'format': 'binary'}}
-            return {'200': {'description': gettext('The bytes'), 'content': {'application/octet-stream': content}}}
-        shape = {
-            'CommandView': _RESULT,
+            return {'200': {'description': gettext('The bytes'), 'content': {'*/*': {}}}}
+        shapes: dict[str, dict[str, Any]] = {
+            'CommandView': ref('Result'),
             'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
             'ParameterListView': _OBJECT,
             'ParameterView': self._parameters_shape(),
             'DataView': _OBJECT,
-            'HistoryView': _OBJECT,
-        }.get(self.kind)
-        if shape is None:
-            return None
-        return {'200': {'description': '', 'content': {'application/json': {'schema': shape}}}}
+            'HistoryView': _page_of(ref('HistoryEntry')),
+        }
+        return {'200': _answer('', shapes[self.kind])} if self.kind in shapes else None
+
+    def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
+        """Primary keys have the type of the model's; services are named."""
+        shapes: dict[str, dict[str, Any]] = {
+            'service': {'type': 'string', 'enum': [s.key for s in SERVICES if s.params]}
+        }
+        if isinstance(self.page, Page) and isinstance(self.page.model._meta.pk, IntegerField):
+            shapes['id'] = {'type': 'integer', 'minimum': 1}
+        return [{**_parameter(name, 'path', '', shapes.get(name)), 'required': True} for name in variables]
+
+
+def add_components(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """The shared shapes join the document (settings: POSTPROCESSING_HOOKS)."""
+    result['components']['schemas'] |= COMPONENTS
+    return result
+
+
+def ref(name: str) -> dict[str, str]:
+    """A shape of COMPONENTS."""
+    return {'$ref': f'#/components/schemas/{name}'}
+
+
+def _answer(text: Any, shape: dict[str, Any]) -> dict[str, Any]:
+    return {'description': str(text), 'content': {'application/json': {'schema': shape}}}
+
+
+def _page_of(shape: dict[str, Any]) -> dict[str, Any]:
+    link = {'type': ['string', 'null']}
+    properties = {
+        'count': {'type': 'integer'}, 'next': link, 'previous': link, 'results': {'type': 'array', 'items': shape},
+    }  # fmt: skip
+    return {'type': 'object', 'properties': properties, 'required': ['count', 'results']}
 
 
 def _parameter(name: str, place: str, text: str, shape: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -201,13 +274,14 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 def param_schema(param: Param) -> dict[str, Any]:
     """JSON schema of one parameter."""
     shape: dict[str, Any] = {'type': {bool: 'boolean', int: 'integer', str: 'string'}[param.type]}
-    shape |= {'default': param.default, 'description': gettext(param.help or param.label), 'nullable': True}
+    shape |= {'type': [shape['type'], 'null'], 'default': param.default}
+    shape['description'] = gettext(param.help or param.label)
     if param.low is not None:
         shape['minimum'] = param.low
     if param.high is not None:
         shape['maximum'] = param.high
     if param.choices:
-        shape['enum'] = [key for key, _ in param.choices]
+        shape['enum'] = [*(key for key, _ in param.choices), None]
     return shape
 
 
@@ -318,8 +392,16 @@ def _fields(document: dict[str, Any], shape: dict[str, Any]) -> list[dict[str, A
     ]
 
 
+def _types(shape: dict[str, Any]) -> list[str]:
+    """The JSON types a shape allows, null left out."""
+    own = shape.get('type', [])
+    found = {own} if isinstance(own, str) else set(own)
+    found |= {kind for part in shape.get('oneOf', ()) for kind in _types(part)}
+    return sorted(found - {'null'})
+
+
 def _flat(name: str, shape: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
-    kind = shape.get('type') or ' | '.join(sorted({part.get('type', '') for part in shape.get('oneOf', ()) if part}))
+    kind = ' | '.join(_types(shape))
     limits = [f'{word} {shape[key]}' for key, word in (('minimum', '≥'), ('maximum', '≤')) if key in shape]
     if 'maxLength' in shape:
         limits.append(f'≤ {shape["maxLength"]}')

@@ -125,9 +125,9 @@ class ApiToken(models.Model):
         help_text=_('The user in whose name the token acts.'),
     )  # fmt: skip
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    role = models.ForeignKey(
-        Role, models.PROTECT, related_name='tokens', verbose_name=_('Role'),
-        help_text=_('The token never has more rights than its user.'),
+    scopes = Permissions(
+        _('Scope'), default=list, validators=[_known_permissions],
+        help_text=_('What the token may do. It never may more than its user: All pages, Everything is all he may.'),
     )  # fmt: skip
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
     expires_at = models.DateTimeField(
@@ -146,7 +146,27 @@ class ApiToken(models.Model):
     @property
     def grants(self) -> Grants:
         """What the token may do, as far as its user may (see ``access.grants_of``)."""
-        return self.role.grants
+        return grants(self.scopes)
+
+
+class StoredAnswer(models.Model):
+    """The answer to a REST write that had an Idempotency-Key (see ``idempotency.py``)."""
+
+    key = models.CharField(max_length=64, unique=True)
+    """SHA-256 of the administrator and the key."""
+    owner = models.CharField(max_length=150)
+    request = models.CharField(max_length=64)
+    """SHA-256 of what was asked."""
+    status = models.PositiveSmallIntegerField()
+    headers: models.JSONField[Any] = models.JSONField(default=dict)
+    content = models.TextField()
+    """The body, encrypted: it may have a secret that is shown only once."""
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        db_table = 'stored_answer'
+        verbose_name_plural = _('Stored answers')
+        indexes = [models.Index(fields=['owner', '-at'], name='stored_answer_owner')]
 
 
 class LoginFailure(models.Model):

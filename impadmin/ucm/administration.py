@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from impadmin.console import administrators, roles
+from impadmin.console import administrators, roles, tokens
 from impadmin.console.access import Right
 from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.console.page import Column, Fieldset, Help, Page
-from impadmin.ucm import rules
 from impadmin.ucm.forms import password_again_field, password_field
 
 
@@ -92,28 +91,40 @@ API_TOKENS = Page(
     help=Help(
         when=gettext_lazy('When a program should use REST without the password of a person.'),
         effect=gettext_lazy(
-            'A token allows what its role allows and never more than its owner may do. It ends when it expires '
+            'A token allows what its scope names and never more than its owner may do. It ends when it expires '
             'or is deleted.'
         ),
     ),
     related=('application-users',),
     model=ApiToken,
-    columns=('name', 'administrator', 'role', 'created_at', 'expires_at', 'last_used_at'),
+    columns=(
+        'name',
+        'administrator',
+        Column('allowed', gettext_lazy('Scope'), value=tokens.scope_text),
+        'created_at',
+        'expires_at',
+        'last_used_at',
+    ),
     find=('name',),
-    fieldsets=(Fieldset(gettext_lazy('Token'), ('name', 'administrator', 'role', 'expires_at')),),
+    fieldsets=(
+        Fieldset(gettext_lazy('Token'), ('name', 'administrator', 'expires_at')),
+        Fieldset(gettext_lazy('Scope'), ('scopes',)),
+    ),
     read_only=('last_used_at', 'created_at'),
     verbs=('add', 'edit', 'delete'),
-    rules=(administrators.token_is_within_its_user, rules.token_expires_later),
-    create=administrators.create_token,
+    rules=(tokens.is_within_its_user, tokens.expires_later),
+    create=tokens.create,
+    update=tokens.update,
+    delete=tokens.delete,
     key=('administrator', 'name'),
     imports=('edit',),
     ordering=('name', 'pk'),
     sample=lambda n: {
         'name': f'Inventory script {n}',
         'administrator': any_administrator(),
-        'role': role('read_only'),
+        'scopes': ['*:view'],
     },
-    bad={'name': ('', 'x' * 101), 'role': ('king',)},
+    bad={'name': ('', 'x' * 101), 'scopes': ([], ['king:view'])},
 )
 ROLES = Page(
     name='roles',

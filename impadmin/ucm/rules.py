@@ -6,11 +6,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local
-from impadmin.console.models import ApiToken
 from impadmin.presence import inventory
 from impadmin.presence.rules import name_error
 from impadmin.ucm.addresses import address_of, source_field
@@ -80,13 +78,3 @@ def im_address_is_unique(user: EndUser, before: Any) -> None:
                 % {'address': address, 'user': other.user_id}
             }
         )
-
-
-def token_expires_later(token: ApiToken, before: Any) -> None:
-    """A token that has already expired is a slip of the pen."""
-    if (
-        token.expires_at
-        and token.expires_at <= timezone.now()
-        and (not before or before.expires_at != token.expires_at)
-    ):
-        raise ValidationError({'expires_at': _('This time is past. Enter a later one, or leave it empty.')})

@@ -364,11 +364,11 @@ def test_a_token_is_shown_once_and_works(api, db):
 
     client = api('administrator')
     reader = make_administrator('read_only', 'reader')
-    values = {'name': 'script', 'administrator': reader.pk, 'role': 'administrator'}
+    values = {'name': 'script', 'administrator': reader.pk, 'scopes': ['domains:change']}
     answer = client.post('/api/v1/api-tokens/', values)
     assert answer.status_code == 400
-    assert 'allows more than' in str(answer.json()['errors']['role'])
-    answer = client.post('/api/v1/api-tokens/', values | {'role': 'read_only'})
+    assert 'may not do this: domains:change' in str(answer.json()['errors']['scopes'])
+    answer = client.post('/api/v1/api-tokens/', values | {'scopes': ['*:*']})
     assert answer.status_code == 201, answer.content
     clear = answer.json()['token']
     assert clear not in str(list(ApiToken.objects.values()))

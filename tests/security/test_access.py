@@ -218,7 +218,7 @@ def test_tokens(api: Callable[..., Any]) -> None:
 
     from impadmin.console.models import ApiToken
 
-    body = {'name': 'inventory', 'administrator': 'test-administrator', 'role': 'read_only'}
+    body = {'name': 'inventory', 'administrator': 'test-administrator', 'scopes': ['*:view']}
     made = api('administrator').post('/api/v1/api-tokens/', body).json()
     clear = made['token']
     assert len(clear) > 40

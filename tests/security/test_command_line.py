@@ -75,5 +75,5 @@ def test_administrators_and_tokens(db: None) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f'Bearer {token.strip()}')
     assert client.get('/api/v1/domains/').status_code == 200
-    assert manage('createtoken', 'ann', 'more', '--role', 'administrator')[0] != 0
+    assert manage('createtoken', 'ann', 'more', '--scope', 'application-users:add')[0] != 0
     assert manage('createtoken', 'nobody', 'x')[0] != 0

@@ -1,4 +1,4 @@
-"""``manage.py createtoken USER NAME [--role ROLE] [--days N]``: issue a REST token and print it once."""
+"""``manage.py createtoken USER NAME [--scope PERMISSION ...] [--days N]``: issue a REST token and print it once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from impadmin.console import roles
+from impadmin.console.actions import Refused
 from impadmin.console.management.commands.createadmin import cli_actor
 from impadmin.console.models import Administrator
-from impadmin.console.tokens import do_create_token
+from impadmin.console.tokens import ALL, do_create_token
 
 
 class Command(BaseCommand):
@@ -21,10 +21,13 @@ class Command(BaseCommand):
     help = 'Issues a REST token for an administrator and prints it. It is not shown again.'
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """User, name of the token, role, life."""
+        """User, name of the token, scopes, life."""
         parser.add_argument('user', help='user ID of the administrator')
         parser.add_argument('name', help='where the token is used')
-        parser.add_argument('--role', help='name of a role; default: the first role of the user')
+        parser.add_argument(
+            '--scope', action='append', metavar='PERMISSION',
+            help='what the token may do, e.g. domains:change or area.messaging:*; default: everything its user may',
+        )  # fmt: skip
         parser.add_argument('--days', type=int, help='expires after so many days; default: never')
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,8 +40,7 @@ class Command(BaseCommand):
             raise CommandError('--days: enter a number from 1 to 36500.')
         expires = None if days is None else timezone.now() + timedelta(days=days)
         try:
-            role = roles.named([options['role']])[0] if options['role'] else owner.held_roles[0]
-            _, clear = do_create_token(cli_actor(), owner, options['name'], role, expires)
-        except ValidationError as error:
-            raise CommandError(' '.join(error.messages)) from error
+            _, clear = do_create_token(cli_actor(), owner, options['name'], options['scope'] or ALL, expires)
+        except (ValidationError, Refused) as error:
+            raise CommandError(' '.join(getattr(error, 'messages', [str(error)]))) from error
         self.stdout.write(clear)
