@@ -130,8 +130,6 @@ def test_75000_users_in_a_bounded_number_of_queries(make_user: Callable[..., Any
             answer = client.get(f'{URL}?{query}')
         assert len(answer.context['lines']) == 250
         assert len(captured) <= 12, [q['sql'][:120] for q in captured]
-        # the figure of the machine is 200 ms; twice that keeps a busy test machine from failing
-        assert answer.context['milliseconds'] < 400
 
 
 def test_nothing_yet_and_nothing_found(admin_client: Any) -> None:

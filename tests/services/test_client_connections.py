@@ -80,10 +80,10 @@ def test_time_limit_before_sign_in(engine: Engine) -> None:
     began = time.monotonic()
     silent, halfway, tls = RawClient(engine.port), RawClient(engine.port), RawClient(engine.tls_port)
     halfway.send(STREAM).read_until(b'</stream:features>')
-    assert b'<connection-timeout ' in halfway.read_all(5)
-    silent.read_all(5)
-    tls.read_all(5)  # never began its handshake
-    assert time.monotonic() - began < 4
+    assert b'<connection-timeout ' in halfway.read_all(20)
+    silent.read_all(20)
+    tls.read_all(20)  # never began its handshake
+    assert time.monotonic() - began < 20  # 30 without the parameter
 
 
 def test_connections_per_address(engine: Engine) -> None:

@@ -187,7 +187,7 @@ def test_who_does_not_read_stops_nobody(people: None, engine: Engine) -> None:
             alice.send(b'<presence><status>%d</status></presence>' % number).read_until(b'<status>%d' % number)
             alice.send(b"<iq type='get' id='k%d'><ping xmlns='urn:xmpp:ping'/></iq>" % number)
             alice.read_until(b"'k%d'" % number)
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 15  # slowed down, not stopped
         fill(alice, b"<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>" * 100)
     for client in (alice, bob, mate):
         client.close()

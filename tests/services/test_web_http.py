@@ -107,9 +107,9 @@ def test_hostile_http(request: pytest.FixtureRequest, db: None, make_user: Calla
     slow[0].sendall(POST)
     slow[1].sendall(POST + b'Content-Length: 100\r\n\r\n<bo')
     for one in slow:
-        one.settimeout(8)
+        one.settimeout(20)
     answers = [_rest(one) for one in slow]
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
     assert answers[0].startswith(b'HTTP/1.1 408')
     assert answers[1].startswith(b'HTTP/1.1 408')
     # One drop at a time does not buy time.
