@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import models
 from django.utils.translation import gettext_lazy
 
+from engine.contract.services import BULK_PROVISIONING
 from impadmin.bulkadmin import actions, files, views
 from impadmin.bulkadmin.forms import ExportForm, ImportForm, ScheduleForm
 from impadmin.bulkadmin.models import BulkFile
@@ -82,6 +83,7 @@ FILES = Page(
 
 UPDATE = ViewPage(
     name='contact-list-update',
+    works_through=(BULK_PROVISIONING,),
     console='admin',
     area='bulkadmin',
     menu='Bulk Administration > Contact List > Update',
@@ -106,6 +108,7 @@ UPDATE = ViewPage(
 
 EXPORT = ViewPage(
     name='contact-list-export',
+    works_through=(BULK_PROVISIONING,),
     console='admin',
     area='bulkadmin',
     menu='Bulk Administration > Contact List > Export Contact List',
@@ -126,6 +129,7 @@ EXPORT = ViewPage(
 
 JOB_SCHEDULER = Page(
     name=actions.JOBS_PAGE,
+    works_through=(BULK_PROVISIONING,),
     console='admin',
     area='bulkadmin',
     menu='Bulk Administration > Job Scheduler',

@@ -13,6 +13,7 @@ from django.db import models
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
+from engine.contract.services import BY_KEY
 from impadmin.console import diagnosis, filters, navigation, registry
 from impadmin.console.page import BasePage, Column, Page, ParameterPage, SettingsPage, ViewPage
 
@@ -60,6 +61,9 @@ def _names(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
         yield 'it has no title', 'Give the title the product shows.'
     if len(page.related) > 3:
         yield 'it has more than three related pages', 'Name at most three.'
+    for key in page.works_through:
+        if key not in BY_KEY:
+            yield f'it works through the service {key!r}, which does not exist', 'Services: ' + ', '.join(BY_KEY) + '.'
     known = {p.name for p in pages}
     for name in page.related:
         if name not in known:

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, gettext, gettext_lazy
 
-from impadmin.console import access, generations, navigation, notifications, registry
+from impadmin.console import access, generations, navigation, notifications, registry, services
 from impadmin.console.editview import control_center, service_name
 from impadmin.console.models import Job, JobState
 from impadmin.console.page import BasePage, Text
@@ -217,6 +217,12 @@ class Shell:
         """(severity, mark, how many) of each severity that occurs, High first."""
         found = [(s, mark, sum(1 for one in self.active if one.severity == s)) for s, mark in MARKS.items()]
         return [entry for entry in found if entry[2]]
+
+    @functools.cached_property
+    def services(self) -> list[services.Line]:
+        """The services the page names, with their state."""
+        keys = services.named(self.page, self.request.GET.get('service', '')) if self.page is not None else ()
+        return services.lines(self.grants, keys)
 
     @functools.cached_property
     def notifications_url(self) -> str:

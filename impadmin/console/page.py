@@ -105,6 +105,8 @@ class BasePage:
     related  names of related pages, at most three
     touches  ``touches(objects) -> how many users notice a change of them`` (see rehearsal.py), for the impact preview;
              default: everybody whom the nodes serve when the page configures the engine, else nobody
+    works_through  keys of the services that do the page's work: it shows their state, beside those that must restart
+             for its values, which it knows by itself (services.py)
     order    place in its menu (menus keep the order of first appearance otherwise)
     waits_for  what must come before the values do anything. Such a page is in no menu, search or export, and says so
                at its top; a service claims it by taking this line away
@@ -122,6 +124,7 @@ class BasePage:
     order: int = 100
     touches: Callable[[Sequence[Any]], int] | None = None
     waits_for: Text = ''
+    works_through: tuple[str, ...] = ()
 
     def actions(self) -> tuple[str, ...]:
         """What a permission can name on this page: view, add, change, delete, do/COMMAND."""

@@ -22,6 +22,7 @@ from impadmin.console import (
     preferences,
     registry,
     search,
+    services,
 )
 from impadmin.console.access import for_page, grants_of, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
@@ -111,6 +112,7 @@ urlpatterns = [
     path('preferences/', public(preferences.choose), name='preferences'),
     path('search/', signed_in(search.search_view), name='search'),
     path('help/', signed_in(help.index), name='help'),
+    path('service-states/', signed_in(services.states_view), name='service-states'),
     path('alerts/', signed_in(context.alerts_view), name='alerts'),
     path('', include((page_routes(), 'page'), namespace='page')),
     *(

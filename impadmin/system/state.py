@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from engine.contract.services import BY_KEY, SERVICES, Service, State
+from impadmin.console.services import MARKS, register_source
 from impadmin.system.models import Node, ServiceActivation, ServiceStatus
+
+__all__ = ['MARKS', 'STALE_AFTER', 'in_contact', 'is_running', 'node_state', 'services_of', 'states']
 
 STALE_AFTER = timedelta(seconds=15)
 """A node that has not been heard from for this long is taken for gone."""
-MARKS = {
-    State.RUNNING: 'ok',
-    State.STARTING: 'busy',
-    State.STOPPING: 'busy',
-    State.STOPPED: 'off',
-    State.NOT_ACTIVATED: 'off',
-    State.FAILED: 'bad',
-}
 
 
 def in_contact(node: Node) -> bool:
@@ -55,6 +50,17 @@ def states(nodes: Iterable[Node]) -> dict[tuple[int, str], tuple[State, ServiceS
         for node in nodes
         for service in services_of(node)
     }
+
+
+@register_source
+def of_services(keys: Sequence[str]) -> dict[str, dict[str, State]]:
+    """Service key -> node name -> state: three queries."""
+    nodes = {node.pk: node for node in Node.objects.defer('link_certificate')}
+    found: dict[str, dict[str, State]] = {key: {} for key in keys}
+    for (pk, key), (state, _row) in states(nodes.values()).items():
+        if key in found:
+            found[key][nodes[pk].name] = state
+    return found
 
 
 def node_state(node: Node, broken: bool | None = None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from django.db.models import F, Q, Subquery
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from engine.contract.services import SYNC_AGENT
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.console.registry import page_url, register
@@ -157,6 +158,7 @@ END_USERS = Page(
 ASSIGN = Page(
     name='assign-presence-users',
     console='ucm',
+    works_through=(SYNC_AGENT,),
     area='ucm',
     menu='User Management > Assign Presence Users',
     title=gettext_lazy('Assign Presence Users'),
