@@ -106,17 +106,26 @@
     field.querySelector('[data-initial]')?.focus();
   }
 
-  // ---- lists: selection
+  // ---- lists: selection; ticks the server does not know yet are sent before another page of the list is opened
+  const rowBoxes = (form) => all('tbody .check .ck:not(:disabled)', form);
+  function keepTicks(event, url) {
+    const form = document.querySelector('.rows-form');
+    if (!form || !rowBoxes(form).some((box) => box.checked !== box.defaultChecked)) return;
+    event.preventDefault();
+    const next = Object.assign(document.createElement('input'), { type: 'hidden', name: 'next', value: url });
+    form.append(next);
+    form.submit();
+  }
+  addEventListener('submit', (event) => {
+    if (event.target.matches('.pager form, #cols form')) keepTicks(event, `?${new URLSearchParams(new FormData(event.target))}`);
+  });
   function countSelected(form) {
     const text = form.querySelector('[data-selected]');
     if (!text) return;
-    const boxes = all('tbody .check .ck:not(:disabled)', form);
+    const boxes = rowBoxes(form);
     const n = boxes.filter((box) => box.checked).length;
-    const hidden = form.querySelector('input[name="all"]');
-    if (!hidden || n < boxes.length) {
-      const total = hidden ? Number(text.dataset.all) - (boxes.length - n) : n;
-      text.textContent = total === 1 ? text.dataset.one : text.dataset.many.replace('%s', total);
-    }
+    const total = n + Number(text.dataset.elsewhere);
+    text.textContent = total === 1 ? text.dataset.one : text.dataset.many.replace('%s', total);
     const head = form.querySelector('[data-check-all]');
     if (head) {
       head.checked = n > 0 && n === boxes.length;
@@ -157,7 +166,9 @@
 
   // ---- clicks
   addEventListener('click', (event) => {
-    const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel], [data-clear]');
+    const view = event.target.closest?.('.rows-form thead a, .pager a');
+    if (view && !event.ctrlKey && !event.metaKey && !event.shiftKey) keepTicks(event, view.getAttribute('href'));
+    const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel]');
     if (!target) return;
     if ('palette' in target.dataset) {
       event.preventDefault();
@@ -170,12 +181,6 @@
     } else if ('closePanel' in target.dataset) {
       event.preventDefault();
       showPanel(false);
-    } else if ('clear' in target.dataset && !document.querySelector('.rows-form input[name="all"]')) {
-      event.preventDefault();
-      all('.rows-form .ck').forEach((box) => {
-        box.checked = false;
-      });
-      all('.rows-form').forEach(countSelected);
     }
   });
 

@@ -15,12 +15,12 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from django.http import FileResponse, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext
 
 from impadmin.bulkadmin.contactfile import COLUMNS, LEAST
 from impadmin.bulkadmin.models import BulkFile
-from impadmin.console import jobs
+from impadmin.console import downloads, jobs
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.bulk import BLOCK, BadFile, receive
 from impadmin.console.models import Job, JobState
@@ -152,11 +152,8 @@ def send(request: HttpRequest, where: Path, name: str, inline: bool = False) -> 
         file = where.open('rb')
     except FileNotFoundError as error:
         raise Refused(gettext('The file is no longer there.')) from error
-    kind = 'text/plain; charset=utf-8' if inline else 'text/csv; charset=utf-8'
-    response = FileResponse(file, as_attachment=not inline, filename=name, content_type=kind)
-    response['X-Content-Type-Options'] = 'nosniff'
-    response['Cache-Control'] = 'private, no-store'
-    return response
+    kind = downloads.TEXT if inline else downloads.CSV
+    return downloads.streamed(request, downloads.file_blocks(file), name, kind, inline=inline)
 
 
 def zipped(chosen: Sequence[BulkFile]) -> Iterator[bytes]:

@@ -219,7 +219,7 @@ class ByteCheck:
         self._lines += block.count(b'\n')
 
 
-def receive(upload: UploadedFile, file: BinaryIO, columns: Sequence[str], least: int) -> tuple[int, str]:
+def receive(upload: UploadedFile[Any], file: BinaryIO, columns: Sequence[str], least: int) -> tuple[int, str]:
     """Check an upload while it streams into ``file``; its size and SHA-256, once it is on the disk. Raises BadFile."""
     if isinstance(upload, TooLarge):
         raise BadFile(TOO_LARGE)

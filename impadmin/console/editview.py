@@ -11,9 +11,9 @@ from django.forms import FileField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 
-from impadmin.console import actions, audit, forms, listview, notifications
+from impadmin.console import actions, audit, forms, listview, notifications, selection
 from impadmin.console.access import grants_of, may
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.models import AuditEntry
@@ -192,7 +192,9 @@ def _draw(
         'commands': [
             (command, str(command.when(obj)) if command.when else '')
             for command in page.commands
-            if may(who, page, f'do/{command.name}') and obj is not None and command.scope == ('object' if is_page else 'page')
+            if may(who, page, f'do/{command.name}')
+            and obj is not None
+            and command.scope == ('object' if is_page else 'page')
         ],
         'copies': 'copy' in verbs and may(who, page, 'add'),
         'deletes': 'delete' in verbs and may(who, page, 'delete'),
@@ -266,80 +268,34 @@ def control_center() -> str:
 # ---- delete
 
 
-def _deletable(page: Page, objects: Sequence[Any]) -> tuple[list[Any], list[tuple[Any, str]]]:
-    kept: list[tuple[Any, str]] = []
-    gone = []
-    for obj in objects:
-        reason = str(page.undeletable(obj)) if page.undeletable else ''
-        if reason:
-            kept.append((obj, reason))
-        else:
-            gone.append(obj)
-    return gone, kept
-
-
 def delete_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
     """Ask, then delete one object."""
-    return _delete(request, page, [object_of(page, pk)], page_url(page, 'edit', pk), {})
-
-
-def delete_selected_view(request: HttpRequest, page: Page) -> HttpResponse:
-    """Ask, then delete every selected row that can be deleted. A GET has no selection: back to the list."""
-    back = page_url(page)
-    if request.method != 'POST':
-        return HttpResponseRedirect(back)
-    objects = listview.selection(page, request.POST, request.GET)
-    if not objects:
-        messages.info(request, gettext('Nothing is selected.'))
-        return HttpResponseRedirect(back)
-    carried = {'all': request.POST.get('all', ''), 'shown': request.POST.getlist('shown')}
-    if not carried['all']:
-        carried = {}
-    return _delete(request, page, objects, back, carried)
-
-
-def _delete(request: HttpRequest, page: Page, objects: list[Any], back: str, carried: dict[str, Any]) -> HttpResponse:
     must(request, page, 'delete')
     if 'delete' not in page.verbs:
         raise Http404
-    gone, kept = _deletable(page, objects)
-    problem = ''
-    confirmed = request.method == 'POST' and 'confirmed' in request.POST
-    if confirmed and gone:
-        if request.POST.get('expected', str(len(gone))) != str(len(gone)):
-            problem = gettext('The list changed in the meantime. Check the number and confirm again.')
-        else:
-            try:
-                version = request.POST.get('version', '') if len(gone) == 1 else ''
-                actions.do_delete(actor_of(request), page, gone, expected=version)
-            except (Refused, ValidationError) as error:
-                problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
-            else:
-                text = ngettext('%(name)s was deleted.', '%(count)s entries were deleted.', len(gone))
-                say_done(request, page, text % {'name': gone[0], 'count': len(gone)})
-                return HttpResponseRedirect(page_url(page))
+    obj = object_of(page, pk)
+    problem, kept = '', str(page.undeletable(obj)) if page.undeletable else ''
     impact: Preview | None = None
-    if gone and not problem:
-        try:
-            impact = actions.do_delete(actor_of(request), page, gone, dry_run=True)
-        except (Refused, ValidationError) as error:
-            problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
+    try:
+        if request.method == 'POST' and 'confirmed' in request.POST and not kept:
+            actions.do_delete(actor_of(request), page, [obj], expected=request.POST.get('version', ''))
+            say_done(request, page, gettext('%(name)s was deleted.') % {'name': obj})
+            return HttpResponseRedirect(page_url(page))
+        if not kept:
+            impact = actions.do_delete(actor_of(request), page, [obj], dry_run=True)
+    except (Refused, ValidationError) as error:
+        problem = ' '.join(error.messages) if isinstance(error, ValidationError) else str(error)
     context = {
         'page': page,
-        'gone': gone[:NAMED],
-        'more': max(0, len(gone) - NAMED),
-        'count': len(gone),
-        'version': audit.digest(gone[0]) if len(gone) == 1 else '',
-        'kept': kept[:NAMED],
-        'kept_count': len(kept),
+        'gone': [] if kept else [obj],
+        'count': 0 if kept else 1,
+        'version': audit.digest(obj),
+        'kept': [(obj, kept)],
+        'kept_count': 1 if kept else 0,
         'impact': impact,
         'problem': problem,
-        'back': back,
+        'back': page_url(page, 'edit', pk),
         'action': request.get_full_path(),
-        'carried': carried,
-        'keys': [] if carried else [obj.pk for obj in gone],
-        'ticked': request.POST.getlist('pk') if carried else [],
-        'noun': page.model._meta.verbose_name,
         'nouns': page.model._meta.verbose_name_plural,
     }
     template = 'console/delete_dialog.html' if request.htmx else 'console/delete.html'  # type: ignore[attr-defined]
@@ -362,29 +318,34 @@ def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | N
         messages.info(request, gettext('Nothing is selected.'))
         return HttpResponseRedirect(back)
     problem = ''
+    preview: Preview | None = None
     subjects = objects or ([settings_row(page)] if isinstance(page, SettingsPage) else [])
     if found.when:
         problem = next((str(reason) for obj in subjects if (reason := found.when(obj))), '')
     asks = found.form is not None or found.confirm is not None
     run = request.method == 'POST' and ('confirmed' in request.POST or not asks)
+    rehearse = 'preview' in request.POST if run else asks and found.form is None
     form = None
     if found.form is not None:
         form = found.form(
             request.POST if run else None, request.FILES if run else None, auto_id='f-%s', label_suffix=''
         )
         form.use_required_attribute = False
-    if run and not problem and (form is None or form.is_valid()):
+    if (run or rehearse) and not problem and (form is None or form.is_valid()):
         data = form.cleaned_data if form is not None else _posted(request)
         try:
-            result = actions.do_command(actor_of(request), page, found, objects, data)
+            result = actions.do_command(actor_of(request), page, found, objects, data, dry_run=rehearse)
         except ValidationError as error:
             problem = _refuse(form, error)
         except Refused as error:
             problem = str(error)
         else:
-            if result.message:
+            if isinstance(result, Preview):
+                preview = result
+            elif result.message:
                 say_done(request, page, str(result.message))
-            return HttpResponseRedirect(result.url or back)
+            if preview is None:
+                return HttpResponseRedirect(result.url or back)
     if run and problem and not asks:
         messages.error(request, problem)
         return HttpResponseRedirect(back)
@@ -395,14 +356,15 @@ def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | N
         'rows': forms.plain_rows(form) if form is not None else [],
         'problems': forms.problems(form) if form is not None and form.is_bound else [],
         'problem': problem,
+        'preview': preview,
+        'previews': form is not None and not any(isinstance(field, FileField) for field in form.fields.values()),
         'text': found.confirm(objects) if found.confirm else '',
         'objects': objects[:NAMED] if found.scope != 'page' else [],
         'more': max(0, len(objects) - NAMED),
         'back': back,
         'action': request.get_full_path(),
-        'carried': carried,
-        'keys': [] if carried or found.scope != 'selection' else [obj.pk for obj in objects],
-        'ticked': request.POST.getlist('pk') if carried else [],
+        'selection': carried.get('selection', ''),
+        'expected': carried.get('count', ''),
     }
     template = 'console/command_dialog.html' if request.htmx else 'console/command.html'  # type: ignore[attr-defined]
     return render(request, template, context)
@@ -415,15 +377,17 @@ def _command_objects(
         return [], {}
     if pk is not None:
         return [object_of(page, pk)], {}
-    objects = listview.selection(page, request.POST, request.GET)
-    if request.POST.get('all') == '1':
-        return objects, {'all': '1', 'shown': request.POST.getlist('shown')}
-    return objects, {}
+    chosen = listview.selection_of(request, page)
+    objects = list(listview.selected(page, chosen).order_by('pk'))
+    expected = request.POST.get('expected', str(len(objects)))
+    if expected != str(len(objects)):
+        raise Refused(gettext('The list changed in the meantime. Check the number and confirm again.'))
+    return objects, {'selection': selection.sign(page, chosen), 'count': len(objects)}
 
 
 def _posted(request: HttpRequest) -> dict[str, Any]:
     """What a page's own form sent: single values as text, repeated ones as lists."""
-    skipped = {'csrfmiddlewaretoken', 'confirmed', 'pk', 'all', 'shown'}
+    skipped = {'csrfmiddlewaretoken', 'confirmed', 'pk', 'mark', 'shown', 'selection', 'expected'}
     return {
         key: values[0] if len(values) == 1 else values
         for key, values in request.POST.lists()

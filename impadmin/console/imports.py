@@ -27,7 +27,6 @@ from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from rest_framework import serializers
 
 from impadmin.console import actions, audit, bulkwork, exports, forms, jobs, listview
-from impadmin.console.access import may
 from impadmin.console.actions import Actor, Change, Refused, Verdict
 from impadmin.console.bulk import BadFile, Batch, batches, count_records, receive, unprotect
 from impadmin.console.bulkwork import Outcome
@@ -63,21 +62,22 @@ class Upload:
 def importable(page: Page) -> bool:
     """Whether rows of a file can become objects of this page: it adds or changes, and not by uploads."""
     uploads = any(isinstance(factory(None), FileField) for factory in page.extra.values())
-    return bool({'add', 'edit'} & set(page.verbs)) and not uploads
+    return bool(set(page.imports) & set(page.verbs)) and not uploads
 
 
 def key_names(page: Page) -> tuple[str, ...]:
-    """The fields that tell which object a row is about: declared, else the first unique one, else a unique group."""
-    written = forms.editable_names(page)
+    """The fields that tell which object a row is about: declared, else the first unique one, else a unique group, else
+    the first text."""
     if page.key:
         return page.key
-    for name in written:
-        found = forms.model_field(page.model, name)
-        if found is not None and found.unique:
-            return (name,)
+    written = forms.editable_names(page)
+    fields = [found for name in written if (found := forms.model_field(page.model, name)) is not None]
+    if unique := [field.name for field in fields if field.unique]:
+        return (unique[0],)
     groups = [tuple(group) for group in page.model._meta.unique_together]
     groups += [tuple(c.fields) for c in page.model._meta.constraints if isinstance(c, models.UniqueConstraint)]
-    return next((group for group in groups if group and set(group) <= set(written)), ())
+    texts = [(field.name,) for field in fields if isinstance(field, models.CharField)]
+    return next((group for group in (*groups, *texts) if group and set(group) <= set(written)), ())
 
 
 def column_names(page: Page) -> list[str]:
@@ -88,7 +88,7 @@ def column_names(page: Page) -> list[str]:
 # ---- the file
 
 
-def store(page: Page, upload: UploadedFile) -> Upload:
+def store(page: Page, upload: UploadedFile[Any]) -> Upload:
     """Keep an upload that has the right form. Raises ValidationError at ``file``."""
     sweep()
     token = secrets.token_urlsafe(24)
@@ -193,13 +193,12 @@ def _unknown(cell: str, taken: Sequence[str]) -> BadFile:
 class Rows:
     """Turns rows of one file into changes, for one page and one choice of options."""
 
-    def __init__(self, page: Page, actor: Actor, options: Options, names: Sequence[str]) -> None:
+    def __init__(self, page: Page, options: Options, names: Sequence[str]) -> None:
         from impadmin.console.api_fields import serializer_of
 
         self.page, self.options, self.names = page, options, names
         self.keys = key_names(page)
         self.serializer: Any = serializer_of(page)(partial=True)
-        self.may_add = 'add' in page.verbs and may(actor.grants, page, 'add')
         self.columns = {column.name: column for column in exports.columns(page)}
         self.seen: set[int] = set()
 
@@ -233,6 +232,8 @@ class Rows:
         if not found:
             if self.options.new == 'skip':
                 return Verdict(label, 'skip', problems=(('', gettext('There is no such object.')),))
+            if 'add' not in self.page.imports:
+                return _refused(label, gettext('A file cannot add objects here. Add them on the page.'))
             return Change('create', self._values({n: v for n, v in given.items() if v}, clear=False), name=label)
         if self.options.existing == 'skip':
             return Verdict(label, 'skip', problems=(('', gettext('It exists already.')),))
@@ -261,6 +262,9 @@ class Rows:
                     del data[name]
             elif isinstance(field, models.ManyToManyField | models.JSONField) or hasattr(field, 'base_field'):
                 data[name] = _json(name, cell)
+        for name in list(data):  # people type a password twice, files need not
+            if f'{name}_again' in self.page.extra:
+                data.setdefault(f'{name}_again', data[name])
         values: dict[str, Any] = self.serializer.to_internal_value(data)
         return values
 
@@ -317,7 +321,7 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
     try:
         with path(upload.token).open('rb') as file:
             first = _first(file)
-            rows = Rows(page, actor, options, header(page, first))
+            rows = Rows(page, options, header(page, first))
             batch = next(batches(file, (), first.end, first.line, bulkwork.AT_ONCE * 2))
     except FileNotFoundError:
         raise Refused(gettext('The file is no longer there. Upload it again.')) from None
@@ -346,7 +350,7 @@ def _require(actor: Actor, page: Page, options: Options) -> None:
         raise Refused(gettext('Nothing can be imported here.'))
     if options.new == 'skip' and options.existing == 'skip':
         raise Refused(gettext('New and existing objects would both be skipped. Choose one to import.'))
-    if options.new == 'create':
+    if options.new == 'create' and 'add' in page.imports:
         actions.require(actor, page, 'add')
     if options.existing == 'update' and key_names(page):
         actions.require(actor, page, 'change')
@@ -377,7 +381,7 @@ def bulk_import(job: RunningJob) -> None:
         try:
             with path(job.parameters['upload']).open('rb') as file:
                 first = _first(file)
-                rows = Rows(page, actor, Options(**job.parameters['options']), header(page, first))
+                rows = Rows(page, Options(**job.parameters['options']), header(page, first))
                 _remember(file, rows, first, job.position)
                 source = batches(
                     file, (), job.position or first.end, job.counts.get('line', first.line), bulkwork.CHUNK

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import ValidationError
-from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import filters, preferences, tables
-from impadmin.console.access import grants_of, may
+from impadmin.console import filters, preferences, selection, tables
+from impadmin.console.access import grants_of, may, may_write
 from impadmin.console.page import Page
+from impadmin.console.registry import page_url
 
+COUNTED = 100_000
+"""Rows are counted up to this many; pages end there too."""
 SIZES = (20, 50, 100, 250)
+LONGEST = 8000
+"""Longest query string of a list that is followed."""
 HEIGHTS = (
     ('normal', gettext_lazy('Normal rows')),
     ('compact', gettext_lazy('Compact rows')),
@@ -37,14 +43,13 @@ class State:
     chosen: list[str]
     height: str
     tab: str
-    all_selected: bool = False
-    remembered: dict[str, Any] = field(default_factory=dict)
 
     def query(self, **changes: Any) -> str:
-        """The query string of this state with some parts replaced; None leaves a part out."""
+        """The query string of this state with some parts replaced; None leaves a part out. It says everything: whoever
+        opens it sees this list, whatever he looked at before."""
         parts: dict[str, Any] = {
             'tab': self.tab or None,
-            'sort': self.sort or None,
+            'sort': self.sort,
             'rows': self.rows,
             'cols': ','.join(self.chosen),
             'height': self.height,
@@ -55,6 +60,11 @@ class State:
         for one in self.conditions:
             pairs += [('j', one.join), ('f', one.field.name), ('o', one.operator), ('v', one.value)]
         return '?' + urlencode(pairs)
+
+    @property
+    def search(self) -> selection.Selection:
+        """The search a selection belongs to, with nothing selected."""
+        return selection.of_search(self.conditions, self.tab)
 
 
 def read_state(page: Page, all_columns: Sequence[tables.ResolvedColumn], data: Any, stored: dict[str, Any]) -> State:
@@ -83,7 +93,6 @@ def read_state(page: Page, all_columns: Sequence[tables.ResolvedColumn], data: A
         chosen=chosen,
         height=height if height in dict(HEIGHTS) else 'normal',
         tab=data.get('tab', '') if data.get('tab', '') in {slug for slug, _, _ in page.tabs} else '',
-        all_selected=data.get('select') == 'all',
     )
 
 
@@ -116,32 +125,44 @@ def base_queryset(page: Page) -> QuerySet[Any]:
     return page.queryset() if page.queryset else page.model._default_manager.all()
 
 
-def found(page: Page, state: State) -> QuerySet[Any]:
+def found(page: Page, conditions: Sequence[filters.Condition], tab: str) -> QuerySet[Any]:
     """The objects the sentence and the tab find, not sorted."""
     queryset = base_queryset(page)
-    if any(c.error for c in state.conditions):
+    if any(c.error for c in conditions):
         return queryset.none()
-    if state.tab:
-        queryset = queryset.filter(next(q for slug, _, q in page.tabs if slug == state.tab))
-    query = filters.combine(state.conditions)
+    if tab:
+        queryset = queryset.filter(next(q for slug, _, q in page.tabs if slug == tab))
+    query = filters.combine(conditions)
     return queryset.filter(query) if query else queryset
 
 
-def selection(page: Page, data: Any, query: Any) -> list[Any]:
-    """The objects a form selected: the ticked rows, or everything found (``all``) except rows unticked on the page."""
-    if data.get('all') != '1':
-        keys = []
-        for text in data.getlist('pk'):
-            try:
-                keys.append(page.model._meta.pk.to_python(text))
-            except (ValidationError, ValueError):
-                continue
-        return list(base_queryset(page).filter(pk__in=keys).order_by('pk'))
-    state = read_state(page, tables.columns(page), query, {})
-    ticked = set(data.getlist('pk'))
-    unticked = [key for key in data.getlist('shown') if key not in ticked]
-    queryset = found(page, state).order_by('pk')
-    return [obj for obj in queryset if str(obj.pk) not in unticked]
+def selected(page: Page, chosen: selection.Selection) -> QuerySet[Any]:
+    """The objects of a selection, as they are now."""
+    if not chosen.everything:
+        return base_queryset(page).filter(pk__in=chosen.keys)
+    return found(page, selection.conditions(page, chosen), chosen.tab).exclude(pk__in=chosen.keys)
+
+
+def selection_of(request: HttpRequest, page: Page) -> selection.Selection:
+    """What a form of the list, or a confirmation that carries it signed, has selected. Raises Refused."""
+    if signed := request.POST.get('selection'):
+        return selection.unsign(page, signed)
+    state = read_state(page, tables.columns(page), request.GET, {})
+    if request.POST.keys().isdisjoint({'shown', 'mark'}):  # not from the list: only what it names
+        return selection.marked(page, state.search, request.POST)
+    chosen = selection.marked(page, selection.kept(request.user, page, state.search), request.POST)
+    selection.keep(request.user, page, chosen)
+    return chosen
+
+
+def select_view(request: HttpRequest, page: Page) -> HttpResponse:
+    """Remember what is ticked, or select all or nothing, then go on to ``next``, another view of the same list."""
+    columns = tables.columns(page)
+    if request.method == 'POST':
+        selection_of(request, page)
+    wanted = QueryDict(request.POST.get('next', '').partition('?')[2][:LONGEST]) or request.GET
+    state = read_state(page, columns, wanted, preferences.load(request.user, f'list:{page.name}'))
+    return HttpResponseRedirect(page_url(page) + state.query(page=state.number))
 
 
 def _rows(queryset: QuerySet[Any], order: list[Any], first: int, count: int, related: Sequence[str]) -> list[Any]:
@@ -152,19 +173,35 @@ def _rows(queryset: QuerySet[Any], order: list[Any], first: int, count: int, rel
     return [by_key[key] for key in keys if key in by_key]
 
 
+def counted(querysets: Sequence[QuerySet[Any]]) -> list[int]:
+    """How many rows each finds, in one query; counting stops at COUNTED, because nobody pages that far."""
+    parts: list[str] = []
+    parameters: list[Any] = []
+    found: dict[int, int] = {}
+    for n, queryset in enumerate(querysets):
+        try:
+            sql, values = queryset.order_by().values('pk')[:COUNTED].query.sql_with_params()
+        except EmptyResultSet:
+            found[n] = 0
+            continue
+        parts.append(f'(SELECT count(*) FROM ({sql}) AS part{n})')  # noqa: S608 - Django's own SQL
+        parameters += values
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT {", ".join(parts) or "NULL"}', parameters)
+        row = iter(cursor.fetchone())
+    return [found[n] if n in found else next(row) for n in range(len(querysets))]
+
+
 def _tabs(page: Page, state: State) -> list[dict[str, Any]]:
     """Saved searches with their counts: one query for all of them."""
     if not page.tabs:
         return []
     queryset = base_queryset(page)
-    counts = queryset.aggregate(
-        all_=Count('pk', distinct=False),
-        **{f'n{n}': Count('pk', filter=query, distinct=False) for n, (_, _, query) in enumerate(page.tabs)},
-    )
-    result = [{'label': gettext('All'), 'count': counts['all_'], 'slug': '', 'current': not state.tab}]
+    all_, *counts = counted([queryset, *(queryset.filter(query) for _, _, query in page.tabs)])
+    result = [{'label': gettext('All'), 'count': all_, 'slug': '', 'current': not state.tab}]
     result += [
-        {'label': label, 'count': counts[f'n{n}'], 'slug': slug, 'current': state.tab == slug}
-        for n, (slug, label, _) in enumerate(page.tabs)
+        {'label': label, 'count': count, 'slug': slug, 'current': state.tab == slug}
+        for (slug, label, _), count in zip(page.tabs, counts, strict=True)
     ]
     for tab in result:
         tab['url'] = state.query(tab=tab['slug'] or None)
@@ -211,6 +248,8 @@ def _lines_of_find(page: Page, state: State, data: Any) -> list[dict[str, Any]]:
 
 def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     """The list page."""
+    from impadmin.console import bulkwork, imports, searches  # they are built on lists
+
     started = time.monotonic()
     key = f'list:{page.name}'
     stored = preferences.load(request.user, key)
@@ -220,8 +259,8 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     if not redraw and (worth := _worth_remembering(state)) != stored:
         preferences.store(request.user, key, worth)
     shown = [column for column in all_columns if column.name in state.chosen]
-    queryset = found(page, state) if not redraw else base_queryset(page).none()
-    total = queryset.count()
+    queryset = found(page, state.conditions, state.tab) if not redraw else base_queryset(page).none()
+    total = counted([queryset])[0]
     pages = max(1, -(-total // state.rows))
     state.number = min(state.number, pages)
     first = (state.number - 1) * state.rows
@@ -230,10 +269,14 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     allowed = [c for c in page.commands if may(who, page, f'do/{c.name}')]
     commands = [c for c in allowed if c.scope == 'selection']
     deletes = 'delete' in page.verbs and may(who, page, 'delete')
-    selectable = deletes or bool(commands)
+    edits = bool(bulkwork.bulk_names(page)) and may(who, page, 'change')
+    selectable = deletes or edits or bool(commands)
+    chosen = selection.kept(request.user, page, state.search) if selectable else state.search
     order = tables.ordering(page, all_columns, state.sort)
     objects = _rows(queryset, order, first, state.rows, related) if total else []
-    lines = tables.lines(page, shown, objects, state.all_selected, deletes and not commands)
+    guard = deletes and not commands and not edits
+    lines = tables.lines(page, shown, objects, chosen.has, guard)
+    here = sum(line.selected for line in lines)
     default_sort = page.ordering[0] if page.ordering else ''
     searching = bool(filters.combine(state.conditions)) or any(c.error for c in state.conditions)
     context = {
@@ -251,11 +294,21 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'sizes': [(n, n == state.rows) for n in SIZES],
         'heights': [(slug, label, slug == state.height) for slug, label in HEIGHTS],
         'total': total,
+        'beyond': total == COUNTED,
         'first': first + 1 if total else 0,
         'last': min(first + state.rows, total),
         'previous': state.query(page=state.number - 1) if state.number > 1 else '',
         'next': state.query(page=state.number + 1) if state.number < pages else '',
-        'select_all': state.query(select='all', page=state.number),
+        'here': state.query(page=state.number),
+        'selected': chosen.count(total),
+        'elsewhere': chosen.count(total) - here,
+        'everything': chosen.everything,
+        'edits': edits,
+        'imports': imports.importable(page) and may_write(who, page),
+        'searches': searches.offered(request, page, state.query()),
+        'roles': searches.roles(request.user),
+        'select_url': page_url(page, 'select') + state.query(page=state.number),
+        'link': request.build_absolute_uri(page_url(page) + state.query()),
         'clear': _cleared(state),
         'selectable': selectable,
         'deletes': deletes,

@@ -233,14 +233,19 @@ def cell(column: ResolvedColumn, obj: Any) -> Cell:
 
 
 def lines(
-    page: Page, shown: Sequence[ResolvedColumn], objects: Iterable[Any], selected: bool, guard: bool
+    page: Page,
+    shown: Sequence[ResolvedColumn],
+    objects: Iterable[Any],
+    selected: Callable[[Any], bool],
+    guard: bool,
 ) -> list[Line]:
-    """The rows; the first column links to the object. ``guard``: rows that cannot be deleted cannot be selected."""
+    """The rows; the first column links to the object. ``selected(key)``: whether a row is; ``guard``: rows that cannot
+    be deleted cannot be selected."""
     result = []
     for obj in objects:
         cells = [cell(column, obj) for column in shown]
         if cells and not cells[0].url:
             cells[0].url = page_url(page, 'edit', obj.pk)
         refused = page.undeletable(obj) if guard and page.undeletable else ''
-        result.append(Line(obj.pk, str(obj), line_html(cells), selected and not refused, refused))
+        result.append(Line(obj.pk, str(obj), line_html(cells), not refused and selected(obj.pk), refused))
     return result

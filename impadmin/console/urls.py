@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 
 from impadmin.console import (
+    bulkview,
     context,
     downloads,
     editview,
@@ -22,7 +23,7 @@ from impadmin.console import (
     preferences,
     registry,
     search,
-    services,
+    searches,
 )
 from impadmin.console.access import for_page, grants_of, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
@@ -70,7 +71,12 @@ def patterns(page: BasePage) -> list[URLPattern]:
         return [
             part('', listview.list_view, 'list'),
             part('add/', editview.add_view, 'add', 'add'),
-            part('delete-selected/', editview.delete_selected_view, 'delete-selected', 'delete'),
+            part('select/', listview.select_view, 'select'),
+            part('searches/', searches.save_view, 'searches', 'view', always=False),
+            part('delete-selected/', bulkview.delete_view, 'delete-selected', 'delete'),
+            part('bulk-edit/', bulkview.edit_view, 'bulk-edit', 'change'),
+            part('export/', bulkview.export_view, 'export'),
+            part('import/', bulkview.import_view, 'import'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
             part('help/', help.page_help, 'help'),
             part('do/<str:command>/', editview.command_view, 'do', 'do'),
@@ -112,7 +118,6 @@ urlpatterns = [
     path('preferences/', public(preferences.choose), name='preferences'),
     path('search/', signed_in(search.search_view), name='search'),
     path('help/', signed_in(help.index), name='help'),
-    path('service-states/', signed_in(services.states_view), name='service-states'),
     path('alerts/', signed_in(context.alerts_view), name='alerts'),
     path('', include((page_routes(), 'page'), namespace='page')),
     *(
