@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import audit, tables
+from impadmin.console import audit, restarts, tables
 from impadmin.console.page import Fieldset, Page, SettingsPage, Text
 
 MANY = 100
@@ -245,6 +246,10 @@ class Row:
     """Initial value as a control holds it, for the script that marks changes."""
     suggested: str = ''
     note: Text = ''
+    restarts: str = ''
+    """Which services must restart, as a sentence."""
+    anchor: str = ''
+    """Where the field stands on the help page; '': its name."""
     errors: list[str] = field(default_factory=list)
 
 
@@ -297,6 +302,10 @@ class PageForm(forms.Form):
             return False
         return name in self.fields or (self.obj is not None and self.obj.pk is not None)
 
+    @functools.cached_property
+    def _restarts(self) -> dict[str, tuple[str, ...]]:
+        return restarts.by_field(self.page)
+
     def _row(self, name: str, locked: bool) -> Row:
         found = model_field(self.page.model, name)
         if locked or name not in self.fields:
@@ -317,6 +326,7 @@ class PageForm(forms.Form):
             unit=unit_of(name),
             number='inputmode' in bound.field.widget.attrs,
             errors=[str(message) for message in bound.errors],
+            restarts=restarts.sentence(self._restarts.get(name, ())),
         )
         decorate(row, bound)
         if isinstance(bound.field, ReferenceField):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db import models
@@ -11,9 +11,8 @@ from django.shortcuts import render
 from django.utils.translation import gettext
 
 from engine.contract.params import Param
-from engine.contract.restarts import RULES
 from engine.contract.services import ENTERPRISE_PARAMS, SERVICES
-from impadmin.console import navigation
+from impadmin.console import navigation, restarts
 from impadmin.console.access import grants_of
 from impadmin.console.editview import service_name
 from impadmin.console.forms import display_value, fieldsets, model_field, unit_of
@@ -51,22 +50,13 @@ def sections(page: BasePage) -> list[Section]:
     return [*found, *_commands(page)]
 
 
-def restarts(page: BasePage) -> dict[str, tuple[str, ...]]:
-    """Services to restart by the last part of the configuration path (the field), from the restart rules."""
-    return {path.rpartition('.')[2]: rule.services for rule in RULES if rule.page == page.menu for path in rule.paths}
-
-
 def services(page: BasePage) -> list[str]:
     """Names of every service that some change on this page asks to restart."""
-    return list(dict.fromkeys(service_name(key) for keys in restarts(page).values() for key in keys))
-
-
-def _names(keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(service_name(key) for key in keys)
+    return list(dict.fromkeys(name for names in restarts.by_field(page).values() for name in names))
 
 
 def _fieldsets(page: Page | SettingsPage) -> Iterator[Section]:
-    needs = restarts(page)
+    needs = restarts.by_field(page)
     extra = page.extra if isinstance(page, Page) else {}
     writes = isinstance(page, SettingsPage) or {'add', 'edit'} & set(page.verbs)
     for group in fieldsets(page) if writes else ():
@@ -81,7 +71,7 @@ def _fieldsets(page: Page | SettingsPage) -> Iterator[Section]:
             else:
                 continue
             if text:
-                entries.append(Entry(name, str(label), str(text), facts, _names(needs.get(name, ()))))
+                entries.append(Entry(name, str(label), str(text), facts, needs.get(name, ())))
         if entries:
             yield Section(str(group.title), tuple(entries))
 
@@ -114,7 +104,13 @@ def _parameter(anchor: str, param: Param) -> Entry:
     facts.append((gettext('Default'), text_of(param, param.default)))
     if param.scope == 'cluster':
         facts.append((gettext('Applies to'), gettext('All servers')))
-    return Entry(anchor, gettext(param.label), gettext(param.help), tuple(facts), _names(param.restart))
+    return Entry(
+        anchor,
+        gettext(param.label),
+        gettext(param.help),
+        tuple(facts),
+        tuple(map(service_name, param.restart)),
+    )
 
 
 def _commands(page: BasePage) -> Iterator[Section]:
@@ -136,7 +132,6 @@ def page_help(request: HttpRequest, page: BasePage) -> HttpResponse:
         'title': page.title,
         'sections': sections(page),
         'services': services(page),
-        'needs_restart': bool(restarts(page)),
     }
     return render(request, 'console/help.html', context)
 

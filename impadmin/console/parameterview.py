@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
-from impadmin.console import actions, forms, parameter_values
+from impadmin.console import actions, forms, parameter_values, restarts
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.editview import changes, say_done, service_name
 from impadmin.console.page import ParameterPage
@@ -99,9 +99,8 @@ def groups(form: django_forms.Form, target: Target, values: dict[str, Any], clos
         row.changed = form.is_bound and param.name in form.changed_data
         if target.service:
             row.note = gettext('This server only') if param.scope == 'node' else gettext('All servers')
-        if param.restart:
-            names = gettext(', ').join(service_name(key) for key in param.restart)
-            row.help = f'{row.help} {gettext("Restarts: %(services)s.") % {"services": names}}'
+        row.restarts = restarts.sentence(tuple(map(service_name, param.restart)))
+        row.anchor = f'{target.service}.{param.name}' if target.service else param.name
         if closed:
             row.kind, row.text, row.bound = 'readonly', row.was, None
         group = result.setdefault(param.section, forms.Group(gettext(param.section), '', []))

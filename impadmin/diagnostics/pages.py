@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
 from impadmin.console.dashboard import Card, Dashboard
-from impadmin.console.page import ViewPage
+from impadmin.console.page import Help, ViewPage
 from impadmin.console.registry import register
 from impadmin.diagnostics import cards, views
 
@@ -32,6 +32,17 @@ DASHBOARD = Dashboard(
     menu='Diagnostics > System Dashboard',
     title=gettext_lazy('System Dashboard'),
     right=Right.MONITOR,
+    intro=gettext_lazy(
+        'Nodes, services, sessions, rates, jobs and certificates at a glance: what needs attention comes first.'
+    ),
+    help=Help(
+        when=gettext_lazy('Every morning, and first when something is reported.'),
+        effect=gettext_lazy(
+            'Nothing: the page only shows, from the same counters as the metrics of the nodes, and keeps '
+            'itself current.'
+        ),
+        guide='910',
+    ),
     related=('system-troubleshooter', 'notifications', 'presence-topology'),
     order=800,
     cards=CARDS,
@@ -45,6 +56,15 @@ TROUBLESHOOTER = ViewPage(
     right=Right.MONITOR,
     intro=gettext_lazy(
         'Opening this page runs every test. A problem comes with its solution and the page to repair it.'
+    ),
+    help=Help(
+        when=gettext_lazy(
+            'After the installation, before an upgrade or a change of domain, and when something does not work.'
+        ),
+        effect=gettext_lazy(
+            'Nothing: the tests only read. They look at the saved configuration and at what the nodes report.'
+        ),
+        guide='11215-11269, 1719-1724',
     ),
     related=('system-dashboard', 'notifications', 'control-center'),
     order=810,

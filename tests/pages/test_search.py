@@ -11,9 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
-from impadmin.console import registry
 from impadmin.console import help as page_help
-from impadmin.console.page import Page, ParameterPage
+from impadmin.console import registry
+from impadmin.console.page import Page
 from tests.pages import payload
 
 SHOWN = [page for page in registry.pages() if not page.waits_for]
@@ -36,8 +36,8 @@ def test_better_matches_come_first(admin_client: Any, make_user: Callable[..., A
     assert next(iter(groups(client, 'anna'))) == 'End Users', 'exactly that name'
     found = list(groups(client, 'domain'))
     assert found.index('Pages') < found.index('Settings') < found.index('End Users'), 'pages before objects'
-    pages = groups(client, 'settings')['Pages']
-    assert pages[0] == 'Settings', 'exactly that name before names that contain it'
+    pages = groups(client, 'notifications')['Pages']
+    assert pages[0] == 'Notifications', 'exactly that name before names that contain it'
     assert 'Maximum Contact List Size (per user)' in groups(client, 'size contact maximum')['Settings']
 
 
@@ -126,10 +126,15 @@ def test_a_wrong_value_links_to_its_field_and_its_help(admin_client: Any) -> Non
 
 
 def test_a_wrong_parameter_links_to_its_help(admin_client: Any) -> None:
-    page = registry.page('enterprise-parameters')
-    assert isinstance(page, ParameterPage)
-    entry = page_help.sections(page)[0].entries[0]
+    url = f'{registry.page_url("service-parameters")}?service=xcp_connection_manager'
     client = admin_client()
-    version = client.get(registry.page_url(page)).context['version']
-    answer = client.post(registry.page_url(page), {'version': version, 'cluster_id': ''})
-    assert f'{registry.page_url(page)}help/#' in answer.content.decode(), entry
+    shown = client.get(url)
+    answer = client.post(url, {'version': shown.context['version'], 'client_port': 'many'})
+    anchor = 'xcp_connection_manager.client_port'
+    assert f'{registry.page_url("service-parameters")}help/#{anchor}' in answer.content.decode()
+    assert f'id="{anchor}"' in client.get(registry.page_url('service-parameters', 'help')).content.decode()
+
+
+def test_fields_say_which_services_restart(admin_client: Any) -> None:
+    sentence = 'Restarts: Cisco Presence Engine, Cisco XCP Router.'
+    assert sentence in admin_client().get(registry.page_url('standard-configuration')).content.decode()
