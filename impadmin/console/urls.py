@@ -24,6 +24,7 @@ from impadmin.console import (
     registry,
     search,
     searches,
+    services,
 )
 from impadmin.console.access import for_page, grants_of, public, signed_in
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
@@ -119,6 +120,7 @@ urlpatterns = [
     path('search/', signed_in(search.search_view), name='search'),
     path('help/', signed_in(help.index), name='help'),
     path('alerts/', signed_in(context.alerts_view), name='alerts'),
+    path('service-states/', signed_in(services.states_view), name='service-states'),
     path('', include((page_routes(), 'page'), namespace='page')),
     *(
         path(f'{key}/', signed_in(partial(home)), {'console': key}, name=f'console-{key}')
