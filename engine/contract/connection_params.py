@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from engine.contract.params import Param
+from engine.contract.params import Param, connection_limit, listen_address, listen_port, size_limit, time_limit
 from engine.contract.service_keys import CONNECTION_MANAGER, WEB_CONNECTION_MANAGER
 
 CONNECTION_MANAGER_PARAMS = (
-    Param(
+    listen_port(
         'client_port',
         5222,
         'XMPP client access port',
         'Clients connect here and secure the connection with STARTTLS.',
-        low=1,
-        high=65535,
-        scope='node',
-        restart=(CONNECTION_MANAGER,),
-        section='Listeners',
+        CONNECTION_MANAGER,
     ),
-    Param(
+    listen_port(
         'direct_tls_port',
         5223,
         'XMPP direct TLS port',
         'Clients connect here with TLS from the first byte.',
-        low=1,
-        high=65535,
-        scope='node',
-        restart=(CONNECTION_MANAGER,),
-        section='Listeners',
+        CONNECTION_MANAGER,
     ),
-    Param(
-        'bind_address',
-        '127.0.0.1',
-        'Listen address',
+    listen_address(
         'IP address the client ports listen on. 0.0.0.0 means every IPv4 address of the node, :: every address.',
-        scope='node',
-        restart=(CONNECTION_MANAGER,),
-        section='Listeners',
-        pattern=r'[0-9A-Fa-f.:]{2,45}',
+        CONNECTION_MANAGER,
     ),
     Param(
         'client_certificates',
@@ -48,15 +34,13 @@ CONNECTION_MANAGER_PARAMS = (
         restart=(CONNECTION_MANAGER,),
         section='Certificates',
     ),
-    Param(
+    size_limit(
         'preauth_bytes',
         8192,
         'Maximum bytes before authentication',
         'A client that sends more before it has signed in is disconnected.',
-        low=4096,
-        high=65536,
-        unit='bytes',
-        section='Limits',
+        4096,
+        65536,
     ),
     Param(
         'preauth_elements',
@@ -67,57 +51,33 @@ CONNECTION_MANAGER_PARAMS = (
         high=1024,
         section='Limits',
     ),
-    Param(
+    time_limit(
         'preauth_timeout_s',
         30,
         'Authentication time-out',
         'A client that has not signed in after this time is disconnected.',
-        low=1,
-        high=600,
-        unit='seconds',
-        section='Limits',
     ),
-    Param(
-        'connections_per_ip',
-        1000,
-        'Maximum connections per IP address',
-        'Further connections from the same address are closed at once.',
-        low=1,
-        high=1000000,
-        section='Limits',
-    ),
-    Param(
+    connection_limit('connections_per_ip', 1000),
+    size_limit(
         'max_stanza_bytes',
         262144,
         'Maximum stanza size',
         'A client that sends a larger stanza is disconnected with a policy violation.',
-        low=10000,
-        high=16777216,
-        unit='bytes',
-        section='Limits',
+        10000,
+        16777216,
     ),
 )
 WEB_CONNECTION_MANAGER_PARAMS = (
-    Param(
+    listen_port(
         'port',
         7335,
         'Web client port',
         'BOSH, WebSocket and discovery (host-meta) share this port.',
-        low=1,
-        high=65535,
-        scope='node',
-        restart=(WEB_CONNECTION_MANAGER,),
-        section='Listeners',
+        WEB_CONNECTION_MANAGER,
     ),
-    Param(
-        'bind_address',
-        '127.0.0.1',
-        'Listen address',
+    listen_address(
         'IP address the port listens on. 0.0.0.0 means every IPv4 address of the node, :: every address.',
-        scope='node',
-        restart=(WEB_CONNECTION_MANAGER,),
-        section='Listeners',
-        pattern=r'[0-9A-Fa-f.:]{2,45}',
+        WEB_CONNECTION_MANAGER,
     ),
     Param(
         'secure_mode',
@@ -214,16 +174,7 @@ WEB_CONNECTION_MANAGER_PARAMS = (
         unit='seconds',
         section='BOSH',
     ),
-    Param(
-        'max_body_bytes',
-        524288,
-        'Maximum request size',
-        'A larger HTTP request is refused.',
-        low=10000,
-        high=33554432,
-        unit='bytes',
-        section='Limits',
-    ),
+    size_limit('max_body_bytes', 524288, 'Maximum request size', 'A larger HTTP request is refused.', 10000, 33554432),
     *(param for param in CONNECTION_MANAGER_PARAMS if param.section == 'Limits'),
 )
 AUTHENTICATION_PARAMS = (

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from engine.contract.params import Param
+from engine.contract.params import Param, connection_limit, listen_address, listen_port, size_limit, time_limit
 from engine.contract.service_keys import FEDERATION_MANAGER
 
 FEDERATION_PARAMS = (
-    Param(
+    listen_port(
         'server_port',
         5269,
         'XMPP server-to-server port',
         'Other servers connect here and secure the connection with STARTTLS.',
-        low=1,
-        high=65535,
-        scope='node',
-        restart=(FEDERATION_MANAGER,),
-        section='Listeners',
+        FEDERATION_MANAGER,
     ),
-    Param(
+    listen_port(
         'server_direct_tls_port',
         0,
         'XMPP server-to-server direct TLS port',
         'Other servers connect here with TLS from the first byte (XEP-0368); the usual port is 5270. 0 means none.',
+        FEDERATION_MANAGER,
         low=0,
-        high=65535,
-        scope='node',
-        restart=(FEDERATION_MANAGER,),
-        section='Listeners',
     ),
-    Param(
-        'server_bind_address',
-        '127.0.0.1',
-        'Listen address',
+    listen_address(
         'IP address the server-to-server port listens on. 0.0.0.0 means every IPv4 address of the node, :: every '
         'address.',
-        scope='node',
-        restart=(FEDERATION_MANAGER,),
-        section='Listeners',
-        pattern=r'[0-9A-Fa-f.:]{2,45}',
+        FEDERATION_MANAGER,
+        'server_bind_address',
     ),
     Param(
         'dns_servers',
@@ -66,44 +54,34 @@ FEDERATION_PARAMS = (
         restart=(FEDERATION_MANAGER,),
         section='Connections to other servers',
     ),
-    Param(
+    time_limit(
         'connect_timeout_s',
         30,
         'Connection time-out',
         'When another server has not accepted us after this time, the senders get an error.',
-        low=1,
-        high=600,
-        unit='seconds',
         section='Connections to other servers',
     ),
-    Param(
+    time_limit(
         'target_timeout_s',
         10,
         'Time-out of one host',
         'When one host of another domain does not answer in this time, the next one in DNS is tried.',
-        low=1,
         high=120,
-        unit='seconds',
         section='Connections to other servers',
     ),
-    Param(
+    time_limit(
         'retry_first_s',
         5,
         'Shortest wait after a failure',
         'While it lasts, stanzas for that domain are refused at once. It doubles with every failure.',
-        low=1,
-        high=600,
-        unit='seconds',
         section='Connections to other servers',
     ),
-    Param(
+    time_limit(
         'retry_most_s',
         300,
         'Longest wait after a failure',
         'The wait after a failure does not become longer than this.',
-        low=1,
         high=86400,
-        unit='seconds',
         section='Connections to other servers',
     ),
     Param(
@@ -135,25 +113,21 @@ FEDERATION_PARAMS = (
         high=1000000,
         section='Limits',
     ),
-    Param(
+    size_limit(
         'queue_bytes',
         4194304,
         'Maximum bytes waiting for one domain',
         'At the limit the senders get an error.',
-        low=65536,
-        high=1073741824,
-        unit='bytes',
-        section='Limits',
+        65536,
+        1073741824,
     ),
-    Param(
+    size_limit(
         'queue_total_bytes',
         67108864,
         'Maximum bytes waiting for all domains',
         'At the limit the senders get an error.',
-        low=1048576,
-        high=17179869184,
-        unit='bytes',
-        section='Limits',
+        1048576,
+        17179869184,
     ),
     Param(
         'links',
@@ -173,24 +147,14 @@ FEDERATION_PARAMS = (
         high=10000,
         section='Limits',
     ),
-    Param(
-        'server_connections_per_ip',
-        200,
-        'Maximum connections per IP address',
-        'Further connections from the same address are closed at once.',
-        low=1,
-        high=1000000,
-        section='Limits',
-    ),
-    Param(
+    connection_limit('server_connections_per_ip', 200),
+    size_limit(
         'server_preauth_bytes',
         16384,
         'Maximum bytes before authentication',
         'A server that sends more before a domain of it is verified is disconnected.',
-        low=8192,
-        high=262144,
-        unit='bytes',
-        section='Limits',
+        8192,
+        262144,
     ),
     Param(
         'server_preauth_elements',
@@ -201,25 +165,19 @@ FEDERATION_PARAMS = (
         high=1024,
         section='Limits',
     ),
-    Param(
+    time_limit(
         'server_preauth_timeout_s',
         60,
         'Authentication time-out',
         'A server of which no domain is verified after this time is disconnected.',
-        low=1,
-        high=600,
-        unit='seconds',
-        section='Limits',
     ),
-    Param(
+    size_limit(
         'server_max_stanza_bytes',
         524288,
         'Maximum stanza size',
         'A server that sends a larger stanza is disconnected with a policy violation.',
-        low=10000,
-        high=16777216,
-        unit='bytes',
-        section='Limits',
+        10000,
+        16777216,
     ),
     Param(
         'domain_pairs',

@@ -56,3 +56,34 @@ class Param:
         if self.pattern and not re.fullmatch(self.pattern, value):
             return 'The value does not have the required form.'
         return None
+
+
+def listen_address(help: str, restart: str, name: str = 'bind_address', **others: Any) -> Param:
+    """The address a service listens on."""
+    words: dict[str, Any] = {'label': 'Listen address', 'section': 'Listeners'} | others
+    pattern = r'[0-9A-Fa-f.:]{2,45}'
+    return Param(name, '127.0.0.1', help=help, scope='node', restart=(restart,), pattern=pattern, **words)
+
+
+def listen_port(name: str, default: int, label: str, help: str, restart: str, **others: Any) -> Param:
+    """A port a service listens on."""
+    words: dict[str, Any] = {'low': 1, 'section': 'Listeners'} | others
+    return Param(name, default, label, help, high=65535, scope='node', restart=(restart,), **words)
+
+
+def time_limit(name: str, default: int, label: str, help: str, **others: Any) -> Param:
+    """Seconds after which something is over."""
+    words: dict[str, Any] = {'high': 600, 'section': 'Limits'} | others
+    return Param(name, default, label, help, low=1, unit='seconds', **words)
+
+
+def size_limit(name: str, default: int, label: str, help: str, low: int, high: int, section: str = 'Limits') -> Param:
+    """Most bytes of something."""
+    return Param(name, default, label, help, low=low, high=high, unit='bytes', section=section)
+
+
+def connection_limit(name: str, default: int, **others: Any) -> Param:
+    """Most connections from one address."""
+    label, help = 'Maximum connections per IP address', 'Further connections from the same address are closed at once.'
+    words: dict[str, Any] = {'label': label, 'high': 1000000, 'section': 'Limits'} | others
+    return Param(name, default, help=help, low=1, **words)

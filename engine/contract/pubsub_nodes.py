@@ -6,6 +6,7 @@ Stored is only what differs from the defaults, so a default can change. Accounts
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,29 @@ GROUPS: Final = 100
 NAME_BYTES: Final = 1023
 """Longest name of a node and longest item id, in bytes: what the database can index."""
 JID_BYTES: Final = 2000
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Parameters of Cisco XCP Router for nodes (pubsub_params.py), in force."""
+
+    nodes: int
+    items: int
+    payload: int
+    storage: int
+    subscriptions: int
+    creators: bool
+
+
+def limits(value: Callable[[str], Any]) -> Limits:
+    """What is allowed; ``value`` gives that of a parameter."""
+    return Limits(
+        nodes=int(value('pubsub_nodes_per_owner')),
+        items=int(value('pubsub_items_per_node')),
+        payload=int(value('pubsub_payload_bytes')),
+        storage=int(value('pubsub_bytes_per_owner')),
+        subscriptions=int(value('pubsub_subscriptions_per_node')),
+        creators=bool(value('pubsub_users_create_nodes')),
+    )
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from engine.contract.component_params import COMPONENT_PARAMS
 from engine.contract.connection_params import (
     AUTHENTICATION_PARAMS,
     CONNECTION_MANAGER_PARAMS,
@@ -152,66 +153,7 @@ ROUTER_PARAMS = (
         section='Limits per user',
     ),
     *MESSAGE_PARAMS,
-    Param(
-        'component_port',
-        7400,
-        'External component port',
-        'External components (XEP-0114) connect here. Nothing listens while none is configured.',
-        low=1,
-        high=65535,
-        scope='node',
-        restart=(XCP_ROUTER,),
-        section='External components',
-    ),
-    Param(
-        'component_bind_address',
-        '127.0.0.1',
-        'Listen address for external components',
-        'IP address of the node. The protocol has no encryption: use an address that only the components can reach.',
-        scope='node',
-        restart=(XCP_ROUTER,),
-        section='External components',
-        pattern=r'[0-9A-Fa-f.:]{2,45}',
-    ),
-    Param(
-        'component_timeout_s',
-        30,
-        'Handshake time-out of components',
-        'A connection that has not shown the secret of a component after this time is closed.',
-        low=1,
-        high=600,
-        unit='seconds',
-        section='External components',
-    ),
-    Param(
-        'component_connections_per_ip',
-        100,
-        'Maximum component connections per IP address',
-        'Further connections from the same address are closed at once.',
-        low=1,
-        high=10000,
-        section='External components',
-    ),
-    Param(
-        'component_max_stanza_bytes',
-        1048576,
-        'Maximum stanza size of components',
-        'A component that sends a larger stanza is disconnected with a policy violation.',
-        low=10000,
-        high=16777216,
-        unit='bytes',
-        section='External components',
-    ),
-    Param(
-        'component_queue_bytes',
-        16777216,
-        'Maximum bytes waiting for a component',
-        'When a component does not take what is sent to it, further stanzas are answered with an error.',
-        low=65536,
-        high=1073741824,
-        unit='bytes',
-        section='External components',
-    ),
+    *COMPONENT_PARAMS,
 )
 PRESENCE_ENGINE_PARAMS = (
     Param(

@@ -338,7 +338,8 @@ class XmppFederationSettings(models.Model):
     require_certificates = models.BooleanField(
         _('Require client-side security certificates'), default=False,
         help_text=_('With TLS, a server is refused unless its certificate is for its domain and from an authority '
-                    'that is trusted here. Upload the certificates of these authorities first.'),
+                    'that is trusted here: put the certificates of these authorities into the folder cup-xmpp-trust '
+                    'of every node first.'),
     )  # fmt: skip
     external_in = models.BooleanField(
         _('Enable SASL EXTERNAL on all incoming connections'), default=True,

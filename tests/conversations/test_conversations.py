@@ -13,7 +13,7 @@ from tests.conversations.prosody import Prosody
 from tests.conversations.script import Conversation, conversations, read
 from tests.fixtures import data
 from tests.fixtures.processes import Engine
-from tests.fixtures.servers import empty_database, empty_redis
+from tests.fixtures.servers import installed
 from tests.proves import proves
 
 FILES = conversations()
@@ -29,13 +29,8 @@ def users(chosen: list[Conversation]) -> list[str]:
 @pytest.fixture(scope='module')
 def db(_other_sessions_end: None, django_db_blocker: Any) -> Iterator[None]:
     """As everywhere, but kept for the module: the engine below serves all files."""
-    with django_db_blocker.unblock():
-        data.install()
-        try:
-            yield
-        finally:
-            empty_database()
-            empty_redis()
+    with installed(django_db_blocker):
+        yield
 
 
 @pytest.fixture(scope='module')

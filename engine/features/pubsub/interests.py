@@ -12,7 +12,7 @@ import asyncio
 import secrets
 from collections import OrderedDict, deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -24,6 +24,7 @@ from engine.features.pubsub import config as configuration
 from engine.features.pubsub.abroad import Far
 from engine.features.pubsub.place import INTERESTS, MEMBER, OUTCAST, OWNER, PUBLISHER, interests
 from engine.features.registry import iq_answer, session_ended
+from engine.recent import remember
 from engine.session import Session
 from engine.store import privacy
 from engine.store import pubsub as store
@@ -138,7 +139,7 @@ def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -
         if caps is None:
             return
         if tag and len(tag) <= capabilities.LENGTH:
-            _remember(table.tags, tag, caps)
+            remember(table.tags, tag, caps, KNOWN)
     names = table.known.get(caps)
     if names is not None:
         table.known.move_to_end(caps)
@@ -149,12 +150,6 @@ def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -
     else:
         table.waiting[caps] = deque()
         _ask(router, table, session, caps)
-
-
-def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    cache[key] = value
-    if len(cache) > KNOWN:
-        cache.popitem(last=False)
 
 
 def _ask(router: XcpRouter, table: _Table, session: Client, caps: Caps) -> None:
@@ -228,7 +223,7 @@ def on_answer(router: XcpRouter, sender: Who, stanza: Stanza, bare: str) -> bool
         return True
     del table.questions[identity]
     _forget(question)
-    _remember(table.known, caps, names)
+    remember(table.known, caps, names, KNOWN)
     for other in (session, *table.waiting.pop(caps, ())):
         if not other.closed:
             _take(router, other, names)

@@ -99,8 +99,7 @@ async def affiliations(place: Place, sender: Who, stanza: Stanza, pubsub: Elemen
         if place.personal:
             listed = {place.address: OWNER, **listed}
         inside = ''.join(f"<affiliation jid='{quote(bare)}' affiliation='{value}'/>" for bare, value in listed.items())
-        body = f"<affiliations node='{quote(node.name)}'>{inside}</affiliations>"
-        return iq_result(stanza, f"<pubsub xmlns='{ns.PUBSUB_OWNER}'>{body}</pubsub>".encode())
+        return _listing(stanza, 'affiliations', node, inside)
     changes = _affiliation_changes(action)
     lost: list[Subscription] = []
     async with place.lock(name):
@@ -125,6 +124,11 @@ async def affiliations(place: Place, sender: Who, stanza: Stanza, pubsub: Elemen
         for bare, value in changes.items():
             _tell_affiliation(place, node, bare, value)
     return iq_result(stanza)
+
+
+def _listing(stanza: Stanza, name: str, node: Node, inside: str) -> bytes:
+    body = f"<{name} node='{quote(node.name)}'>{inside}</{name}>"
+    return iq_result(stanza, f"<pubsub xmlns='{ns.PUBSUB_OWNER}'>{body}</pubsub>".encode())
 
 
 def _affiliation_changes(action: Element) -> dict[str, str]:
@@ -168,8 +172,7 @@ async def subscriptions(place: Place, sender: Who, stanza: Stanza, pubsub: Eleme
             f"<subscription jid='{quote(entry.jid)}' subscription='{_state(entry)}' subid='{quote(entry.subid)}'/>"
             for entry in found
         )
-        body = f"<subscriptions node='{quote(node.name)}'>{inside}</subscriptions>"
-        return iq_result(stanza, f"<pubsub xmlns='{ns.PUBSUB_OWNER}'>{body}</pubsub>".encode())
+        return _listing(stanza, 'subscriptions', node, inside)
     changes = _subscription_changes(action)
     async with place.lock(name):
         async with place.router.node.store.transaction() as connection:

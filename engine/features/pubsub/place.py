@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
-from engine.contract.pubsub_nodes import NAME_BYTES
+from engine.contract import pubsub_nodes
+from engine.contract.pubsub_nodes import NAME_BYTES, Limits
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub.config import NodeConfig
 from engine.services.xcp_router import remote
@@ -62,28 +63,9 @@ def unsupported(feature: str) -> Refused:
     return Refused('feature-not-implemented', 'unsupported', feature=feature)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Parameters of the router in force (contract/services.py)."""
-
-    nodes: int
-    items: int
-    payload: int
-    storage: int
-    subscriptions: int
-    creators: bool
-
-
 def limits(router: XcpRouter) -> Limits:
     """What is allowed now."""
-    return Limits(
-        int(router.param('pubsub_nodes_per_owner')),
-        int(router.param('pubsub_items_per_node')),
-        int(router.param('pubsub_payload_bytes')),
-        int(router.param('pubsub_bytes_per_owner')),
-        int(router.param('pubsub_subscriptions_per_node')),
-        bool(router.param('pubsub_users_create_nodes')),
-    )
+    return pubsub_nodes.limits(router.param)
 
 
 Listener = Callable[['Place', str], Awaitable[None]]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from engine.contract.pubsub_nodes import NAME_BYTES
+from engine.contract.pubsub_nodes import NAME_BYTES, Limits
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub import notify
 from engine.features.pubsub.config import NodeConfig
 from engine.features.pubsub.place import (
     OWNER,
-    Limits,
     Place,
     Refused,
     Who,

@@ -18,6 +18,8 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
+from engine.recent import remember
+
 LEAST_S: Final = 5.0
 MOST_S: Final = 3600.0
 NEGATIVE_S: Final = 60.0
@@ -67,10 +69,8 @@ class Resolver:
         kept = self._cache.get(domain)
         if kept is None or kept[0] < now:
             found, life = await self._look_up(domain)
-            self._cache[domain] = kept = (now + life, found)
-            self._cache.move_to_end(domain)
-            if len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
+            kept = (now + life, found)
+            remember(self._cache, domain, kept, CACHED)
         if isinstance(kept[1], str):
             raise NotFound(kept[1])
         usable = [one for one in kept[1] if direct or not one[2].direct]

@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element
 
 from engine import filters
 from engine.delivery import NOW, also_given_to
+from engine.recent import remember
 from engine.services.xcp_router.account import COPIED
 from engine.xmpp import ns
 from engine.xmpp.forwarding import address, carbon, without
@@ -146,9 +147,7 @@ def sent(router: XcpRouter, account: Account, session: Session, raw: bytes, stan
     if stanza.id and len(stanza.id) <= 100:
         if account.copied is None:
             account.copied = OrderedDict()
-        account.copied[stanza.id] = to
-        if len(account.copied) > COPIED:
-            account.copied.popitem(last=False)
+        remember(account.copied, stanza.id, to, COPIED)
 
 
 def failed(

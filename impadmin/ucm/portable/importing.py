@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, transaction
 
 from engine.contract import jid
+from engine.contract.pubsub_nodes import Limits
 from impadmin.messaging.models import OfflineMessage
 from impadmin.presence import inventory
 from impadmin.presence.change_guard import guard
@@ -27,7 +28,7 @@ from impadmin.ucm import rekey
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import address_of
 from impadmin.ucm.models import EndUser, RosterItem
-from impadmin.ucm.portable.node_rows import Limits, limits, write
+from impadmin.ucm.portable.node_rows import limits, write
 from impadmin.ucm.portable.person import Contact, Person, read
 from impadmin.ucm.portable.reading import Portable, Unknown, users
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 from django.db.models import Count, Sum
 
 from engine.contract import pubsub_nodes
+from engine.contract.pubsub_nodes import Limits
 from engine.contract.services import XCP_ROUTER
 from impadmin.console.parameter_values import in_force
 from impadmin.presence.models import PubSubAffiliation, PubSubItem, PubSubNode, PubSubSubscription
@@ -20,22 +20,9 @@ from impadmin.ucm.portable.nodes import Item, Node
 Skip = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Service parameters of Cisco XCP Router."""
-
-    nodes: int
-    items: int
-    payload: int
-    storage: int
-    subscriptions: int
-
-
 def limits() -> Limits:
     """Those in force."""
-    values = in_force(XCP_ROUTER, None)
-    names = ('nodes_per_owner', 'items_per_node', 'payload_bytes', 'bytes_per_owner', 'subscriptions_per_node')
-    return Limits(*(int(values[f'pubsub_{name}']) for name in names))
+    return pubsub_nodes.limits(in_force(XCP_ROUTER, None).__getitem__)
 
 
 def write(user: EndUser, nodes: Mapping[str, Node], bounds: Limits, now: datetime, skip: Skip) -> Counter[str]:
