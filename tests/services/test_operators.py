@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract.credentials import verifiers
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.services.pump import pump
@@ -123,14 +124,17 @@ def activate(service: str) -> None:
 
 
 def test_users_change_while_they_are_online(engine: Engine, api: Any, make_user: Any, xmpp_client: Any) -> None:
-    """Renamed, deleted, disabled: the streams end with the reason, others see them go, and nothing of them stays."""
+    """Renamed, deleted, disabled, a new password: the streams end with the reason, others see them go, and nothing of
+    them stays."""
+    from impadmin.ucm.models import EndUser
+
     client = api('administrator')
-    people = {name: make_user(name) for name in ('alice', 'bob', 'carol', 'dave')}
+    people = {name: make_user(name) for name in ('alice', 'bob', 'carol', 'dave', 'erin')}
     alice = xmpp_client('alice')
     alice.roster()
     alice.available()
     others = {}
-    for name in ('bob', 'carol', 'dave'):
+    for name in ('bob', 'carol', 'dave', 'erin'):
         other = others[name] = xmpp_client(name)
         other.roster()
         other.available()
@@ -144,6 +148,9 @@ def test_users_change_while_they_are_online(engine: Engine, api: Any, make_user:
     assert others['carol'].closed() == 'not-authorized'
     assert client.patch(f'/api/v1/end-users/{people["dave"].pk}/', {'im_enabled': False}).status_code == 200
     assert others['dave'].closed() == 'policy-violation'
+    EndUser.objects.filter(pk=people['erin'].pk).update(credentials=verifiers('another'))
+    data.tell_users_changed(people['erin'].pk)
+    assert others['erin'].closed() == 'not-authorized'
     for other in others.values():
         alice.expect('presence', from_=other.jid, type='unavailable')
     alice.contact('robert@example.com', subscription='both')

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from engine.store.policies import DEFAULT
-from engine.store.rosters import FROM, Item, Roster
+from engine.store.rosters import FROM, Entries, Item, Roster
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -28,8 +28,8 @@ class Person:
     def __init__(self, user_id: int, bare: str) -> None:
         self.user_id = user_id
         self.bare = bare
-        self.items: dict[str, Item] | None = None
-        self._watchers: Collection[str] | None = None
+        self.items: Entries | None = None
+        self._watchers: Iterable[str] | None = None
         self.policy = DEFAULT
         self.requests: dict[str, bytes] = {}
         self.version = -1
@@ -47,16 +47,13 @@ class Person:
         """One entry is another one now; None: it is gone."""
         assert self.items is not None
         self._watchers = None
-        if item is None:
-            self.items.pop(jid, None)
-        else:
-            self.items[jid] = item
+        self.items = self.items.with_entry(jid, item)
 
-    def watchers(self) -> Collection[str]:
+    def watchers(self) -> Iterable[str]:
         """Bare JIDs of those who have a subscription to the user, kept until the list changes. Where it is everybody
         in the list, as usual, that list serves: no memory."""
         if self._watchers is None:
-            items = self.items or {}
+            items = self.items or Entries()
             found = tuple(jid for jid, item in items.items() if item.subscription & FROM)
             self._watchers = items if len(found) == len(items) else found
         return self._watchers
