@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 import uuid
@@ -260,8 +261,8 @@ class Rows:
                     data[name] = None
                 elif clear:  # an empty password is no password: it stays as it is
                     del data[name]
-            elif isinstance(field, models.ManyToManyField | models.JSONField) or hasattr(field, 'base_field'):
-                data[name] = _json(name, cell)
+            elif field is not None:
+                data[name] = _plain(field, cell)
         for name in list(data):  # people type a password twice, files need not
             if f'{name}_again' in self.page.extra:
                 data.setdefault(f'{name}_again', data[name])
@@ -271,6 +272,21 @@ class Rows:
 
 def _refused(label: str, text: str, name: str = '') -> Verdict:
     return Verdict(label, 'update', problems=((name, text),))
+
+
+BOOLEANS = {'true': True, 'yes': True, 'on': True, '1': True, 'false': False, 'no': False, 'off': False, '0': False}
+
+
+def _plain(field: models.Field[Any, Any], cell: str) -> Any:
+    """A cell as JSON would have it; what has no such form stays text, and REST's field says what is wrong with it."""
+    if isinstance(field, models.BooleanField):
+        return BOOLEANS.get(cell.casefold(), cell)
+    if isinstance(field, models.IntegerField) and not field.choices:
+        number = re.fullmatch(r'-?[0-9]{1,18}', cell)
+        return int(cell) if number else cell
+    if isinstance(field, models.ManyToManyField | models.JSONField) or hasattr(field, 'base_field'):
+        return _json(field.name, cell)
+    return cell
 
 
 def _json(name: str, cell: str) -> Any:
