@@ -245,7 +245,6 @@ class CommandView(ModelView):
     """``/api/v1/NAME/[PK/]COMMAND/``"""
 
     parser_classes = [StrictJSONParser, MultiPartParser]
-    query_of_writes = frozenset()
     page: Any
     command: Command
 

@@ -39,8 +39,13 @@ COMPONENTS: dict[str, Any] = {
             'changes': {'type': 'array', 'items': {'type': 'object'}},
             'restarts': {'type': 'array', 'items': {'type': 'object'}},
             'impact': {'type': 'array', 'items': {'type': 'object'}},
+            'users': {'type': ['integer', 'null'], 'description': gettext_lazy('How many users it touches.')},
+            'message': {'type': 'string'},
+            'objects': {'type': 'array', 'items': {'type': 'object'}},
+            'refused': {'type': 'array', 'items': {'type': 'object'}},
+            'not_tried': {'type': 'integer'},
         },
-        'required': ['dry_run', 'changes', 'restarts', 'impact'],
+        'required': ['dry_run', 'changes', 'restarts', 'impact', 'users', 'message', 'objects', 'refused', 'not_tried'],
     },
     'Result': {
         'type': 'object',
@@ -200,7 +205,7 @@ class PageSchema(AutoSchema):
 
     def has_dry_run(self) -> bool:
         """Whether ``dry_run=true`` asks for a preview instead of a write."""
-        return self.method != 'GET' and self.kind != 'CommandView'
+        return self.method != 'GET'
 
     def _good(self) -> dict[str, Any] | None:
         """The good answer where the serializer does not say it; None otherwise."""

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from impadmin.console.actions import Actor
     from impadmin.console.page import BasePage
 
-SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'})
+SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token', 'person'})
 """Field names whose value is never recorded."""
 HIDDEN = '********'
 """What stands in an entry for a secret that was set."""
+
+SHREDDED = '‹shredded›'
+"""What stands for a personal value that was taken out of an entry."""
+SHREDDED_NEW = '‹shredded, new›'
+"""The same after a change, so that an entry still says which fields changed."""
 
 Snapshot = dict[str, Any]
 _batch: ContextVar[str] = ContextVar('batch', default='')
@@ -133,6 +138,8 @@ def as_json(entry: AuditEntry) -> dict[str, Any]:
         'object': entry.object_label,
         'before': entry.before,
         'after': entry.after,
+        'approved_by': entry.approved_by,
+        'shredded_at': entry.shredded_at.isoformat() if entry.shredded_at else None,
     }
 
 
@@ -208,6 +215,8 @@ def label(model: type[models.Model] | None, name: str) -> str:
 
 def display(value: Any, model: type[models.Model] | None = None, name: str = '') -> str:
     """A snapshot value as people read it."""
+    if value in (SHREDDED, SHREDDED_NEW):
+        return gettext('Shredded')
     if model is not None and name:
         try:
             choices = dict(getattr(model._meta.get_field(name), 'flatchoices', None) or ())

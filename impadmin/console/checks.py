@@ -94,6 +94,9 @@ def _list(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
     for name in page.search:
         if not _has_field(page.model, name):
             yield f'the search field {name!r} is no field of {page.model.__name__}', 'Name a concrete model field.'
+    for name in page.personal:
+        if not _has_field(page.model, name):
+            yield f'the personal field {name!r} is no field of {page.model.__name__}', 'Name a concrete model field.'
     yield from _twice('tab', [slug for slug, _, _ in page.tabs])
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from impadmin.console import audit, registry, revert
+from impadmin.console import audit, exports, filters, registry, revert
 from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
-from impadmin.console.page import BasePage, Page, SettingsPage
+from impadmin.console.page import BasePage, Page
 
 PER_PAGE = 30
 ACTIONS = {
     'create': gettext_lazy('Added'),
     'update': gettext_lazy('Changed'),
     'delete': gettext_lazy('Deleted'),
+    'shred': gettext_lazy('Personal data shredded'),
+    'revert': gettext_lazy('Reverted'),
     'sign-in': gettext_lazy('Signed in'),
     'sign-out': gettext_lazy('Signed out'),
     'sign-in-failed': gettext_lazy('Sign-in failed'),
@@ -96,21 +100,41 @@ def where(entry: AuditEntry, who: Grants) -> str:
 
 def entries_of(page: BasePage, obj: Any) -> QuerySet[AuditEntry]:
     """Entries of one object, or of a page without objects; newest first."""
-    if obj is not None:
-        query = Q(object_type=obj._meta.label, object_id=str(obj.pk))
-    elif isinstance(page, SettingsPage):
-        query = Q(object_type=page.model._meta.label) | Q(page=page.menu)
-    else:
-        query = Q(page=page.menu)
-    return AuditEntry.objects.filter(query).order_by('-at', '-pk')
+    mine = {'object_type': obj._meta.label, 'object_id': str(obj.pk)} if obj is not None else {'page': page.menu}
+    return AuditEntry.objects.filter(**mine).order_by('-at', '-pk')
 
 
-def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) -> HttpResponse:
-    """The history tab: entries on the left, the chosen one field by field on the right."""
+FILTERS = (
+    ('who', 'actor', 'begins', gettext_lazy('User')),
+    ('action', 'action', 'exactly', gettext_lazy('Action')),
+    ('since', 'at', 'since', gettext_lazy('Since')),
+    ('before', 'at', 'before', gettext_lazy('Before')),
+)
+"""Name in the URL, find field of the global history, its operator, label."""
+
+
+def asked(request: HttpRequest) -> list[tuple[str, Any, filters.Condition]]:
+    """(name in the URL, label, condition) of every filter, those without a value included."""
+    page = registry.page('history')
+    assert isinstance(page, Page)
+    fields = filters.find_fields(page)
+    return [
+        (name, label, filters.condition('and', fields[field], operator, request.GET.get(name, '')))
+        for name, field, operator, label in FILTERS
+    ]
+
+
+def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) -> HttpResponseBase:
+    """The history tab: entries on the left, the chosen one field by field on the right; ``format`` gives a file."""
     obj = object_of(page, pk) if isinstance(page, Page) and pk is not None else None
     if isinstance(page, Page) and obj is None:
         raise PermissionDenied
+    conditions = asked(request)
+    query = filters.combine([one for _, _, one in conditions])
     entries = entries_of(page, obj)
+    entries = entries.filter(query) if query else entries
+    if (kind := request.GET.get('format', '')) in exports.KINDS:
+        return exports.answer(request, registry.page('history'), entries, kind, EXPORTED)
     pager = Paginator(entries, PER_PAGE).get_page(request.GET.get('page', '1'))
     shown = list(pager.object_list)
     wanted = request.GET.get('entry', '')
@@ -123,6 +147,10 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'entries': [(entry, summary(entry), channel_text(entry), actor_text(entry)) for entry in shown],
         'pager': pager,
         'chosen': chosen,
+        'filters': conditions,
+        'filtered': bool(query) or any(one.error for _, _, one in conditions),
+        'query': urlencode([(name, one.value) for name, _, one in conditions if one.value]),
+        'actions': [*ACTIONS.items(), *((c.name, c.label) for c in getattr(page, 'commands', ()))],
         'reverts': chosen is not None
         and may(grants_of(request), page, 'change')
         and may(grants_of(request), registry.page('history'), 'do/revert')
@@ -130,6 +158,22 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         **(entry_context(chosen) if chosen is not None else {}),
     }
     return render(request, 'console/history.html', context)
+
+
+EXPORTED = (
+    'at',
+    'actor',
+    'approved_by',
+    'channel',
+    'source',
+    'action',
+    'page',
+    'label',
+    'before',
+    'after',
+    'shredded_at',
+)
+"""Columns of an object's history as a file."""
 
 
 def entry_context(entry: AuditEntry) -> dict[str, Any]:

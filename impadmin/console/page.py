@@ -149,6 +149,7 @@ class Page(BasePage):
     copy_clear fields emptied when copying
     sample     ``sample(n) -> dict`` of valid values for the generated tests; ``bad``: field -> values to refuse
     tabs       saved searches: (slug, label, queryset filter)
+    personal   model fields with personal data; the history shreds them by rule (shredding.py)
     """
 
     model: type[models.Model]
@@ -167,6 +168,7 @@ class Page(BasePage):
     locked: Callable[[Any], Text] | None = None
     undeletable: Callable[[Any], Text] | None = None
     copy_clear: tuple[str, ...] = ()
+    personal: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
     sample: Callable[[int], dict[str, Any]] | None = None
     bad: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
-from impadmin.console import historyview, revert
+from impadmin.console import historyview, revert, shredding
 from impadmin.console.access import Right
-from impadmin.console.models import AuditEntry
-from impadmin.console.page import Column, Command, Help, Page
+from impadmin.console.models import AuditEntry, HistorySettings
+from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import register
 
+SIGN_INS = Q(action__startswith='sign-') | Q(object_type='signin.SignIn')
 HISTORY = Page(
     name='history',
     console='admin',
@@ -41,10 +42,12 @@ HISTORY = Page(
         Column('source', gettext_lazy('From'), value=historyview.source_text, order_by='source'),
         Column('at', gettext_lazy('Time'), order_by='at', kind='time'),
     ),
-    find=('at', 'actor', 'object_label', 'page', 'action', 'source', 'channel'),
+    find=('at', 'actor', 'object_label', 'page', 'action', 'source', 'channel', 'approved_by'),
+    read_only=('before', 'after', 'approved_by', 'shredded_at'),
+    related=('history-settings',),
     tabs=(
-        ('changes', gettext_lazy('Changes'), ~Q(action__startswith='sign-')),
-        ('sign-ins', gettext_lazy('Sign-ins'), Q(action__startswith='sign-')),
+        ('changes', gettext_lazy('Changes'), ~SIGN_INS),
+        ('sign-ins', gettext_lazy('Sign-ins'), SIGN_INS),
     ),
     ordering=('-at',),
     verbs=(),
@@ -55,4 +58,30 @@ HISTORY = Page(
         ),
     ),
 )
-register(HISTORY)
+HISTORY_SETTINGS = SettingsPage(
+    name='history-settings',
+    console='admin',
+    area='diagnostics',
+    menu='Diagnostics > History Settings',
+    title=gettext_lazy('History Settings'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('How long the history keeps what belongs to a person. The entries themselves stay.'),
+    related=('history',),
+    order=905,
+    model=HistorySettings,
+    fieldsets=(Fieldset(gettext_lazy('Personal data'), ('personal_days',)),),
+    configures=False,
+    commands=(
+        Command(
+            'shred',
+            gettext_lazy('Shred data of a person'),
+            shredding.shred_person,
+            scope='page',
+            form=shredding.PersonForm,
+            confirm=shredding.consequence,
+            danger=True,
+        ),
+    ),
+    bad={'personal_days': (0, 36501)},
+)
+register(HISTORY, HISTORY_SETTINGS)

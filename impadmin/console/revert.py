@@ -48,6 +48,8 @@ def do_revert(actor: Actor, entry: AuditEntry) -> Any:
 
 def impossible(entry: AuditEntry) -> Any:
     """Why the entry cannot be taken back, whoever asks; '' when it may be possible."""
+    if entry.shredded_at:
+        return gettext_lazy('Personal values of this entry were shredded. It cannot be reverted.')
     if entry.action not in ('create', 'update', 'delete'):
         return gettext_lazy('Only what was added, changed or deleted can be reverted.')
     if entry.object_type == PARAMETERS:

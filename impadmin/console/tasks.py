@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
+from celery.schedules import crontab
 from celery.signals import worker_ready
 
 from impadmin.celery import app
-from impadmin.console import jobs
+from impadmin.console import jobs, shredding
 
 TICK_S = 10.0
 
@@ -27,6 +28,12 @@ def tick() -> None:
             work.apply_async([queue], queue=queue, expires=TICK_S * 3)
 
 
+@shared_task(name='imp.history.shred', ignore_result=True)  # type: ignore[untyped-decorator]
+def shred_old() -> None:
+    """Every night: personal data that the history keeps too long."""
+    shredding.shred_old()
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def look_at_once(sender: Any, **_: Any) -> None:
     """A worker that starts looks for work left behind, without waiting for beat."""
@@ -35,3 +42,4 @@ def look_at_once(sender: Any, **_: Any) -> None:
 
 
 app.add_periodic_task(TICK_S, app.signature('imp.jobs.tick'), name='jobs: start what is due', expires=TICK_S)
+app.add_periodic_task(crontab(hour=3, minute=17), app.signature('imp.history.shred'), name='history: personal data')

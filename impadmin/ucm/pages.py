@@ -67,6 +67,7 @@ END_USERS = Page(
     ),
     related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
     touches=one_each,
+    personal=('user_id', 'first_name', 'last_name', 'display_name', 'mail', 'directory_uri', 'department'),
     model=EndUser,
     queryset=_users,
     columns=(
@@ -157,8 +158,8 @@ END_USERS = Page(
 )
 ASSIGN = Page(
     name='assign-presence-users',
-    console='ucm',
     works_through=(SYNC_AGENT,),
+    console='ucm',
     area='ucm',
     menu='User Management > Assign Presence Users',
     title=gettext_lazy('Assign Presence Users'),

@@ -12,7 +12,7 @@ SETTINGS = '/api/v1/messaging-settings/'
 
 def newest(client: Any, **conditions: str) -> Any:
     """The newest entry, as REST lists it."""
-    rows = client.get('/api/v1/history/', {'limit': 1, **conditions}).json()['results']
+    rows = client.get('/api/v1/history/', {'limit': 1, 'tab': 'changes', **conditions}).json()['results']
     return rows[0]
 
 
