@@ -126,10 +126,10 @@ def attention(facts: Facts) -> list[tuple[Result, Problem]]:
     )
 
 
-def _bounded(check: Check, facts: Facts) -> list[Problem]:
+def _bounded(check: Check, facts: Facts) -> Iterable[Problem]:
     try:
         with transaction.atomic():
-            return list(check.run(facts))
+            return facts.about(check.run)
     except OperationalError:
         text = gettext('The test did not end within %(seconds)s seconds.') % {'seconds': TIMEOUT_S}
         return [Problem(text, gettext('Run it again when the database is less busy.'), warning=True)]

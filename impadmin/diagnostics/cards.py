@@ -12,12 +12,13 @@ from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
 from engine.contract.services import BY_KEY, SYNC_AGENT, State
-from impadmin.console import context, diagnosis, historyview, jobs
+from impadmin.console import context, diagnosis, flows, historyview, jobs
 from impadmin.console.dashboard import Shown
 from impadmin.console.models import AuditEntry, Job, JobState
 from impadmin.console.templatetags.jobs import MARKS as JOB_MARKS
 from impadmin.diagnostics import samples
 from impadmin.diagnostics.facts import active, certificates, cluster, days_left
+from impadmin.diagnostics.flows import FIRST_SET_UP
 from impadmin.system.models import Node
 from impadmin.system.state import MARKS, in_contact, node_state
 from impadmin.ucm.models import EndUser
@@ -60,6 +61,19 @@ def waiting_messages() -> int:
         return int(cursor.fetchone()[0])
 
 
+def setup(shown: Shown) -> dict[str, Any]:
+    """How far the first set-up is; ``left`` steps."""
+    steps = flows.look(FIRST_SET_UP, flows.open_run(FIRST_SET_UP), shown.facts)
+    done = sum(now.status == 'done' for now in steps)
+    return {
+        'title': str(FIRST_SET_UP.title),
+        'done': done,
+        'total': len(steps),
+        'left': len(steps) - done,
+        'next': next((str(now.step.title) for now in steps if now.status == 'next'), ''),
+    }
+
+
 def attention(shown: Shown) -> dict[str, Any]:
     """What needs somebody, the worst first."""
     return {
@@ -72,7 +86,7 @@ def attention(shown: Shown) -> dict[str, Any]:
                 'url': url,
                 'page': str(title),
             }
-            for result, problem in diagnosis.attention(shown.facts)
+            for result, problem in shown.facts.about(diagnosis.attention)
             for url, title in (result.link(problem, shown.who),)
         ]
     }

@@ -75,6 +75,9 @@ def stopped(wanted: Callable[[str], bool]) -> Callable[[Facts], Iterator[Problem
     return run
 
 
+all_services = stopped(lambda key: True)
+
+
 def restarts(facts: Facts) -> Iterator[Problem]:
     """Every service runs the saved configuration."""
     waiting = [one for one in facts(active) if one.kind == 'restart']
@@ -180,7 +183,7 @@ register(
     Check(name='versions', section=SYSTEM, title=gettext_lazy('Every node runs the same version'),
           page='cluster-topology', run=one_version),
     Check(name='services', section=SYSTEM, title=gettext_lazy('Every activated service runs'), page='control-center',
-          run=stopped(lambda key: True), attention=True),
+          run=all_services, attention=True),
     Check(name='alarms', section=SYSTEM, title=gettext_lazy('No alarm is open'), page='notifications', run=notices,
           attention=True),
     Check(name='restarts', section=SYSTEM, title=gettext_lazy('Every service runs the saved configuration'),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy
 
+from impadmin.console import flows
 from impadmin.console.access import Right
 from impadmin.console.dashboard import Card, Dashboard
 from impadmin.console.page import Help, ViewPage
 from impadmin.console.registry import register
 from impadmin.diagnostics import cards, views
+from impadmin.diagnostics.flows import FIRST_SET_UP, FLOWS
 
 CARDS = (
+    Card(name='setup', page=FIRST_SET_UP.name, read=cards.setup, place='top', template='diagnostics/setup.html'),
     Card(name='attention', page='system-troubleshooter', read=cards.attention, place='top',
          template='diagnostics/attention.html'),
     Card(name='nodes', page='presence-topology', read=cards.nodes, place='top', template='diagnostics/nodes.html',
@@ -71,4 +74,17 @@ TROUBLESHOOTER = ViewPage(
     view=views.troubleshooter,
     api=views.troubleshooter_api,
 )
-register(DASHBOARD, TROUBLESHOOTER)
+TASK_FLOWS = ViewPage(
+    name='task-flows',
+    console='admin',
+    area='system',
+    menu='System > Task Flows > All Task Flows',
+    title=gettext_lazy('Task Flows'),
+    right=Right.MONITOR,
+    intro=gettext_lazy('Procedures of several steps, in their order. They know which steps are done.'),
+    related=('system-dashboard', 'notifications'),
+    order=900,
+    view=flows.list_view,
+    api=flows.list_json,
+)
+register(DASHBOARD, TROUBLESHOOTER, TASK_FLOWS, *FLOWS)
