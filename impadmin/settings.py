@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     'channels',
     'django_celery_beat',
     'impadmin.console',
+    'impadmin.signin',
     'impadmin.system',
     'impadmin.presence',
     'impadmin.messaging',
@@ -87,6 +88,7 @@ MIDDLEWARE = [
     'django.middleware.common.CommonMiddleware',
     'django.middleware.csrf.CsrfViewMiddleware',
     'django.contrib.auth.middleware.AuthenticationMiddleware',
+    'impadmin.signin.sessions.SessionMiddleware',
     'django.contrib.messages.middleware.MessageMiddleware',
     'django_htmx.middleware.HtmxMiddleware',
     'impadmin.console.access.AccessMiddleware',
@@ -118,7 +120,8 @@ PASSWORD_HASHERS = [
     'django.contrib.auth.hashers.PBKDF2PasswordHasher',
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {'NAME': 'impadmin.console.passwords.LongEnough', 'OPTIONS': {'min_length': 10}},
+    {'NAME': 'impadmin.signin.passwords.Strength'},
+    {'NAME': 'impadmin.signin.passwords.NotUsedBefore'},
     {'NAME': 'django.contrib.auth.password_validation.CommonPasswordValidator'},
 ]
 LOGIN_URL = '/login/'

@@ -16,5 +16,6 @@ urlpatterns: list[Any] = [
     path('healthz', security.health, name='health'),
     path('alerts/dismiss/', notifications.dismiss_view, name='dismiss'),
     *getattr(api, 'urlpatterns', ()),
+    path('', include('impadmin.signin.urls')),
     path('', include('impadmin.console.urls')),
 ]

@@ -2,7 +2,7 @@
 
 ``may(grants, page, action)`` is the one question; ``grants_of(request)`` says who asks, ``actor.grants`` who acts.
 A view that nothing declares is refused for everyone. Declare one with ``public``, ``signed_in``, ``for_page`` or
-``rest``; the middleware and the REST permission decide from the declaration, the permissions, and what the request does.
+``rest``; the middleware and the REST permission decide from it, the permissions, and what the request does.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class Right(StrEnum):
     ADMINISTRATORS = 'administrators'
 
 
+OPEN_STEPS = 'open_steps'
+"""Session key: what somebody who signed in must still do; until then nothing else opens."""
+STEPS_URL = '/login/steps/'
 SAFE_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS'})
 
 
@@ -94,10 +97,10 @@ def implies(held: str, asked: str, page: BasePage | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a view asks of the request. ``action``: what a request that writes does on the page ('' : anything but look);
+    """What a view asks of the request. ``action``: what a request that writes does on the page ('': anything but look);
     ``do`` is completed by the command of the URL. ``always``: also GET asks for it, e.g. an Add form."""
 
-    who: Literal['public', 'signed_in', 'page', 'rest']
+    who: Literal['public', 'signing_in', 'signed_in', 'page', 'rest']
     page: BasePage | None = None
     action: str = ''
     always: bool = False
@@ -124,6 +127,11 @@ def _declare(view: View, requirement: Requirement) -> View:
 def public(view: View) -> View:
     """Anybody may open ``view``: sign-in, language, health."""
     return _declare(view, Requirement('public'))
+
+
+def signing_in(view: View) -> View:
+    """Also somebody with open steps may open ``view``."""
+    return _declare(view, Requirement('signing_in'))
 
 
 def signed_in(view: View) -> View:
@@ -162,10 +170,16 @@ def grants_of(request: HttpRequest | Request) -> Grants:
     return token.grants.limited_to(own) if hasattr(token, 'grants') else own
 
 
-def is_signed_in(request: HttpRequest | Request) -> bool:
+def is_known(request: HttpRequest | Request) -> bool:
     """Whether the request comes from an active administrator."""
     user = getattr(request, 'user', None)
     return user is not None and user.is_authenticated and user.is_active
+
+
+def is_signed_in(request: HttpRequest | Request) -> bool:
+    """Whether he may go on: no step of signing in is open. A token has no steps."""
+    session = getattr(request, 'session', None) if getattr(request, 'auth', None) is None else None
+    return is_known(request) and not (session is not None and session.get(OPEN_STEPS))
 
 
 class AccessMiddleware:
@@ -187,6 +201,8 @@ class AccessMiddleware:
             raise Http404
         if requirement.who in ('public', 'rest'):
             return None
+        if requirement.who == 'signing_in' and is_known(request):
+            return None
         if not is_signed_in(request):
             return to_login(request)
         if not requirement.allows(grants_of(request), request.method or 'GET', kwargs.get('command', '')):
@@ -198,6 +214,8 @@ def to_login(request: HttpRequest) -> HttpResponse:
     """Where a request without a signed-in user goes."""
     if is_api(request):
         return JsonResponse({'detail': gettext('Sign in or send a token.')}, status=401)
+    if is_known(request):
+        return HttpResponseRedirect(STEPS_URL)
     target = request.get_full_path() if request.method in SAFE_METHODS else '/'
     url = f'{settings.LOGIN_URL}?{urlencode({"next": target})}' if target != '/' else settings.LOGIN_URL
     if request.headers.get('HX-Request') == 'true':  # htmx would put the sign-in page into a part of this one

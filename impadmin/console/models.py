@@ -89,6 +89,17 @@ class Administrator(AbstractBaseUser):
         Role, verbose_name=_('Roles'), db_table='administrator_role', related_name='administrators',
         help_text=_('Together they decide which pages this user sees and what he may do there.'),
     )  # fmt: skip
+    class Origin(models.TextChoices):
+        """Who knows the password."""
+
+        LOCAL = 'local', _('Local')
+        LDAP = 'ldap', 'LDAP'
+        SAML = 'saml', 'SAML'
+
+    origin = models.CharField(
+        _('Kept by'), max_length=10, choices=Origin.choices, default=Origin.LOCAL, editable=False,
+        help_text=_('Local: the password is here. LDAP, SAML: a directory or identity provider vouches for the user.'),
+    )  # fmt: skip
     is_active = models.BooleanField(_('Active'), default=True, help_text=_('A user who is not active cannot sign in.'))
     language = models.CharField(_('Language'), max_length=10, blank=True)
     theme = models.CharField(_('Theme'), max_length=10, blank=True)
@@ -218,6 +229,8 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         """What it calls its object: an object by its name; a page or the parameters of a service translated."""
+        if self.shredded_at and self.object_label.startswith('‹'):
+            return gettext('Shredded (%(id)s)') % {'id': self.object_id}
         if self.object_type == 'system.ParameterValue':
             title, dot, node = self.object_label.partition(' · ')
             return gettext(title) + dot + node if title else self.action

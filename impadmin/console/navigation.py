@@ -38,6 +38,12 @@ CONSOLES: dict[str, Console] = {
             'tools',
             gettext_lazy('Control Center, Service Activation'),
         ),
+        Console(
+            'os',
+            gettext_lazy('IM and Presence OS Administration'),
+            'system',
+            gettext_lazy('Customized Logon Message'),
+        ),
     )
 }
 
@@ -49,6 +55,7 @@ ICONS = {
     'Bulk Administration': 'bulk',
     'Diagnostics': 'diag',
     'User Management': 'users',
+    'Software Upgrades': 'system',
     'Tools': 'tools',
     'Device': 'device',
 }
@@ -61,6 +68,7 @@ MENUS = (
     'Application',
     'User Management',
     'Bulk Administration',
+    'Software Upgrades',
     'Tools',
     'Diagnostics',
 )
@@ -115,9 +123,7 @@ def visible(who: Grants, pages: Iterable[BasePage] | None = None) -> list[BasePa
 def consoles(who: Grants) -> list[tuple[Console, str]]:
     """Consoles in which ``who`` may open at least one page, each with the URL of its start page."""
     return [
-        (console, f'/{console.key}/')
-        for console in CONSOLES.values()
-        if visible(who, registry.by_console(console.key))
+        (console, f'/{console.key}/') for console in CONSOLES.values() if visible(who, registry.by_console(console.key))
     ]
 
 

@@ -21,7 +21,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from impadmin.console import audit, roles
-from impadmin.console.access import EVERYTHING, Grants
+from impadmin.console.access import EVERYTHING, NOBODY, Grants
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Administrator, ApiToken
 
@@ -42,7 +42,11 @@ def digest(token: str) -> str:
 
 def _issue(actor: Actor, token: ApiToken) -> ApiToken:
     """Store a new token. The clear token is in the result's ``shown_once['token']`` and nowhere else."""
+    from impadmin.signin import steps
+
     _require_covered(actor, token)
+    if actor.channel == 'rest' and steps.has_second_factor(actor.name):
+        raise Refused(gettext('You sign in with a second factor: add tokens in the browser, where it is asked for.'))
     if token.administrator.tokens.count() >= MOST:
         raise Refused(gettext('This user has %(most)d tokens. Delete those that are not used.') % {'most': MOST})
     clear = PREFIX + secrets.token_urlsafe(32)
@@ -149,7 +153,16 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed(gettext('The user of this token is not active.'))
         if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
             stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USED_EVERY)
+            first = token.last_used_at is None and bool(
+                ApiToken.objects.filter(pk=token.pk, last_used_at=None).update(last_used_at=now)
+            )
             ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+            if first:
+                audit.record(
+                    Actor(token.administrator.username, NOBODY, request.META.get('REMOTE_ADDR') or '', 'rest'),
+                    'token-first-used', None, None, None, {'name': token.name},
+                    object_type='signin.SignIn', label=token.administrator.username,
+                )  # fmt: skip
         return token.administrator, token
 
     def authenticate_header(self, request: Request) -> str:

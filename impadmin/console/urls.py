@@ -17,7 +17,6 @@ from impadmin.console import (
     help,
     historyview,
     listview,
-    login,
     navigation,
     parameterview,
     preferences,
@@ -114,13 +113,11 @@ def page_routes() -> list[URLPattern | URLResolver]:
 urlpatterns = [
     path('', signed_in(partial(home)), name='home'),
     path('favicon.ico', public(favicon), name='favicon'),
-    path('login/', public(login.login_view), name='login'),
-    path('logout/', signed_in(login.logout_view), name='logout'),
     path('preferences/', public(preferences.choose), name='preferences'),
     path('search/', signed_in(search.search_view), name='search'),
     path('help/', signed_in(help.index), name='help'),
-    path('alerts/', signed_in(context.alerts_view), name='alerts'),
     path('service-states/', signed_in(services.states_view), name='service-states'),
+    path('alerts/', signed_in(context.alerts_view), name='alerts'),
     path('', include((page_routes(), 'page'), namespace='page')),
     *(
         path(f'{key}/', signed_in(partial(home)), {'console': key}, name=f'console-{key}')

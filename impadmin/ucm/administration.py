@@ -9,6 +9,7 @@ from impadmin.console import administrators, roles, tokens
 from impadmin.console.access import Right
 from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.console.page import Column, Fieldset, Help, Page
+from impadmin.signin import commands
 from impadmin.ucm.forms import password_again_field, password_field
 
 
@@ -45,13 +46,14 @@ APPLICATION_USERS = Page(
         ),
         guide='2582-2584, 5133',
     ),
-    related=('roles', 'api-tokens'),
+    related=('roles', 'api-tokens', 'credential-policy'),
     model=Administrator,
     queryset=lambda: Administrator.objects.prefetch_related('roles'),
     columns=(
         'username',
         Column('roles', gettext_lazy('Roles'), value=_roles_of),
-        'is_active',
+        Column('state', gettext_lazy('Status'), value=commands.state, kind='state'),
+        'origin',
         'last_login',
         'created_at',
     ),
@@ -62,7 +64,8 @@ APPLICATION_USERS = Page(
             ('username', 'password', 'password_again', 'roles', 'is_active'),
         ),
     ),
-    read_only=('last_login', 'created_at'),
+    read_only=('origin', 'last_login', 'created_at'),
+    commands=commands.COMMANDS,
     extra={'password': password_field, 'password_again': password_again_field},
     rules=(administrators.username_is_free,),
     create=administrators.create_administrator,

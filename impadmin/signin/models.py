@@ -1,0 +1,162 @@
+"""Tables of signing in: the policy, sessions, remembered passwords, second factors, the logon message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from impadmin.console.models import Administrator, AuditEntry, Role
+
+
+def _between(low: int, high: int) -> list[Any]:
+    return [MinValueValidator(low), MaxValueValidator(high)]
+
+
+class SignInPolicy(models.Model):
+    """Rules for everybody who signs in to the console."""
+
+    min_length = models.PositiveIntegerField(
+        _('Minimum password length'), default=10, validators=_between(8, 127),
+        help_text=_('Characters, 8 to 127. Holds from the next change of a password.'),
+    )  # fmt: skip
+    min_classes = models.PositiveIntegerField(
+        _('Kinds of characters'), default=1, validators=_between(1, 4),
+        help_text=_('How many kinds a password must have: capital letters, small letters, digits, other signs.'),
+    )  # fmt: skip
+    history = models.PositiveIntegerField(
+        _('Remembered passwords'), default=5, validators=_between(0, 24),
+        help_text=_('So many previous passwords cannot be used again, 0 to 24.'),
+    )  # fmt: skip
+    max_age_days = models.PositiveIntegerField(
+        _('Password expires after'), null=True, blank=True, default=None, validators=_between(1, 3650),
+        help_text=_('Days. Then a local user must choose a new one when he signs in.'),
+    )  # fmt: skip
+    failures = models.PositiveIntegerField(
+        _('Failed attempts per user and address'), default=5, validators=_between(1, 100),
+        help_text=_('After so many from one address, this user cannot sign in from there for a while.'),
+    )  # fmt: skip
+    account_failures = models.PositiveIntegerField(
+        _('Failed attempts per user'), default=50, validators=_between(5, 10_000),
+        help_text=_('After so many from anywhere, this user cannot sign in for a while.'),
+    )  # fmt: skip
+    address_failures = models.PositiveIntegerField(
+        _('Failed attempts per address'), default=100, validators=_between(5, 10_000),
+        help_text=_('After so many for any user, nobody can sign in from this address for a while.'),
+    )  # fmt: skip
+    lockout_minutes = models.PositiveIntegerField(
+        _('Lockout time'), default=5, validators=_between(1, 1440),
+        help_text=_('Minutes. Failed attempts older than this do not count. Application User has a command to unlock.'),
+    )  # fmt: skip
+    idle_minutes = models.PositiveIntegerField(
+        _('Idle session ends after'), default=60, validators=_between(1, 1440),
+        help_text=_('Minutes without a request from the browser.'),
+    )  # fmt: skip
+    session_hours = models.PositiveIntegerField(
+        _('Session ends after'), default=12, validators=_between(1, 168),
+        help_text=_('Hours after signing in, used or not.'),
+    )  # fmt: skip
+    second_factor_roles: models.ManyToManyField[Role, Any] = models.ManyToManyField(
+        Role, verbose_name=_('Second factor required for'), blank=True, db_table='second_factor_role', related_name='+',
+        help_text=_('People with one of these roles must set up a second factor before they get in.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'sign_in_policy'
+        verbose_name = _('Credential Policy')
+
+
+def policy() -> SignInPolicy:
+    """The rules in force."""
+    return SignInPolicy.objects.get_or_create(pk=1)[0]
+
+
+class PasswordRecord(models.Model):
+    """A password that a local user had, as its hash; the newest is the present one."""
+
+    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='passwords')
+    hash = models.CharField(max_length=128)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = 'password_record'
+
+
+class AdministratorSession(models.Model):
+    """One signed-in browser."""
+
+    administrator = models.ForeignKey(
+        Administrator, models.CASCADE, related_name='sessions', verbose_name=_('User ID'), editable=False,
+        help_text=_('Who signed in.'),
+    )  # fmt: skip
+    session_key = models.CharField(max_length=40, unique=True, editable=False)
+    address = models.CharField(_('Address'), max_length=64, blank=True, editable=False, help_text=_('Of the browser.'))
+    browser = models.CharField(
+        _('Browser'), max_length=200, blank=True, editable=False, help_text=_('As it names itself.')
+    )
+    method = models.CharField(
+        _('Signed in by'), max_length=20, blank=True, editable=False, help_text=_('password, LDAP or SAML')
+    )
+    began_at = models.DateTimeField(_('Began'), auto_now_add=True, help_text=_('When the user signed in.'))
+    last_seen_at = models.DateTimeField(
+        _('Last seen'), auto_now_add=True, help_text=_('The last request, to the minute.')
+    )
+
+    class Meta:
+        db_table = 'administrator_session'
+        verbose_name = _('Session')
+        verbose_name_plural = _('Sessions')
+
+    def __str__(self) -> str:
+        return f'{self.administrator} · {self.address}'
+
+
+class LogonMessage(models.Model):
+    """The text that everybody must acknowledge before and after signing in; empty: none."""
+
+    text = models.TextField(_('Message'), blank=True, editable=False, help_text=_('Shown as plain text.'))
+    file_name = models.CharField(
+        _('File'), max_length=255, blank=True, editable=False, help_text=_('The uploaded file.')
+    )
+    uploaded_at = models.DateTimeField(
+        _('Uploaded'), null=True, blank=True, editable=False, help_text=_('When it was uploaded.')
+    )
+
+    class Meta:
+        db_table = 'logon_message'
+        verbose_name = _('Customized Logon Message')
+
+
+class SecondFactor(models.Model):
+    """A time-based one-time password generator (RFC 6238) of one user."""
+
+    administrator = models.OneToOneField(Administrator, models.CASCADE, related_name='second_factor')
+    secret = models.TextField()
+    """Encrypted, see vault.py."""
+    confirmed_at = models.DateTimeField(null=True)
+    last_step = models.BigIntegerField(default=0)
+    """Time step of the newest accepted code: it and older ones are refused."""
+
+    class Meta:
+        db_table = 'second_factor'
+
+
+class RecoveryCode(models.Model):
+    """A code for once, when the generator is lost. Only its SHA-256 is kept."""
+
+    administrator = models.ForeignKey(Administrator, models.CASCADE, related_name='recovery_codes')
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        db_table = 'recovery_code'
+
+
+class SignIn(AuditEntry):
+    """What the history knows about signing in."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _('Sign-in')
+        verbose_name_plural = _('Sign-ins')

@@ -1,0 +1,107 @@
+"""Signed-in browsers: listed, ended when idle or old, and revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.models import Session
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from impadmin.console import audit
+from impadmin.console.actions import Actor, actor_of
+from impadmin.console.models import Administrator
+from impadmin.signin.models import AdministratorSession, SignInPolicy, policy
+
+SEEN_EVERY = timedelta(minutes=1)
+"""``last_seen_at`` is written at most this often."""
+UNATTENDED = frozenset({'/alerts/'})
+"""What pages ask for on their own: no sign that somebody is there."""
+
+
+@receiver(user_logged_in)
+def begun(sender: Any, request: HttpRequest, user: Administrator, **_: Any) -> None:
+    """List the new session; forget those whose time is over."""
+    drop(AdministratorSession.objects.filter(began_at__lt=timezone.now() - timedelta(hours=policy().session_hours)))
+    if request.session.session_key is None:
+        request.session.save()
+    AdministratorSession.objects.update_or_create(
+        session_key=request.session.session_key,
+        defaults={
+            'administrator': user,
+            'address': str(request.META.get('REMOTE_ADDR') or '')[:64],
+            'browser': browser_of(request),
+            'method': getattr(request, 'sign_in_method', 'password'),
+        },
+    )
+
+
+def browser_of(request: HttpRequest) -> str:
+    """What the browser calls itself, cut to what is kept."""
+    return ''.join(char for char in request.headers.get('User-Agent', '') if char.isprintable())[:200]
+
+
+class SessionMiddleware:
+    """Ends sessions that are revoked, idle or too old; notes when a session was last seen."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Look at the session before the view does."""
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and request.user.is_authenticated:
+            self._check(request)
+        return self.get_response(request)
+
+    def _check(self, request: HttpRequest) -> None:
+        row = AdministratorSession.objects.filter(session_key=request.session.session_key).first()
+        now = timezone.now()
+        reason = 'revoked' if row is None else ended(row, policy())
+        if reason:
+            if row is not None:
+                record(actor_of(request), 'sign-out', str(request.user), reason=reason)
+                row.delete()
+            logout(request)
+        elif row is not None and now - row.last_seen_at > SEEN_EVERY and request.path not in UNATTENDED:
+            AdministratorSession.objects.filter(pk=row.pk).update(last_seen_at=now)
+
+
+def ended(row: AdministratorSession, rules: SignInPolicy) -> str:
+    """Why the session is over, or ''."""
+    now = timezone.now()
+    if now - row.began_at > timedelta(hours=rules.session_hours):
+        return 'session time over'
+    return 'idle' if now - row.last_seen_at > timedelta(minutes=rules.idle_minutes) else ''
+
+
+def drop(rows: Any, keep: str | None = None) -> int:
+    """End sessions, except the one with the key ``keep``; how many ended."""
+    keys = [key for key in rows.values_list('session_key', flat=True) if key != keep]
+    Session.objects.filter(session_key__in=keys).delete()
+    AdministratorSession.objects.filter(session_key__in=keys).delete()
+    return len(keys)
+
+
+def revoke(actor: Actor, row: AdministratorSession) -> None:
+    """Writer of the page: end a session of somebody who has no more rights than the actor."""
+    from impadmin.console import roles
+
+    if row.administrator.username != actor.name:
+        roles.require_covered(actor.grants, row.administrator.grants)
+    drop(AdministratorSession.objects.filter(pk=row.pk))
+
+
+def of(user: Administrator) -> Sequence[AdministratorSession]:
+    """The sessions of one user, the newest first."""
+    return list(AdministratorSession.objects.filter(administrator=user).order_by('-last_seen_at'))
+
+
+def record(actor: Actor, action: str, label: str, **details: Any) -> None:
+    """An entry of the history about signing in: sign-in, sign-in-failed, sign-in-locked, sign-out, ..."""
+    audit.record(actor, action, None, None, None, details or None, object_type='signin.SignIn', label=label)
