@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from engine.contract.services import SERVICES
-from impadmin.console import actions, audit, forms, registry
+from impadmin.console import actions, audit, forms, parameter_values, registry
 from impadmin.console.actions import SYSTEM, Change
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import Page, ParameterPage, SettingsPage
@@ -69,7 +69,7 @@ def fields(entry: AuditEntry) -> list[dict[str, str]]:
 
 def rehearse(client: Any, method: str, url: str, body: Callable[[], dict[str, Any]], entries: int = 1) -> Any:
     """Preview, then do it: nothing is left of the preview, and it said which fields change and what must restart."""
-    before, waiting = everything(), restarts(client)
+    waiting, before = restarts(client), everything()
     answer = sent(client, method, f'{url}?dry_run=true', body())
     assert answer.status_code == 200, answer.content
     assert everything() == before, 'a preview changes nothing'
@@ -146,8 +146,11 @@ def test_parameters(page: ParameterPage, api: Any, make_user: Any, running: None
     make_user('alice')
     url = f'/api/v1/{page.name}/' + ('imp1/xcp_router/' if page.services else '')
     client = api('administrator')
-    name, value = next(item for item in client.get(url).json().items() if isinstance(item[1], bool))
-    said, _ = rehearse(client, 'patch', url, lambda: {name: not value})
+    declared = parameter_values.declared('xcp_router' if page.services else '')
+    param = next(one for one in declared if one.type is bool or one.choices)
+    value = client.get(url).json()[param.name]
+    other = not value if param.type is bool else next(key for key, _ in param.choices if key != value)
+    said, _ = rehearse(client, 'patch', url, lambda: {param.name: other})
     assert (len(said['changes']), said['users']) == (1, 1)
 
 
@@ -171,6 +174,7 @@ def test_a_command_says_what_it_changes(api: Any, make_user: Any) -> None:
     users = [make_user(name, node=None) for name in ('alice', 'bob')]
     client, url = api('administrator'), '/api/v1/assign-presence-users/assign/'
     body = {'ids': [user.pk for user in users], 'how': 'node', 'node': 'imp1'}
+    client.get('/api/v1/assign-presence-users/')
     before = everything()
     said = client.post(f'{url}?dry_run=1', body, format='json')
     assert said.status_code == 200, said.content
