@@ -27,15 +27,6 @@ SHOWN = 100
 """Verdicts shown on a page."""
 SALT = 'imp.upload'
 JOBS_PAGE = 'job-scheduler'
-LABELS = {
-    'created': ('ok', gettext_lazy('Added')),
-    'changed': ('ok', gettext_lazy('Changed')),
-    'deleted': ('ok', gettext_lazy('Deleted')),
-    'unchanged': ('off', gettext_lazy('Unchanged')),
-    'skipped': ('warn', gettext_lazy('Skipped')),
-    'refused': ('bad', gettext_lazy('Refused')),
-}
-"""Count of an outcome -> (mark, word)."""
 
 
 def verdicts(outcome: Outcome) -> dict[str, Any]:
@@ -46,9 +37,11 @@ def verdicts(outcome: Outcome) -> dict[str, Any]:
         'outcome': outcome,
         'numbered': bool(outcome.lines),
         'counts': [
-            (mark, label, outcome.counts[name]) for name, (mark, label) in LABELS.items() if name in outcome.counts
+            (mark, label, outcome.counts[name])
+            for name, (mark, label) in bulkwork.LABELS.items()
+            if name in outcome.counts
         ],
-        'rows': [(line, one, *LABELS[bulkwork.word(one)]) for line, one in rows[:SHOWN]],
+        'rows': [(line, one, *bulkwork.LABELS[bulkwork.word(one)]) for line, one in rows[:SHOWN]],
         'more': max(0, len(rows) - SHOWN),
         'left': outcome.preview.left if outcome.preview else 0,
         'preview': outcome.preview,

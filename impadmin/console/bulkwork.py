@@ -36,6 +36,15 @@ CHUNK = 100
 DELETE, EDIT = 'bulk_delete', 'bulk_edit'
 WORDS = {'create': 'created', 'update': 'changed', 'delete': 'deleted', '': 'unchanged', 'skip': 'skipped'}
 """Action of a verdict -> name of its count; what has problems is ``refused``."""
+LABELS = {
+    'created': ('ok', gettext_lazy('Added')),
+    'changed': ('ok', gettext_lazy('Changed')),
+    'deleted': ('ok', gettext_lazy('Deleted')),
+    'unchanged': ('off', gettext_lazy('Unchanged')),
+    'skipped': ('warn', gettext_lazy('Skipped')),
+    'refused': ('bad', gettext_lazy('Refused')),
+}
+"""Count of an outcome -> (mark, word)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +235,7 @@ def actor_of(job: RunningJob) -> Actor:
 def log_lines(job: RunningJob, state: JobState) -> Iterator[str]:
     """The log: counts, then one line for each row that was not done."""
     yield from jobs.log_head(job, state)
-    for name in dict.fromkeys((*WORDS.values(), 'refused')):
+    for name in LABELS:
         if name in job.counts:
             yield f'{name.capitalize()}: {job.counts[name]}'
     yield f'Not processed: {max(job.record.total - job.record.done, 0)}'
@@ -236,9 +245,9 @@ def log_lines(job: RunningJob, state: JobState) -> Iterator[str]:
 
 def tell(job: RunningJob, numbered: Sequence[tuple[int, Verdict]], position: int, **more: Any) -> None:
     """Store the verdicts of one chunk with the job's position; last in the transaction of the chunk."""
-    counts = {name: job.counts.get(name, 0) for name in (*WORDS.values(), 'refused')}
+    counts = {name: job.counts.get(name, 0) for name in LABELS}
     for line, verdict in numbered:
-        counts[word(verdict)] = counts.get(word(verdict), 0) + 1
+        counts[word(verdict)] += 1
         if verdict.problems:
             job.row(line, verdict.name, word(verdict), reasons(verdict))
     done = job.record.done + len(numbered)

@@ -33,7 +33,7 @@ class Offered:
 
 
 def offered(request: HttpRequest, page: Page, query: str) -> list[Offered]:
-    """One's own searches of a page and those shared with a role of one's own: two queries, however many there are."""
+    """One's own searches of a page and those shared with a role of one's own: one query, however many there are."""
     user: Any = request.user
     if not isinstance(user, Administrator):
         return []
@@ -55,7 +55,7 @@ def offered(request: HttpRequest, page: Page, query: str) -> list[Offered]:
 
 def roles(user: Any) -> list[tuple[str, str]]:
     """(name, label) of the roles a search can be shared with: one's own."""
-    return [(role.name, str(role)) for role in user.roles.order_by('name')] if isinstance(user, Administrator) else []
+    return [(role.name, str(role)) for role in user.held_roles] if isinstance(user, Administrator) else []
 
 
 def _parts(query: str) -> list[tuple[str, str]]:

@@ -332,7 +332,9 @@ def test_many_rows_are_deleted_by_a_job_with_a_verdict_each(
     entries = AuditEntry.objects.filter(action='delete', batch=f'job-{job.pk}')
     assert entries.count() == entries.values('object_id').distinct().count() == 44
     assert {entry.actor for entry in entries} == {'test-administrator'}
-    assert client.get(answer['Location']).status_code == 200
+    shown = client.get(answer['Location']).content.decode()
+    assert 'Deleted' in shown
+    assert 'It was deleted in the meantime.' in shown
 
 
 def test_a_job_does_not_outlive_the_rights_of_who_submitted_it(

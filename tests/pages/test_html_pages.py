@@ -54,7 +54,7 @@ def test_writing_parts_are_refused_without_the_right(page: BasePage, role: str, 
     before = AuditEntry.objects.count()
     parts = {
         'do/anything': 'do/anything', 'add': 'add', 'delete-selected': 'delete', '1/delete': 'delete', '1/copy': 'add',
-        '1/do/anything': 'do/anything',
+        '1/do/anything': 'do/anything', 'bulk-edit': 'change',
     }  # fmt: skip
     for part, action in parts.items():
         if may(GRANTS[role], page, action):
@@ -67,6 +67,8 @@ def test_writing_parts_are_refused_without_the_right(page: BasePage, role: str, 
                 assert answer.status_code == 403, (part, answer.status_code)
     if not may_write(GRANTS[role], page):
         assert client.post(registry.page_url(page), {}).status_code in (403, 405)
+        for part in ('import', 'select') if isinstance(page, Page) else ():
+            assert client.post(f'{registry.page_url(page)}{part}/').status_code == 403
     assert AuditEntry.objects.count() == before
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import jobs
+from impadmin.console import bulkwork, jobs
 from impadmin.console.models import Job, JobState
 
 register = template.Library()
@@ -23,6 +23,13 @@ NAMES = {
     'rows': ('ok', gettext_lazy('Rows written')),
     'skipped': ('warn', gettext_lazy('Contacts without a user part, not exported')),
 }
+BULK = {bulkwork.DELETE, bulkwork.EDIT, 'bulk_import'}
+ROWS = {
+    **bulkwork.LABELS,
+    'error': ('bad', gettext_lazy('Server error')),
+    'ignored': ('warn', gettext_lazy('Ignored')),
+}
+"""Verdict of a row -> (mark, word)."""
 MARKS = {
     JobState.HOLD: 'off',
     JobState.PENDING: 'off',
@@ -38,9 +45,12 @@ MARKS = {
 def job_facts(job: Job) -> dict[str, Any]:
     """Numbers, reasons and the newest rows of one job."""
     counts = job.counts
+    names = bulkwork.LABELS if job.kind in BULK else NAMES
     ended = job.state in jobs.ENDED
     verdicts: list[tuple[str, Any, Any]] = [
-        (mark, label, counts[name]) for name, (mark, label) in NAMES.items() if name in counts
+        (mark, label, counts[name])
+        for name, (mark, label) in names.items()
+        if counts.get(name) or (name in counts and names is NAMES)
     ]
     rest = counts.get('not_processed', max(job.total - job.done, 0))
     if job.total:
@@ -48,7 +58,10 @@ def job_facts(job: Job) -> dict[str, Any]:
     reasons = sorted(counts.get('reasons', {}).items(), key=lambda entry: -entry[1])
     most = reasons[0][1] if reasons else 1
     total = max(job.total, 1)
-    shares = [100 * counts.get(name, 0) / total for name in ('imported', 'ignored', 'errors')]
+    counted = [(mark, counts.get(name, 0)) for name, (mark, _) in names.items()]
+    if names is NAMES:
+        counted = [(NAMES[name][0], counts.get(name, 0)) for name in ('imported', 'ignored', 'errors')]
+    shares = [100 * sum(n for mark, n in counted if mark == wanted) / total for wanted in ('ok', 'warn', 'bad')]
     if not any(shares) and job.total:
         shares[0] = 100 * min(job.done, total) / total
     rows = list(job.rows.order_by('-line', '-id')[: SHOWN + 1])
@@ -66,8 +79,11 @@ def job_facts(job: Job) -> dict[str, Any]:
             ('bad', f'{shares[0] + shares[1]:.3f}', f'{shares[2]:.3f}'),
         ],
         'reasons': [(gettext(reason), count, 100 * count // most) for reason, count in reasons],
-        'problems': counts.get('ignored', 0) + counts.get('errors', 0),
-        'rows': [(row.line, row.subject, row.verdict, reason_text(row.reason)) for row in rows[:SHOWN]],
+        'problems': sum(n for mark, n in counted if mark in ('warn', 'bad')),
+        'rows': [
+            (row.line, row.subject, *ROWS[row.verdict], row.reason if names is not NAMES else reason_text(row.reason))
+            for row in rows[:SHOWN]
+        ],
         'more': len(rows) > SHOWN,
         'unlisted': counts.get('unlisted', 0),
         'shown': SHOWN,
