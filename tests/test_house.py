@@ -109,3 +109,25 @@ def test_list_of_standards_is_what_the_code_declares() -> None:
     declared = standards.declared()
     assert declared == STANDARDS
     assert standards.readme(declared) == standards.README.read_text(encoding='utf-8')
+
+
+UNTRIED_PARAMETERS = {
+    'node_link_queue_kb': 'back-pressure between nodes needs megabytes between two engines: tests/load/',
+    'remote_probe_rate': 'a rate: only a test of speed would see it',
+    'domain_audit_hour': 'the hour of the night in which an audit begins',
+}
+"""Service parameters that no test changes, and why."""
+
+
+def test_every_service_parameter_is_tried_by_some_test() -> None:
+    """A parameter that nobody ever changed may do nothing."""
+    import re
+
+    from engine.contract.services import SERVICES
+
+    words: set[str] = set()
+    for path in _tracked('tests/*.py'):
+        if path != Path(__file__):
+            words |= set(re.findall(r'\w+', path.read_text(encoding='utf-8')))
+    names = {param.name for service in SERVICES for param in service.params}
+    assert names - words == set(UNTRIED_PARAMETERS)
