@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from django.db.models import Case, IntegerField, Q, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.translation import get_language, gettext, gettext_lazy
+from django.utils.translation import get_language, gettext, gettext_lazy, pgettext, pgettext_lazy
 
 from impadmin.console import listview, navigation, search_index
 from impadmin.console.access import Grants, grants_of, may
@@ -23,11 +23,13 @@ from impadmin.console.registry import page_url
 from impadmin.console.search_index import ABOUT, CONTAINS, EXACT, STARTS, WORD, Entry, fold
 
 EACH = 8
-"""Most results of one group."""
+"""Most results of one group on the page of results."""
+QUICK = 5
+"""Most results of one group in the palette."""
 LONGEST = 100
 """Longest text to search for; more is cut."""
 GROUPS: tuple[tuple[search_index.Kind, Text], ...] = (
-    ('page', gettext_lazy('Pages')),
+    ('page', pgettext_lazy('search results', 'Pages')),
     ('setting', gettext_lazy('Settings')),
     ('action', gettext_lazy('Actions')),
     ('help', gettext_lazy('Help')),
@@ -45,6 +47,8 @@ class Hit:
     score: int = 0
     note: str = ''
     parts: tuple[str, str, str] = ('', '', '')
+    english: bool = False
+    """Whether ``note`` is the English name, by which it was found."""
 
 
 @dataclass(slots=True)
@@ -61,13 +65,13 @@ def clean(text: str) -> str:
     return text.replace('\0', '').strip()[:LONGEST]
 
 
-def find(who: Grants, text: str) -> list[Hits]:
+def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
     """Everything ``who`` may open that matches ``text``, in groups; empty groups are left out."""
     wanted = clean(text)
     pages = navigation.visible(who)
     if not wanted:
         hits = [_hit(one, ABOUT, '') for one in _known(pages) if one.kind == 'page']
-        return [Hits(gettext('Pages'), hits[: 3 * EACH])] if hits else []
+        return [Hits(pgettext('search results', 'Pages'), hits[: 3 * EACH])] if hits else []
     known = {
         kind: [
             (score, one)
@@ -78,8 +82,8 @@ def find(who: Grants, text: str) -> list[Hits]:
     }
     settings = {one.text for _, one in known['setting']}
     known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
-    static = {kind: Hits(str(title), _best(known[kind], wanted)) for kind, title in GROUPS}
-    objects = [_objects(page, wanted) for page in pages if isinstance(page, Page) and page.search]
+    static = {kind: Hits(str(title), _best(known[kind], wanted, each)) for kind, title in GROUPS}
+    objects = [_objects(page, wanted, each) for page in pages if isinstance(page, Page) and page.search]
     objects.sort(key=lambda group: not _is_exact(group))
     exact = sum(map(_is_exact, objects))
     groups = [*objects[:exact], static['page'], static['setting'], *objects[exact:], static['action'], static['help']]
@@ -110,7 +114,9 @@ def _best(found: list[tuple[int, Entry]], wanted: str, most: int = EACH) -> list
 
 
 def _hit(one: Entry, score: int, wanted: str) -> Hit:
-    return Hit(one.text, one.place, one.url, one.icon, score, one.note, split(one.text, wanted))
+    parts = split(one.text, wanted)
+    also = one.english if wanted and not parts[1] and fold(wanted) in fold(one.english) else ''
+    return Hit(one.text, one.place, one.url, one.icon, score, also or one.note, parts, bool(also))
 
 
 def split(text: str, wanted: str) -> tuple[str, str, str]:
@@ -121,7 +127,7 @@ def split(text: str, wanted: str) -> tuple[str, str, str]:
     return text[:start], text[start : start + len(wanted)], text[start + len(wanted) :]
 
 
-def _objects(page: Page, wanted: str) -> Hits:
+def _objects(page: Page, wanted: str, each: int) -> Hits:
     """The objects of one page, ranked by the database."""
     number = wanted.isdigit() and len(wanted) < 15 and page.model._meta.pk.get_internal_type().endswith('AutoField')
     by_key = Q(pk=int(wanted)) if number else Q()
@@ -134,10 +140,10 @@ def _objects(page: Page, wanted: str) -> Hits:
         listview.base_queryset(page)
         .filter(_any(page, 'icontains', wanted) | by_key)
         .annotate(rank=Case(*cases, default=Value(CONTAINS), output_field=IntegerField()))
-        .order_by('-rank', 'pk')[: EACH + 1]
+        .order_by('-rank', 'pk')[: each + 1]
     )
     hits = [_object(page, obj, wanted) for obj in found]
-    return Hits(str(page.title), hits[:EACH], _more(page, wanted) if len(hits) > EACH else '')
+    return Hits(str(page.title), hits[:each], _more(page, wanted) if len(hits) > each else '')
 
 
 def _any(page: Page, lookup: str, value: str) -> Q:
@@ -167,11 +173,12 @@ def _more(page: Page, wanted: str) -> str:
 def search_view(request: HttpRequest) -> HttpResponse:
     """Results as a page, as a part of the palette (htmx), or as JSON (``Accept: application/json``)."""
     text = clean(request.GET.get('q', ''))
-    groups = find(grants_of(request), text)
+    palette = bool(request.htmx)  # type: ignore[attr-defined]
+    groups = find(grants_of(request), text, QUICK if palette else EACH)
     if request.headers.get('Accept', '').startswith('application/json'):
         return JsonResponse({'groups': [{'title': g.title, 'results': [_plain(h) for h in g.hits]} for g in groups]})
-    template = 'console/hits.html' if request.htmx else 'console/search.html'  # type: ignore[attr-defined]
-    context = {'groups': groups, 'q': text, 'title': gettext('Search'), 'palette': bool(request.htmx)}  # type: ignore[attr-defined]
+    template = 'console/hits.html' if palette else 'console/search.html'
+    context = {'groups': groups, 'q': text, 'title': gettext('Search'), 'palette': palette}
     return render(request, template, context)
 
 

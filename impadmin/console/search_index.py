@@ -29,7 +29,8 @@ _WORDS = re.compile(r'\w+')
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing to find. ``names`` and ``about`` are folded; ``action``: what one must be allowed to do there."""
+    """One thing to find. ``names`` and ``about`` are folded; ``english``: its text in English, where that is another;
+    ``action``: what one must be allowed to do there."""
 
     kind: Kind
     page: BasePage
@@ -40,6 +41,7 @@ class Entry:
     names: tuple[str, ...]
     about: str = ''
     note: str = ''
+    english: str = ''
     action: str = 'view'
 
     def score(self, wanted: str) -> int:
@@ -88,7 +90,7 @@ def entries(language: str) -> tuple[Entry, ...]:
         Entry(
             one.kind, one.page, one.text, one.place, one.url, one.icon,
             tuple(dict.fromkeys((*one.names, *other.names))), f'{one.about} {other.about}'.strip(),
-            one.note, one.action,
+            one.note, other.text if other.text != one.text else '', one.action,
         )
         for one, other in zip(local, english, strict=True)
     )  # fmt: skip

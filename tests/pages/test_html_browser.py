@@ -5,45 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-
-from impadmin.console import registry
+from tests.fixtures.data import PASSWORD, make_administrator
+from tests.pages.test_looks import LIGHT, violations
 from tests.proves import proves
 
 SETTINGS = '/admin/presence/standard-configuration/'
 USERS = '/ucm/ucm/end-users/'
-RULES = {'runOnly': ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}
+DOMAINS = '/admin/presence/domains/'
 
 
-def violations(page: Any) -> list[str]:
-    """What axe finds wrong on the page as it stands."""
-    found = Axe().run(page, options=RULES).response['violations']
-    return [f'{page.url} {v["id"]}: {v["nodes"][0]["html"][:200]}' for v in found]
-
-
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_every_page_is_accessible(scheme: str, browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
-    make_user('haruka', first_name='遥', last_name='阿部')
-    page = browser_page(scheme=scheme)
-    found = []
-    for one in registry.pages():
-        page.goto(registry.page_url(one))
-        found += violations(page)
-    assert not found, '\n'.join(found)
-
-
-def test_every_page_fits_400_pixels(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
-    make_user('achterberg.wilhelmina', last_name='van den Achterberg-Oosterhuis-Gómez-Trénor', display_name='W' * 128)
+def test_menu_of_a_phone(browser_page: Callable[..., Any]) -> None:
     page = browser_page(width=400)
-    for one in registry.pages():
-        page.goto(registry.page_url(one))
-        assert page.evaluate('document.documentElement.scrollWidth') <= 400, one.name
     page.goto(USERS)
     page.click('.menu-btn')
     page.wait_for_selector('.nav a[aria-current=page]')
     page.keyboard.press('Escape')
     page.wait_for_selector('.nav', state='hidden')
+
+
+def test_skip_link_leads_to_the_content(browser_page: Callable[..., Any]) -> None:
+    page = browser_page()
+    page.goto(SETTINGS)
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.className') == 'skip'
+    page.keyboard.press('Enter')
+    assert page.evaluate('document.activeElement.id') == 'main'
+    page.keyboard.press('Tab')
+    assert page.evaluate("document.activeElement.closest('#main') !== null")
 
 
 def test_edit_marks_undo_preview_error_save(browser_page: Callable[..., Any]) -> None:
@@ -106,9 +94,13 @@ def test_find_select_and_delete_by_keyboard(browser_page: Callable[..., Any], ma
     page.keyboard.press('Enter')
     page.wait_for_selector('dialog[open]:has-text("Delete anna?")')
     assert page.evaluate('document.activeElement.textContent') == 'Cancel', 'the first focus is on Cancel'
-    assert not violations(page)
+    assert not violations(page, LIGHT)
+    for _ in range(4):
+        page.keyboard.press('Tab')
+        assert page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')")
     page.keyboard.press('Escape')
     page.wait_for_selector('dialog', state='hidden')
+    assert page.evaluate('document.activeElement.textContent') == 'Delete Selected', 'the focus is where it was'
     page.get_by_role('button', name='Delete Selected').click()
     page.get_by_role('button', name='Delete anna').click()
     page.wait_for_selector('.note:has-text("anna was deleted.")')
@@ -122,7 +114,12 @@ def test_search_with_slash(browser_page: Callable[..., Any], make_user: Callable
     page.wait_for_selector('#hits a')
     page.keyboard.type('watchers')
     page.wait_for_selector('#hits a:has-text("Maximum Watchers (per user)")')
-    assert not violations(page)
+    assert not violations(page, LIGHT)
+    chosen = page.get_attribute('#palette input', 'aria-activedescendant')
+    assert page.locator('#hits [role=option]').first.get_attribute('id') == chosen
+    page.keyboard.press('ArrowUp')
+    last = page.get_attribute('#palette input', 'aria-activedescendant')
+    assert page.locator('#hits [role=option]').last.get_attribute('id') == last, 'from the first to the last group'
     page.keyboard.press('ArrowDown')
     page.keyboard.press('Enter')
     page.wait_for_url('**#f-max_watchers')
@@ -132,22 +129,64 @@ def test_search_with_slash(browser_page: Callable[..., Any], make_user: Callable
     page.wait_for_selector('h1:has-text("haruka")')
 
 
-def test_everything_works_without_script(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
-    make_user('anna')
-    page = browser_page(script=False)
+def test_slash_of_any_keyboard_but_not_while_typing(browser_page: Callable[..., Any]) -> None:
+    page = browser_page()
+    page.goto(SETTINGS)
+    press = "(node, init) => node.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true, ...init}))"
+    palette = page.locator('#palette')
+    page.focus('#f-max_contacts')
+    page.keyboard.press('/')
+    page.locator('body').evaluate(press, {'ctrlKey': True})
+    assert not palette.is_visible()
+    page.locator('#f-availability_sharing').evaluate(press, {'shiftKey': True})
+    assert palette.is_visible(), 'Shift, and the focus on a box'
+    page.keyboard.press('Escape')
+    assert not palette.is_visible()
+    page.locator('body').evaluate(press, {'ctrlKey': True, 'altKey': True, 'modifierAltGraph': True})
+    assert palette.is_visible(), 'AltGr'
+
+
+def test_everything_works_without_script(browser_page: Callable[..., Any]) -> None:
+    """Sign in, find, add, edit, save, run a command, delete, search, help, sign out."""
+    make_administrator('administrator')
+    page = browser_page('', script=False)
+    page.fill('input[name=username]', 'test-administrator')
+    page.fill('input[name=password]', PASSWORD)
+    page.click('main .btn-primary')
+    page.wait_for_url(lambda url: '/login/' not in url)
     page.goto(SETTINGS)
     page.fill('#f-max_contacts', '150')
     page.get_by_role('button', name='Preview impact').click()
     assert '150' in page.inner_text('#preview')
+    page.fill('#f-adhoc_ttl_s', '20')
+    page.get_by_role('button', name='Save', exact=True).click()
+    page.click('.err a')
+    page.wait_for_url('**/help/#adhoc_ttl_s')
+    page.goto(SETTINGS)
+    page.fill('#f-adhoc_ttl_s', '60')
     page.get_by_role('button', name='Save', exact=True).click()
     assert 'was saved' in page.inner_text('.note')
-    page.goto(USERS)
+    page.goto(DOMAINS)
+    page.click('text=Add New')
+    page.fill('#f-name', 'sales.example.com')
+    page.get_by_role('button', name='Save', exact=True).click()
+    assert 'was added' in page.inner_text('.note')
+    page.fill('#f-name', 'shop.example.com')
+    page.get_by_role('button', name='Save', exact=True).click()
+    assert 'was saved' in page.inner_text('.note')
+    page.click('.search-box')
+    page.fill('#q', 'domains')
+    page.keyboard.press('Enter')
+    page.locator('.results a').filter(has_text='Domains').first.click()
+    page.wait_for_url(f'**{DOMAINS}')
+    page.get_by_role('button', name='Run audit now').click()
+    page.wait_for_selector('.note')
     page.get_by_role('button', name='Add condition').click()
     assert page.locator('.find-line').count() == 2
-    page.check('tbody .ck')
+    page.locator('tbody tr').filter(has_text='shop').locator('.ck').check()
     page.get_by_role('button', name='Delete Selected').click()
-    page.get_by_role('button', name='Delete anna').click()
-    assert 'anna was deleted.' in page.inner_text('.note')
+    page.get_by_role('button', name='Delete shop.example.com').click()
+    assert 'shop.example.com was deleted.' in page.inner_text('.note')
     page.click('[popovertarget=user]')
     page.get_by_role('button', name='Sign out').click()
     page.wait_for_url('**/login/')
