@@ -29,5 +29,6 @@ pytest_plugins = [
     'tests.fixtures.clients',
     'tests.fixtures.browser',
     'tests.fixtures.federation',
+    'tests.fixtures.directory',
     'tests.conformance',
 ]

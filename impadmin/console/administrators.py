@@ -46,13 +46,16 @@ def update_administrator(actor: Actor, administrator: Administrator, values: Map
     roles.require_covered(actor.grants, together(given))
     for name, value in rest.items():
         setattr(administrator, name, value)
+    if before.origin != Administrator.Origin.LOCAL and (password or set(given) != set(held)):
+        field = 'password' if password else 'roles'
+        raise ValidationError({field: gettext('It comes from the directory or identity provider. Change it there.')})
     if before.username == actor.name and (set(given) != set(held) or not administrator.is_active):
         field = 'roles' if set(given) != set(held) else 'is_active'
         raise ValidationError({field: gettext('You cannot change your own rights. Ask another administrator.')})
-    if _is_full(held, before.is_active) and not _is_full(given, administrator.is_active):
+    if _is_full(held, before.is_active, before.origin) and not _is_full(given, administrator.is_active, before.origin):
         _lock_full()
         if not others_remain(administrator):
-            field = 'is_active' if _is_full(given, True) else 'roles'
+            field = 'is_active' if _is_full(given, True, before.origin) else 'roles'
             raise ValidationError({field: LAST()})
     administrator.password = before.password
     if password:
@@ -76,8 +79,8 @@ def delete_administrator(actor: Actor, administrator: Administrator) -> None:
 
 def is_needed(administrator: Administrator) -> str:
     """Why this application user cannot be deleted, or ''."""
-    last = _is_full(administrator.held_roles, administrator.is_active) and not others_remain(administrator)
-    return LAST() if last else ''
+    full = _is_full(administrator.held_roles, administrator.is_active, administrator.origin)
+    return LAST() if full and not others_remain(administrator) else ''
 
 
 def LAST() -> str:
@@ -104,11 +107,18 @@ def together(given: Iterable[Role]) -> Grants:
 
 
 def _full() -> Any:
-    return Administrator.objects.filter(roles__name=roles.ADMINISTRATOR, is_active=True)
+    """Local ones only: a directory may take its own away at any time."""
+    return Administrator.objects.filter(
+        roles__name=roles.ADMINISTRATOR, is_active=True, origin=Administrator.Origin.LOCAL
+    )
 
 
-def _is_full(held: Iterable[Role], active: bool) -> bool:
-    return active and any(role.name == roles.ADMINISTRATOR for role in held)
+def _is_full(held: Iterable[Role], active: bool, origin: str) -> bool:
+    return (
+        active
+        and origin == Administrator.Origin.LOCAL
+        and any(role.name == roles.ADMINISTRATOR for role in held)
+    )
 
 
 def _lock_full() -> None:

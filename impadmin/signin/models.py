@@ -160,3 +160,100 @@ class SignIn(AuditEntry):
         proxy = True
         verbose_name = _('Sign-in')
         verbose_name_plural = _('Sign-ins')
+
+
+class ExternalSource(models.TextChoices):
+    """Who says which groups somebody is in."""
+
+    LDAP = 'ldap', 'LDAP'
+    SAML = 'saml', 'SAML'
+
+
+class ExternalGroup(models.Model):
+    """A group of the directory or the identity provider whose members get a role."""
+
+    source = models.CharField(
+        _('Source'), max_length=10, choices=ExternalSource.choices, default=ExternalSource.LDAP,
+        help_text=_('LDAP: the directory. SAML: the identity provider.'),
+    )  # fmt: skip
+    name = models.CharField(
+        _('Group'), max_length=500,
+        help_text=_('LDAP: the distinguished name of the group. SAML: a value of the group attribute.'),
+    )  # fmt: skip
+    role = models.ForeignKey(
+        Role, models.PROTECT, related_name='external_groups', verbose_name=_('Role'),
+        help_text=_('Who is in the group signs in with this role; who is in several has all their roles.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'external_group'
+        verbose_name = _('External Group')
+        verbose_name_plural = _('External Groups')
+        constraints = [models.UniqueConstraint(fields=['source', 'name', 'role'], name='one_role_per_external_group')]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LdapAuthentication(models.Model):
+    """Signing in with user name and password of a directory."""
+
+    class Security(models.TextChoices):
+        """How the connection is protected; there is no unprotected one."""
+
+        LDAPS = 'ldaps', _('LDAPS (port 636)')
+        STARTTLS = 'starttls', _('StartTLS (port 389)')
+
+    enabled = models.BooleanField(
+        _('Sign in by LDAP'),
+        default=False,
+        help_text=_('Administrators of the directory may sign in to these consoles.'),
+    )
+    servers = models.TextField(
+        _('Servers'), blank=True, max_length=1000,
+        help_text=_('One per line, host or host:port, tried in this order. Their certificates must name them.'),
+    )  # fmt: skip
+    security = models.CharField(
+        _('Connection'), max_length=10, choices=Security.choices, default=Security.LDAPS,
+        help_text=_('Passwords travel encrypted in both cases.'),
+    )  # fmt: skip
+    ca_certificate = models.TextField(
+        _('CA certificates'), blank=True, max_length=100_000,
+        help_text=_("PEM text of the authorities that sign the servers' certificates. Empty: those of the system."),
+    )  # fmt: skip
+    bind_dn = models.CharField(
+        _('LDAP Manager Distinguished Name'), max_length=500, blank=True,
+        help_text=_('Who searches for users. Its password is set with the command above.'),
+    )  # fmt: skip
+    bind_password = models.TextField(blank=True, editable=False)
+    """Encrypted, see vault.py."""
+    search_base = models.CharField(
+        _('LDAP User Search Base'), max_length=500, blank=True, help_text=_('For example ou=people,dc=example,dc=com.')
+    )
+    user_filter = models.CharField(
+        _('Filter'), max_length=500, default='(&(objectClass=person)(uid={user}))',
+        help_text=_('Finds one entry; {user} stands for the user name. Active Directory: sAMAccountName={user}.'),
+    )  # fmt: skip
+    group_base = models.CharField(
+        _('Group search base'), max_length=500, blank=True,
+        help_text=_('Where groups are searched. Empty: only the attribute memberOf of the user counts.'),
+    )  # fmt: skip
+    group_filter = models.CharField(
+        _('Group filter'), max_length=500, default='(member={dn})',
+        help_text=_('{dn} stands for the distinguished name of the user or, nested, of a group.'),
+    )  # fmt: skip
+    nested = models.BooleanField(
+        _('Nested groups'), default=False, help_text=_('Groups that are members of groups count, up to five levels.')
+    )
+    timeout_s = models.PositiveIntegerField(
+        _('Timeout'), default=5, validators=_between(1, 30),
+        help_text=_('How long one server may take to connect or to answer, 1 to 30 seconds.'),
+    )  # fmt: skip
+    local_users = models.BooleanField(
+        _('Local users may sign in'), default=True,
+        help_text=_('Off: they may only while no LDAP server can be reached.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'ldap_authentication'
+        verbose_name = _('LDAP Authentication')

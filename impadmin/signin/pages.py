@@ -16,7 +16,7 @@ from impadmin.console.access import Right
 from impadmin.console.actions import Actor
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, Result, SettingsPage
 from impadmin.console.registry import register
-from impadmin.signin import sessions
+from impadmin.signin import external, sessions
 from impadmin.signin.models import AdministratorSession, LogonMessage, SignIn, SignInPolicy
 
 LONGEST = 10_000
@@ -169,4 +169,4 @@ MESSAGE = SettingsPage(
     ),
     configures=False,
 )
-register(POLICY, SESSIONS, SIGN_INS, MESSAGE)
+register(POLICY, SESSIONS, SIGN_INS, MESSAGE, *external.PAGES)

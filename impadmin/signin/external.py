@@ -1,0 +1,178 @@
+"""Pages of directories and identity providers: LDAP Authentication, External Groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryptography import x509
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from ldap3.core.exceptions import LDAPException
+from ldap3.operation.search import parse_filter
+
+from impadmin.console import roles
+from impadmin.console.access import Right
+from impadmin.console.actions import Actor, Refused
+from impadmin.console.page import Command, Fieldset, Help, Page, Result, SettingsPage
+from impadmin.signin import directory, vault
+from impadmin.signin.models import ExternalGroup, LdapAuthentication
+
+
+def servers_are_valid(row: LdapAuthentication, before: Any) -> None:
+    """Each line names a host."""
+    try:
+        found = directory.servers(row.servers)
+    except ValueError as error:
+        raise ValidationError(
+            {'servers': _('“%(line)s” is no server. Enter host or host:port.') % {'line': str(error)[:100]}}
+        ) from None
+    if row.enabled and not found:
+        raise ValidationError({'servers': _('Enter at least one server.')})
+    if len(found) > 5:
+        raise ValidationError({'servers': _('Enter at most 5 servers.')})
+
+
+def filters_are_valid(row: LdapAuthentication, before: Any) -> None:
+    """Filters of RFC 4515 with their placeholder once."""
+    for name, placeholder in (('user_filter', '{user}'), ('group_filter', '{dn}')):
+        text = getattr(row, name)
+        if text.count(placeholder) != 1:
+            raise ValidationError({name: _('The filter must contain %(sign)s once.') % {'sign': placeholder}})
+        try:
+            parse_filter(text.replace(placeholder, 'x'), None, False, False, None, False)
+        except (LDAPException, ValueError, IndexError):
+            raise ValidationError({name: _('This is no LDAP filter. Check the brackets.')}) from None
+    if row.enabled and not row.search_base:
+        raise ValidationError({'search_base': _('Enter where users are searched.')})
+
+
+def certificates_are_valid(row: LdapAuthentication, before: Any) -> None:
+    """PEM that can be read."""
+    if row.ca_certificate.strip():
+        try:
+            x509.load_pem_x509_certificates(row.ca_certificate.encode())
+        except ValueError:
+            raise ValidationError({'ca_certificate': _('Paste certificates in PEM form.')}) from None
+
+
+class PasswordForm(forms.Form):
+    """The manager's password."""
+
+    password = forms.CharField(
+        label=gettext_lazy('LDAP Manager password'),
+        max_length=200,
+        strip=False,
+        widget=forms.PasswordInput(attrs={'autocomplete': 'new-password'}),
+        help_text=gettext_lazy('Stored encrypted and never shown again.'),
+    )
+
+
+def set_password(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Keep the manager's password, encrypted."""
+    LdapAuthentication.objects.update_or_create(
+        pk=1, defaults={'bind_password': vault.seal(directory.PURPOSE, data['password'])}
+    )
+    return Result(_('The manager password is saved.'))
+
+
+def test_connection(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Ask every server, with the saved settings."""
+    found = directory.test(LdapAuthentication.objects.get_or_create(pk=1)[0])
+    if not found:
+        raise Refused(_('Enter at least one server and save.'))
+    if wrong := [f'{server}: {problem}' for server, problem in found if problem]:
+        raise Refused('\n'.join(wrong))
+    names = _(', ').join(server for server, _problem in found)
+    return Result(_('Every server answers, its certificate is right and the search base is there: %(names)s.')
+                  % {'names': names})  # fmt: skip
+
+
+LDAP = SettingsPage(
+    name='ldap-administrators',
+    console='ucm',
+    area='signin',
+    menu='System > LDAP > LDAP Authentication for Administrators',
+    title=gettext_lazy('LDAP Authentication for Administrators'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('Lets administrators of your directory sign in to these consoles with their own password.'),
+    help=Help(
+        when=gettext_lazy('When accounts and passwords of administrators are kept in one directory.'),
+        effect=gettext_lazy(
+            'From the next sign-in on. Roles come from External Groups and are read at every sign-in. Users who are '
+            'in no such group stay out.'
+        ),
+    ),
+    related=('external-groups', 'application-users', 'credential-policy'),
+    model=LdapAuthentication,
+    fieldsets=(
+        Fieldset(gettext_lazy('Directory'), ('enabled', 'servers', 'security', 'ca_certificate', 'timeout_s')),
+        Fieldset(gettext_lazy('Users'), ('bind_dn', 'search_base', 'user_filter', 'local_users')),
+        Fieldset(gettext_lazy('Groups'), ('group_base', 'group_filter', 'nested')),
+    ),
+    rules=(servers_are_valid, filters_are_valid, certificates_are_valid),
+    commands=(
+        Command('test', gettext_lazy('Test Connection'), test_connection, scope='page'),
+        Command('set-password', gettext_lazy('Set Manager Password'), set_password, scope='page', form=PasswordForm),
+    ),
+    bad={'servers': ('a b', 'host:x', 'host:99999'), 'timeout_s': (0, 31), 'user_filter': ('(uid=x)', '(uid={user}')},
+    configures=False,
+)
+
+
+def _create(actor: Actor, values: Mapping[str, Any]) -> ExternalGroup:
+    """Nobody gives rights by a group that he does not have."""
+    roles.require_covered(actor.grants, values['role'].grants)
+    row = ExternalGroup(**values)
+    row.save()
+    return row
+
+
+def _update(actor: Actor, row: ExternalGroup, values: Mapping[str, Any]) -> ExternalGroup:
+    roles.require_covered(actor.grants, row.role.grants)
+    for name, value in values.items():
+        setattr(row, name, value)
+    roles.require_covered(actor.grants, row.role.grants)
+    row.save()
+    return row
+
+
+def _delete(actor: Actor, row: ExternalGroup) -> None:
+    roles.require_covered(actor.grants, row.role.grants)
+    row.delete()
+
+
+def _sample_role() -> Any:
+    from impadmin.console.models import Role
+
+    return Role.objects.filter(name='operator').values_list('pk', flat=True).first()
+
+
+GROUPS = Page(
+    name='external-groups',
+    console='ucm',
+    area='signin',
+    menu='User Management > User Settings > External Group',
+    title=gettext_lazy('External Groups'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('Which role the members of a group of the directory or the identity provider get here.'),
+    help=Help(
+        when=gettext_lazy('When administrators sign in by LDAP or SAML.'),
+        effect=gettext_lazy('At the next sign-in of each member.'),
+    ),
+    related=('ldap-administrators', 'roles'),
+    model=ExternalGroup,
+    columns=('name', 'source', 'role'),
+    find=('name',),
+    fieldsets=(Fieldset(gettext_lazy('External Group'), ('source', 'name', 'role')),),
+    create=_create,
+    update=_update,
+    delete=_delete,
+    copy_clear=('name',),
+    ordering=('name', 'pk'),
+    sample=lambda n: {'source': 'ldap', 'name': f'cn=admins{n},ou=groups,dc=example,dc=com', 'role': _sample_role()},
+    bad={'name': ('', 'x' * 501), 'source': ('king',)},
+)
+PAGES = (LDAP, GROUPS)
