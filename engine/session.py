@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from engine.filters import Filter
     from engine.managed import Managed
     from engine.quiet import Quiet
+    from engine.services.xcp_router.account import Account
     from engine.store.users import User
 
 
@@ -59,7 +60,7 @@ PIECE = 1024
 
 
 class Session:
-    """A bound resource. Created by ``XcpRouter.bind`` only.
+    """A bound resource. Created by ``XcpRouter.bind`` only. ``account`` is the user's while the session is bound.
 
     ``available`` and ``priority`` follow the client's last presence without ``to``; ``priority`` is None while
     unavailable. ``presence`` is that presence as (head, tail): head + to + tail is the stanza for one receiver;
@@ -81,6 +82,7 @@ class Session:
         '_base',
         '_held',
         '_under_way',
+        'account',
         'answers',
         'available',
         'bare',
@@ -108,6 +110,7 @@ class Session:
 
     def __init__(self, user: User, resource: str, connection: Connection) -> None:
         self.user = user
+        self.account: Account | None = None
         self.bare = user.bare
         self.resource = resource
         self.jid = f'{user.bare}/{resource}'

@@ -149,8 +149,9 @@ class Cutter:
         if namespace != kind.namespace:
             raise StreamError('invalid-namespace', f'The namespace of stanzas is {kind.namespace}.')
         raw = child.raw
-        whole = raw.startswith(b'<' + name.encode()) and self._name not in raw
-        if not whole or not kind.checker.check(raw) or kind.checker.name != child.name:
+        opening, closing, qualified, _ = kind.shapes[name[:1].encode()]
+        whole = raw.startswith(opening) and self._name not in raw
+        if not whole or kind.checker.cut(raw, 0, opening, closing, len(raw)) != raw or kind.checker.name != qualified:
             raw = standalone(raw, self.wrap, kind.namespace)
         self._hand_over(name, child.attrs, raw)
 

@@ -95,8 +95,8 @@ _CONDITIONS: Final = {
 
 
 class SliceChecker:
-    """One expat parser that stands inside a standard stream for ever. ``check`` answers for a slice that the caller
-    has cut so that it is one complete stanza or ill-formed; after True ``name`` and ``attrs`` are those of its tag."""
+    """One expat parser that stands inside a standard stream for ever. ``cut`` gives it slices that are one complete
+    element or ill-formed; ``name`` and ``attrs`` are those of the last one's tag."""
 
     __slots__ = ('_left', '_on_start', '_opened', '_parse', '_parser', 'attrs', 'name')
 
@@ -120,24 +120,6 @@ class SliceChecker:
         self._parser.StartElementHandler = None
         self.name = name
         self.attrs = attrs
-
-    def check(self, piece: bytes) -> bool:
-        """Whether ``piece`` is well-formed inside a standard stream. False also means: ask a StreamParser."""
-        self._left -= len(piece)
-        if self._left < 0:
-            self._renew()
-        self.name = ''
-        try:
-            self._parse(piece, False)
-        except (expat.ExpatError, StreamError):
-            self._renew()
-            return False
-        if not self.name:
-            # No tag was completed (<presence a='x/>): the parser waits for the rest of it and cannot be used again.
-            self._renew()
-            return False
-        self._parser.StartElementHandler = self._on_start
-        return True
 
     def cut(self, data: bytes, position: int, opening: bytes, closing: bytes, limit: int) -> bytes | None:
         """The element that begins at ``position`` with ``opening`` (``b'<iq'``), checked: ``name`` and ``attrs`` are
@@ -164,7 +146,23 @@ class SliceChecker:
             # One byte is looked for at a tenth of the price of two.
             if (_BANG in piece or _QUESTION in piece) and _DECLARATION.search(piece):
                 return None
-        return piece if len(piece) <= limit and self.check(piece) else None
+        if len(piece) > limit:
+            return None
+        self._left -= len(piece)
+        if self._left < 0:
+            self._renew()
+        self.name = ''
+        try:
+            self._parse(piece, False)
+        except (expat.ExpatError, StreamError):
+            self._renew()
+            return None
+        if not self.name:
+            # No tag was completed (<presence a='x/>): the parser waits for the rest of it and cannot be used again.
+            self._renew()
+            return None
+        self._parser.StartElementHandler = self._on_start
+        return piece
 
 
 _checker: Final = SliceChecker()

@@ -45,7 +45,7 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         return
     if _COLON in stanza.raw and stanza.raw.find(STANZA_ID) >= 0:
         stanza.raw = unforged(router, stanza.raw)
-    sender = router.accounts.get(session.bare)
+    sender = session.account
     if sender is None or sender.plain:
         deliver(router, session, stanza, attrs.get('to') or session.bare, kind)
     else:
@@ -54,7 +54,7 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
 
 def submit(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: str) -> None:
     """Deliver a message that policy lets pass, and do what is due for its sender: archive and copies."""
-    sender = router.accounts.get(session.bare)
+    sender = session.account
     if sender is None or sender.plain:
         deliver(router, session, stanza, to, kind)
         return
@@ -69,10 +69,10 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         return False
     target = router.full.get(to)
     if target is not None:
-        account: Account | None = router.accounts[target.bare]
+        account = target.account
         assert account is not None
         if account.plain:
-            _talked(router, session, target.bare, stanza, kind)
+            _talked(session, target.bare, stanza, kind)
             router.node.counters.messages_routed += 1
             target.send(stanza.raw)
             return True
@@ -90,7 +90,7 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         account = router.accounts.get(to)
     if account is None:
         if router.nodes is not None and router.nodes.forward(session, stanza, peer := to.partition('/')[0]):
-            _talked(router, session, peer, stanza, kind)
+            _talked(session, peer, stanza, kind)
             return True
         try:
             local, domain, resource = jid.split(to)
@@ -110,7 +110,7 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         if target is not None:
             return deliver(router, session, stanza, target.jid, kind)
         if router.nodes is not None and to not in router.accounts and router.nodes.forward(session, stanza, to):
-            _talked(router, session, to, stanza, kind)
+            _talked(session, to, stanza, kind)
             return True
         if resource and kind in ('headline', 'error'):
             return False
@@ -126,7 +126,7 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         if account.filter is not None and filters.refused_by_all(router, account, session, stanza):
             return False
         return _arrive(router, session, stanza, account, None, to, kind)
-    _talked(router, session, to, stanza, kind)
+    _talked(session, to, stanza, kind)
     if account is None or not fork(router, account, session.bare, stanza.raw, kind):
         return _keep(router, session, stanza, account, to, kind, None)
     router.node.counters.messages_routed += 1
@@ -137,7 +137,7 @@ def _arrive(
     router: XcpRouter, session: Sender, stanza: Stanza, account: Account, target: Session | None, bare: str, kind: str
 ) -> bool:
     """The message is for a user with more than plain clients; ``target``: for this one of them."""
-    _talked(router, session, bare, stanza, kind)
+    _talked(session, bare, stanza, kind)
     entry: Entry | None = None
     raw = copies.cleaned(stanza) if account.carbons else stanza.raw
     if account.archiving is not None and router.archive is not None and archivable(stanza, kind):
@@ -197,7 +197,7 @@ def _sent(router: XcpRouter, account: Account, session: Session, stanza: Stanza,
 
 def refused(router: XcpRouter, session: Sender, stanza: Stanza, answer: bytes) -> None:
     """``session`` was sent the error ``answer`` to a message: the clients that got a copy of it hear of it too."""
-    account = router.accounts.get(session.bare)
+    account = session.account
     identity = stanza.id
     if account is not None and account.copied and identity is not None and identity in account.copied:
         copies.failed(router, account, cast('Session', session), identity, account.copied[identity], answer)
@@ -227,14 +227,14 @@ def fork(router: XcpRouter, account: Account, sender: str, raw: bytes, kind: str
     return found
 
 
-def _talked(router: XcpRouter, session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
+def _talked(session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
     """``session`` wrote to ``peer``: from now on the messages of ``peer`` go to this client only.
 
     Only a chat message with a body counts: typing notices and receipts are sent by clients nobody looks at.
     """
     if kind != 'chat' or stanza.raw.find(b'<body') < 0 or peer == session.bare:
         return
-    account = router.accounts.get(session.bare)
+    account = session.account
     if account is None:
         return
     locks = account.locks

@@ -19,6 +19,7 @@ from engine.session import PIECE
 
 if TYPE_CHECKING:
     from engine.filters import Filter
+    from engine.services.xcp_router.account import Account
     from engine.services.xcp_router.router import XcpRouter
     from engine.xmpp.stanza import Stanza
 
@@ -42,6 +43,8 @@ class Sender(Protocol):
     def closed(self) -> bool: ...
     @property
     def filter(self) -> Filter | None: ...
+    @property
+    def account(self) -> Account | None: ...
 
     unstored: int
     answers: Answers | None
@@ -143,6 +146,7 @@ class RemoteSender:
     user = None
     unarchived = 0
     filter = None
+    account = None
 
     @property
     def closed(self) -> bool:

@@ -184,6 +184,7 @@ class XcpRouter(Service):
                 self.nodes.online(user.bare)
         session = Session(user, resource, connection)
         account.sessions[resource] = session
+        session.account = account
         self.full[session.jid] = session
         self.sign_ins.note(user.id)
         registry.session_bound.fire(self, session)
@@ -199,6 +200,7 @@ class XcpRouter(Service):
         account = self.accounts[session.bare]
         del account.sessions[session.resource]
         account.unlock(session)
+        session.account = None
         if not account.sessions:
             del self.accounts[session.bare]
             if self.by_id.get(account.user.id) is account:
