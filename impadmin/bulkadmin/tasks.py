@@ -6,11 +6,11 @@ from django.utils.translation import gettext_noop
 
 from engine.contract.services import BULK_PROVISIONING, State
 from impadmin.bulkadmin import exporter, importer
-from impadmin.console import jobs
+from impadmin.console import api_bulk, bulkwork, imports, jobs
 from impadmin.presence import change_guard
 from impadmin.system.models import ServiceStatus
 
-__all__ = ['exporter', 'importer']
+__all__ = ['api_bulk', 'bulkwork', 'exporter', 'importer', 'imports']
 
 
 @jobs.start_condition('bat')

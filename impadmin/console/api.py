@@ -25,8 +25,10 @@ from rest_framework.response import Response
 from engine.contract.services import BY_KEY, SERVICES
 from impadmin.console import (
     actions,
+    api_bulk,
     api_schema,
     audit,
+    bulkwork,
     downloads,
     forms,
     idempotency,
@@ -36,9 +38,10 @@ from impadmin.console import (
     tables,
 )
 from impadmin.console.access import SAFE_METHODS, Requirement, rest, signed_in
-from impadmin.console.actions import Preview, actor_of
+from impadmin.console.actions import Actor, Preview, actor_of
 from impadmin.console.api_fields import PageSerializer, StrictJSONParser, is_json, serializer_of, wrong_type
 from impadmin.console.api_filters import PageFilter, Pagination, flag
+from impadmin.console.bulkwork import Outcome
 from impadmin.console.models import AuditEntry, StoredAnswer
 from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, ViewPage
 
@@ -59,7 +62,7 @@ class PageView(GenericAPIView[Any]):
     queryset: Any = None
     query: frozenset[str] | None = frozenset()
     """Query parameters of a request that reads; None: the view looks at them itself."""
-    query_of_writes: frozenset[str] = frozenset({'dry_run'})
+    query_of_writes: frozenset[str] | None = frozenset({'dry_run'})
 
     claimed: StoredAnswer | None = None
 
@@ -239,6 +242,50 @@ class DeleteSelectedView(ModelView):
         objects = selected(self.get_queryset(), self.page, data.get('ids'))
         done = actions.do_delete(actor_of(request), self.page, objects, dry_run=flag(request, 'dry_run'))
         return preview(done) if isinstance(done, Preview) else Response({'deleted': done})
+
+
+class BulkView(ModelView):
+    """``/api/v1/NAME/bulk/``, see api_bulk.py"""
+
+    filter_backends = (PageFilter,)
+    query_of_writes = None
+
+    def requirement(self) -> Requirement:
+        """Each row asks for its own."""
+        return Requirement('page', self.page)
+
+    def post(self, request: Request) -> Response:
+        """Do the rows, or one thing to everything the filters find."""
+        data, dry_run, actor = self.body(request), flag(request, 'dry_run'), actor_of(request)
+        if 'rows' in data:
+            refuse_unknown(data, {'rows', 'atomic'})
+            if len(request.query_params) > ('dry_run' in request.query_params):
+                raise serializers.ValidationError({'rows': [gettext('Filters go with "all", not with rows.')]})
+            if not isinstance(data.get('atomic', False), bool):
+                raise serializers.ValidationError({'atomic': [gettext('Enter true or false.')]})
+            outcome = api_bulk.run(actor, self.page, data['rows'], atomic=data.get('atomic', False), dry_run=dry_run)
+            answer = api_bulk.as_json(outcome, data['rows'])
+        else:
+            outcome = self._everything(actor, request, data, dry_run)
+            answer = outcome.as_json()
+        if outcome.job is None:
+            return Response(answer)
+        headers = {'Location': request.build_absolute_uri(api_bulk.job_url(outcome.job))}
+        return Response(answer, status.HTTP_202_ACCEPTED, headers=headers)
+
+    def _everything(self, actor: Actor, request: Request, data: Mapping[str, Any], dry_run: bool) -> Outcome:
+        refuse_unknown(data, {'all', 'do', 'values'})
+        verb, values = data.get('do'), data.get('values', {})
+        if data.get('all') is not True or verb not in ('update', 'delete') or (verb == 'delete' and values):
+            text = gettext('Send "rows", or "all": true with "do": update and "values", or with "do": delete.')
+            raise serializers.ValidationError({'non_field_errors': [text]})
+        keys = list(self.filter_queryset(listview.base_queryset(self.page)).values_list('pk', flat=True))
+        if not keys:
+            return Outcome(0)
+        if verb == 'delete':
+            return bulkwork.delete(actor, self.page, keys, dry_run=dry_run)
+        found = api_bulk.cleaned(self.get_serializer_class(), values, None, partial=True)
+        return bulkwork.edit(actor, self.page, keys, found, dry_run=dry_run)
 
 
 class CommandView(ModelView):
@@ -477,6 +524,8 @@ def routes(page: BasePage) -> list[URLPattern]:
         found.append(path(root, view(CollectionView, page, ['GET', 'POST'] if 'add' in page.verbs else ['GET'])))
         if 'delete' in page.verbs:
             found.append(path(f'{root}delete-selected/', view(DeleteSelectedView, page, ['POST'])))
+        if set(page.verbs) & {'add', 'edit', 'delete'}:
+            found.append(path(f'{root}bulk/', view(BulkView, page, ['POST'])))
     elif isinstance(page, SettingsPage):
         found.append(path(root, view(SettingsView, page, ['GET', 'PUT', 'PATCH'])))
     elif isinstance(page, ParameterPage) and page.services:

@@ -21,6 +21,17 @@ from impadmin.console.access import ApiPermission, Requirement
 from impadmin.console.api_fields import form_schema
 from impadmin.console.page import BasePage, Page, ParameterPage
 
+
+def _row(verb: str, needed: str, **properties: Any) -> dict[str, Any]:
+    return {
+        'type': 'object',
+        'properties': {'do': {'const': verb}, **properties},
+        'required': ['do', needed],
+        'additionalProperties': False,
+    }
+
+
+_KEY = {'type': ['integer', 'string']}
 COMPONENTS: dict[str, Any] = {
     'Error': {
         'type': 'object',
@@ -57,6 +68,54 @@ COMPONENTS: dict[str, Any] = {
         },
         'required': ['message', 'url', 'data'],
     },
+    'BulkOutcome': {
+        'type': 'object',
+        'description': gettext_lazy('What became of each row, or the job that does them.'),
+        'properties': {
+            'dry_run': {'type': 'boolean'},
+            'total': {'type': 'integer'},
+            'job': {'type': ['integer', 'null']},
+            'counts': {'type': 'object', 'additionalProperties': {'type': 'integer'}},
+            'not_tried': {'type': 'integer'},
+            'rows': {'type': 'array', 'items': {'type': 'object'}},
+        },
+        'required': ['dry_run', 'total', 'job', 'counts', 'rows'],
+    },
+    'BulkRequest': {
+        'description': gettext_lazy('Rows of their own, or one thing for all that the filters of the address find.'),
+        'oneOf': [
+            {
+                'type': 'object',
+                'properties': {
+                    'rows': {
+                        'type': 'array',
+                        'minItems': 1,
+                        'maxItems': 10_000,
+                        'items': {
+                            'oneOf': [
+                                _row('create', 'values', values={'type': 'object'}),
+                                _row('update', 'id', id=_KEY, values={'type': 'object'}, etag={'type': 'string'}),
+                                _row('delete', 'id', id=_KEY, etag={'type': 'string'}),
+                            ]
+                        },
+                    },
+                    'atomic': {'type': 'boolean', 'default': False, 'description': gettext_lazy('All rows or none')},
+                },
+                'required': ['rows'],
+                'additionalProperties': False,
+            },
+            {
+                'type': 'object',
+                'properties': {
+                    'all': {'const': True},
+                    'do': {'enum': ['update', 'delete']},
+                    'values': {'type': 'object'},
+                },
+                'required': ['all', 'do'],
+                'additionalProperties': False,
+            },
+        ],
+    },
     'HistoryEntry': {
         'type': 'object',
         'properties': {
@@ -80,6 +139,7 @@ _VERBS = {
     ('ObjectView', 'DELETE'): ('destroy', gettext_lazy('Delete')),
     ('HistoryView', 'GET'): ('history', gettext_lazy('History: who changed what, before and after')),
     ('DeleteSelectedView', 'POST'): ('delete_selected', gettext_lazy('Delete several, all or none')),
+    ('BulkView', 'POST'): ('bulk', gettext_lazy('Add, change and delete many, with a verdict for each')),
     ('SettingsView', 'GET'): ('retrieve', gettext_lazy('Read')),
     ('SettingsView', 'PUT'): ('update', gettext_lazy('Replace')),
     ('SettingsView', 'PATCH'): ('partial_update', gettext_lazy('Change some fields')),
@@ -175,6 +235,8 @@ class PageSchema(AutoSchema):
     def _body(self) -> dict[str, Any] | None:
         if self.kind == 'DeleteSelectedView':
             return {'type': 'object', 'properties': {'ids': _IDS}, 'required': ['ids']}
+        if self.kind == 'BulkView':
+            return dict(ref('BulkRequest'))
         if self.kind == 'ParameterView':
             return self._parameters_shape()
         if self.kind != 'CommandView':
@@ -195,7 +257,9 @@ class PageSchema(AutoSchema):
 
     def _get_response_bodies(self, direction: Literal['request', 'response'] = 'response') -> dict[str, Any]:
         found: dict[str, Any] = self._good() or super()._get_response_bodies(direction)
-        if self.has_dry_run():
+        if self.kind == 'BulkView':
+            found['202'] = _answer(gettext('A job does it; its address is in Location'), ref('BulkOutcome'))
+        elif self.has_dry_run():
             kept = found['200']['content']['application/json']['schema'] if '200' in found else None
             found['200'] = _answer('', {'anyOf': [kept, ref('Preview')]} if kept else ref('Preview'))
         reads = self.method == 'GET' and self.kind != 'FileView'  # a file may not be written yet: 409
@@ -216,6 +280,7 @@ class PageSchema(AutoSchema):
         shapes: dict[str, dict[str, Any]] = {
             'CommandView': ref('Result'),
             'DeleteSelectedView': {'type': 'object', 'properties': {'deleted': {'type': 'integer'}}},
+            'BulkView': ref('BulkOutcome'),
             'ParameterListView': _OBJECT,
             'ParameterView': self._parameters_shape(),
             'DataView': _OBJECT,

@@ -215,7 +215,7 @@ class Rows:
         try:
             return self._change(label, given)
         except serializers.ValidationError as error:
-            return Verdict(label, 'update', problems=tuple(_problems(error.detail)))
+            return Verdict(label, 'update', problems=tuple(problems(error.detail)))
 
     def _change(self, label: str, given: dict[str, str]) -> Change | Verdict:
         found: list[Any] = []
@@ -296,14 +296,15 @@ def _json(name: str, cell: str) -> Any:
         raise serializers.ValidationError({name: [gettext('Enter a list as JSON, for example ["a", "b"].')]}) from None
 
 
-def _problems(detail: Any) -> Iterator[tuple[str, str]]:
+def problems(detail: Any) -> Iterator[tuple[str, str]]:
+    """(field name or '', text) of every message of REST's serializers."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            for below, text in _problems(inner):
+            for below, text in problems(inner):
                 yield below or ('' if name == 'non_field_errors' else name), text
     elif isinstance(detail, list):
         for one in detail:
-            yield from _problems(one)
+            yield from problems(one)
     else:
         yield '', str(detail)
 
