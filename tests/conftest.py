@@ -30,5 +30,6 @@ pytest_plugins = [
     'tests.fixtures.browser',
     'tests.fixtures.federation',
     'tests.fixtures.directory',
+    'tests.fixtures.provider',
     'tests.conformance',
 ]

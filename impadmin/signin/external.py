@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from django import forms
@@ -17,8 +18,8 @@ from impadmin.console import roles
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Command, Fieldset, Help, Page, Result, SettingsPage
-from impadmin.signin import directory, vault
-from impadmin.signin.models import ExternalGroup, LdapAuthentication
+from impadmin.signin import directory, saml, vault
+from impadmin.signin.models import ExternalGroup, LdapAuthentication, SamlSignOn
 
 
 def servers_are_valid(row: LdapAuthentication, before: Any) -> None:
@@ -122,6 +123,89 @@ LDAP = SettingsPage(
 )
 
 
+def console_url_is_valid(row: SamlSignOn, before: Any) -> None:
+    """Scheme and host; unprotected only on this machine."""
+    parts = urlsplit(row.console_url)
+    here = parts.hostname in ('127.0.0.1', 'localhost', '::1')
+    right = parts.hostname and not (parts.path.strip('/') or parts.query or parts.fragment or parts.username)
+    if row.console_url and not (right and (parts.scheme == 'https' or (parts.scheme == 'http' and here))):
+        raise ValidationError({'console_url': _('Enter https:// and the name of this console, nothing behind it.')})
+    if not row.enabled:
+        return
+    if saml.missing():
+        raise ValidationError(
+            {
+                'enabled': _(
+                    'The program xmlsec1 is missing on this machine. Install the package xmlsec1, then try again.'
+                )
+            }
+        )
+    if not row.console_url:
+        raise ValidationError({'console_url': _('Enter the address of this console.')})
+    if not row.idp_metadata:
+        raise ValidationError({'enabled': _('Upload the metadata of the identity provider first.')})
+
+
+class MetadataForm(forms.Form):
+    """The identity provider's metadata."""
+
+    file = forms.FileField(label=gettext_lazy('File'), help_text=gettext_lazy('Metadata as an XML file.'))
+
+
+def upload_metadata(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Keep the metadata of the identity provider."""
+    raw = data['file'].read(saml.LARGEST + 1)
+    try:
+        text = raw.decode('utf-8-sig')
+        if len(text) > saml.LARGEST:
+            raise saml.Refused('it is too large')
+        entity = saml.entity_of(text)
+    except UnicodeDecodeError:
+        raise ValidationError({'file': _('The file is not text in UTF-8.')}) from None
+    except saml.Refused as error:
+        raise ValidationError({'file': _('The metadata cannot be used: %(reason)s.') % {'reason': error}}) from None
+    SamlSignOn.objects.update_or_create(pk=1, defaults={'idp_metadata': text, 'idp_entity': entity[:500]})
+    return Result(_('The identity provider is %(name)s now.') % {'name': entity})
+
+
+SAML = SettingsPage(
+    name='saml-single-sign-on',
+    console='ucm',
+    area='signin',
+    menu='System > SAML Single Sign-On',
+    title=gettext_lazy('SAML Single Sign-On'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('One sign-in at an identity provider opens all consoles.'),
+    help=Help(
+        when=gettext_lazy('When your organisation has an identity provider (SAML 2.0).'),
+        effect=gettext_lazy(
+            'From the next sign-in on. Give the provider the metadata that this console has at /saml/metadata/. '
+            'Roles come from External Groups. Local users sign in at /login/?recovery=1.'
+        ),
+        guide='1045-1052',
+    ),
+    related=('external-groups', 'application-users'),
+    model=SamlSignOn,
+    fieldsets=(
+        Fieldset(gettext_lazy('Single sign-on'), ('enabled', 'console_url', 'idp_entity')),
+        Fieldset(gettext_lazy('Attributes'), ('user_attribute', 'group_attribute')),
+    ),
+    rules=(console_url_is_valid,),
+    commands=(
+        Command(
+            'metadata',
+            gettext_lazy('Upload Identity Provider Metadata'),
+            upload_metadata,
+            scope='page',
+            form=MetadataForm,
+        ),
+    ),
+    bad={'console_url': ('imp.example.com', 'http://imp.example.com', 'https://imp.example.com/x')},
+    panel='signin/saml_state.html',
+    configures=False,
+)
+
+
 def _create(actor: Actor, values: Mapping[str, Any]) -> ExternalGroup:
     """Nobody gives rights by a group that he does not have."""
     roles.require_covered(actor.grants, values['role'].grants)
@@ -162,7 +246,7 @@ GROUPS = Page(
         when=gettext_lazy('When administrators sign in by LDAP or SAML.'),
         effect=gettext_lazy('At the next sign-in of each member.'),
     ),
-    related=('ldap-administrators', 'roles'),
+    related=('ldap-administrators', 'saml-single-sign-on', 'roles'),
     model=ExternalGroup,
     columns=('name', 'source', 'role'),
     find=('name',),
@@ -175,4 +259,4 @@ GROUPS = Page(
     sample=lambda n: {'source': 'ldap', 'name': f'cn=admins{n},ou=groups,dc=example,dc=com', 'role': _sample_role()},
     bad={'name': ('', 'x' * 501), 'source': ('king',)},
 )
-PAGES = (LDAP, GROUPS)
+PAGES = (LDAP, SAML, GROUPS)

@@ -257,3 +257,48 @@ class LdapAuthentication(models.Model):
     class Meta:
         db_table = 'ldap_authentication'
         verbose_name = _('LDAP Authentication')
+
+
+class SamlSignOn(models.Model):
+    """Single sign-on by SAML 2.0: this console is a service provider."""
+
+    enabled = models.BooleanField(
+        _('SAML Single Sign-On'), default=False,
+        help_text=_('Who is not signed in goes to the identity provider. /login/?recovery=1 stays for local users.'),
+    )  # fmt: skip
+    console_url = models.CharField(
+        _('Address of this console'), max_length=200, blank=True,
+        help_text=_('As browsers reach it, for example https://imp.example.com. Part of what the provider must know.'),
+    )  # fmt: skip
+    user_attribute = models.CharField(
+        _('User attribute'), max_length=200, blank=True,
+        help_text=_('Attribute of the assertion that is the user ID, for example uid. Empty: the NameID.'),
+    )  # fmt: skip
+    group_attribute = models.CharField(
+        _('Group attribute'), max_length=200, default='groups',
+        help_text=_('Attribute whose values are the groups of External Groups.'),
+    )  # fmt: skip
+    idp_entity = models.CharField(
+        _('Identity provider'), max_length=500, blank=True, editable=False, help_text=_('From the uploaded metadata.')
+    )
+    idp_metadata = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        db_table = 'saml_sign_on'
+        verbose_name = _('SAML Single Sign-On')
+
+
+class SamlRequest(models.Model):
+    """A browser that was sent to the identity provider. Each request is answered once."""
+
+    request_id = models.CharField(max_length=100, unique=True)
+    target = models.CharField(max_length=8000)
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    answered_at = models.DateTimeField(null=True)
+    ticket = models.CharField(max_length=64, blank=True)
+    """SHA-256 of what the browser brings back after the answer was found right."""
+    username = models.CharField(max_length=150, blank=True)
+    groups: models.JSONField[Any] = models.JSONField(default=list)
+
+    class Meta:
+        db_table = 'saml_request'

@@ -55,6 +55,10 @@ SESSIONS = Page(
     title=gettext_lazy('Sessions'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('Browsers that are signed in. Delete a session to end it.'),
+    help=Help(
+        when=gettext_lazy('When a browser was left signed in, or somebody must leave at once.'),
+        effect=gettext_lazy('The browser is sent to the sign-in page with its next click. What it has saved stays.'),
+    ),
     related=('credential-policy', 'sign-ins'),
     model=AdministratorSession,
     queryset=lambda: AdministratorSession.objects.select_related('administrator'),
@@ -84,6 +88,12 @@ SIGN_INS = Page(
     title=gettext_lazy('Sign-In History'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('Who signed in, who failed to and why, who was locked out, and which tokens were used first.'),
+    help=Help(
+        when=gettext_lazy('When somebody cannot sign in, and to see whether anybody tries who should not.'),
+        effect=gettext_lazy(
+            'Nothing: the page only shows. Addresses and accounts are locked by the rules of the credential policy.'
+        ),
+    ),
     related=('administrator-sessions', 'credential-policy', 'history'),
     model=SignIn,
     queryset=lambda: SignIn.objects.filter(object_type='signin.SignIn'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -11,6 +12,7 @@ from django.contrib.auth import logout, update_session_auth_hash
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -23,12 +25,14 @@ from impadmin.console.administrators import set_password
 from impadmin.console.models import Administrator
 from impadmin.console.navigation import CONSOLES
 from impadmin.console.preferences import local_url
-from impadmin.signin import backends, lockout, sessions, steps, totp
+from impadmin.signin import backends, lockout, saml, sessions, steps, totp
 from impadmin.signin.models import AdministratorSession, RecoveryCode, policy
 
 HALF = 'half_sign_in'
 """Session key of somebody whose password was right and whose code is not yet given."""
 HALF_S = 300
+RECOVERY = frozenset({'recovery', 'signed-out'})
+"""With one of these in the query the sign-in page is shown even when single sign-on is on."""
 CODE_URL = '/login/code/'
 ACCOUNT_URL = '/account/'
 
@@ -66,6 +70,9 @@ def login_view(request: HttpRequest) -> HttpResponse:
     target = local_url(request, request.POST.get('next') or request.GET.get('next', ''), '/')
     if request.method != 'POST' and request.user.is_authenticated:
         return HttpResponseRedirect(target)
+    sso = saml.settings_in_force() is not None
+    if request.method != 'POST' and sso and not RECOVERY.intersection(request.GET):
+        return HttpResponseRedirect(f'{reverse("saml-login")}?{urlencode({"next": target})}')
     rules = policy()
     context: dict[str, Any] = {
         'next': target,
@@ -73,6 +80,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
         'failures': rules.failures,
         'minutes': rules.lockout_minutes,
         'message': steps.message(),
+        'sso': sso,
     }
     if request.method != 'POST':
         return render(request, 'console/login.html', context)
@@ -135,7 +143,8 @@ def logout_view(request: HttpRequest) -> HttpResponse:
         sessions.record(actor_of(request), 'sign-out', str(request.user))
         sessions.drop(AdministratorSession.objects.filter(session_key=request.session.session_key))
     logout(request)
-    return HttpResponseRedirect(settings.LOGIN_URL)
+    asked = '?signed-out=1' if saml.settings_in_force() is not None else ''  # else single sign-on signs in again
+    return HttpResponseRedirect(settings.LOGIN_URL + asked)
 
 
 @never_cache

@@ -22,7 +22,17 @@ from tests.fixtures.data import CUSTOM_PERMISSIONS, CUSTOM_ROLE
 GRANTS = {name: grants(allowed) for name, (_, allowed) in BUILT_IN.items()} | {CUSTOM_ROLE: grants(CUSTOM_PERMISSIONS)}
 ROLES = ('', *GRANTS)
 METHODS = ('GET', 'POST', 'PUT', 'PATCH', 'DELETE')
-PUBLIC = {'/login/', '/login/code/', '/preferences/', '/favicon.ico', '/healthz'}
+PUBLIC = {
+    '/login/',
+    '/login/code/',
+    '/saml/login/',
+    '/saml/acs/',
+    '/saml/finish/',
+    '/saml/metadata/',
+    '/preferences/',
+    '/favicon.ico',
+    '/healthz',
+}
 """The only addresses that answer without signing in."""
 CONVERTER = re.compile(r'<(?:\w+:)?(\w+)>')
 VALUES = {

@@ -1,0 +1,176 @@
+"""Single sign-on by SAML 2.0 against a real identity provider: the way in, and everything that must not be a way in."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from impadmin.console.models import Administrator, AuditEntry, Role
+from impadmin.signin import saml
+from impadmin.signin.models import ExternalGroup, SamlRequest
+from tests.fixtures.data import PASSWORD, make_administrator
+from tests.fixtures.provider import Provider
+from tests.proves import proves
+
+PAGE = '/api/v1/saml-single-sign-on/'
+
+
+def switch_on(client: Any, provider: Provider, base: str) -> None:
+    """Through REST as an administrator would: metadata there, metadata back, groups, on."""
+    file = SimpleUploadedFile('idp.xml', provider.metadata.encode())
+    answer = client.post(f'{PAGE}metadata/', {'file': file}, format='multipart')
+    assert answer.status_code == 200, answer.content
+    body = {'enabled': True, 'console_url': base, 'user_attribute': 'uid', 'group_attribute': 'groups'}
+    answer = client.patch(PAGE, body)
+    assert answer.status_code == 200, answer.content
+    assert answer.json()['idp_entity'] == f'{provider.url}/metadata'
+    shown = Client().get('/saml/metadata/')
+    provider.trust(shown.content.decode())
+    provider.acs = f'{base}/saml/acs/'  # type: ignore[attr-defined]
+    ExternalGroup.objects.create(source='saml', name='console admins', role=Role.objects.get(name='operator'))
+
+
+@pytest.fixture
+def provider(identity_provider: Provider, api: Any) -> Provider:
+    switch_on(api('administrator'), identity_provider, 'http://127.0.0.1')
+    return identity_provider
+
+
+def sent(client: Client, target: str = '/ucm/ucm/end-users/') -> str:
+    """The address of the identity provider to which an unauthenticated request leads."""
+    to_login = client.get(target)['Location']
+    to_saml = client.get(to_login)['Location']
+    assert to_saml.startswith('/saml/login/?')
+    return str(client.get(to_saml)['Location'])
+
+
+def post(client: Client, answer: str) -> Any:
+    """What the page of the provider makes the browser send: from another site, so without cookies."""
+    return Client().post('/saml/acs/', {'SAMLResponse': answer, 'RelayState': 'https://evil.example/'})
+
+
+def last_reason() -> str:
+    return str(AuditEntry.objects.filter(action='sign-in-failed').latest('pk').after['reason'])
+
+
+@proves('PL-39')
+def test_the_way_in(provider: Provider) -> None:
+    client = Client()
+    address = sent(client)
+    assert address.startswith(f'{provider.sso}?SAMLRequest=')
+    back = post(client, provider.answer(address))
+    assert back.status_code == 303, back.content
+    assert back['Location'].startswith('/saml/finish/?ticket=')
+    stranger = Client()
+    assert stranger.get(back['Location']).status_code == 403, 'the ticket is of use in one browser only'
+    assert client.get(back['Location'])['Location'] == '/ucm/ucm/end-users/'
+    assert client.get('/serviceability/').status_code in (200, 302)
+    assert client.get('/ucm/ucm/end-users/').status_code == 200
+    user = Administrator.objects.get(username='grace')
+    assert (user.origin, [role.name for role in user.held_roles]) == ('saml', ['operator'])
+    assert client.get(back['Location']).status_code == 403, 'and once'
+    assert AuditEntry.objects.filter(action='sign-in').latest('pk').after['method'] == 'SAML'
+    out = client.post('/logout/')['Location']
+    assert client.get(out).status_code == 200, 'who signs out is not signed in again at once'
+
+
+@proves('PL-39')
+def test_answers_that_are_refused(provider: Provider) -> None:
+    client = Client()
+    address = sent(client)
+    good = provider.answer(address)
+    assert post(client, good).status_code == 303
+    assert post(client, good).status_code == 403, 'replayed'
+    assert last_reason() == 'not asked for'
+
+    def refused(**changes: Any) -> str:
+        answer = provider.answer(sent(client), **changes)
+        assert post(client, answer).status_code == 403, changes
+        return last_reason()
+
+    assert refused(in_response_to='id-of-nobody') == 'not asked for'
+    assert refused(destination='http://127.0.0.1/elsewhere/') != 'not asked for'
+    assert 'Audience' in refused(sp_entity_id='http://other.example/metadata')
+    assert 'signature' in refused(signed=False).lower()
+    for pattern, new in (
+        ('>grace<', '>admin<'),
+        ('console admins', 'staff admins'),
+        (r'<(\w+:)Signature .*?</\1Signature>', ''),
+        (r'<(\w+:)AudienceRestriction>.*?</\1AudienceRestriction>', ''),
+    ):
+        text = base64.b64decode(provider.answer(sent(client))).decode()
+        forged = re.sub(pattern, new, text, flags=re.DOTALL)
+        assert forged != text, pattern
+        assert post(client, base64.b64encode(forged.encode()).decode()).status_code == 403, pattern
+        assert 'signature' in last_reason().lower(), last_reason()
+    bomb = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    for garbage in ('', '%%%', base64.b64encode(b'<a/>').decode(), base64.b64encode(bomb).decode(), 'x' * 600_000):
+        assert post(client, garbage).status_code == 403
+    assert not Administrator.objects.filter(username='admin').exists()
+    assert client.get('/ucm/')['Location'].startswith('/login/')
+
+
+def test_who_may_not(provider: Provider) -> None:
+    def tries(**changes: Any) -> str:
+        client = Client()
+        back = post(client, provider.answer(sent(client), **changes))
+        answer = client.get(back['Location'])
+        assert answer.status_code == 403
+        assert 'did not sign you in' in answer.content.decode()
+        return last_reason()
+
+    make_administrator('operator', 'grace')
+    assert tries() == 'the name belongs to a user kept by Local'
+    assert tries(user='heidi', groups=['staff']) == 'no group with a role'
+    assert tries(user='two words') == 'not a possible user ID'
+
+
+def test_recovery_and_limits(provider: Provider, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_administrator('operator', 'local')
+    client = Client()
+    page = client.get('/login/?recovery=1')
+    assert page.status_code == 200
+    assert 'Sign in with single sign-on' in page.content.decode()
+    assert client.post('/login/', {'username': 'local', 'password': PASSWORD}).status_code == 302
+    monkeypatch.setattr(saml, 'MOST_OPEN', SamlRequest.objects.count())
+    assert Client().get('/saml/login/').status_code == 403
+    monkeypatch.setattr('shutil.which', lambda program: None)
+    assert Client().get('/login/').status_code == 200, 'without xmlsec1 the console works as if SAML were off'
+    assert Client().get('/saml/login/').status_code == 404
+    admin = api('administrator')
+    assert 'xmlsec1' in str(admin.patch(PAGE, {'enabled': True, 'user_attribute': 'mail'}).json()['errors']['enabled'])
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (b'no xml', 'no XML'),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', 'no XML'),
+        (b'<a/>', 'exactly one identity provider'),
+        (b'\xff', 'UTF-8'),
+    ],
+)
+def test_metadata_that_cannot_be_used(content: bytes, says: str, api: Any) -> None:
+    file = SimpleUploadedFile('idp.xml', content)
+    answer = api('administrator').post(f'{PAGE}metadata/', {'file': file}, format='multipart')
+    assert answer.status_code == 400
+    assert says in str(answer.json()['errors']['file'])
+
+
+@proves('PL-39')
+def test_single_sign_on_in_a_browser(identity_provider: Provider, api: Any, console: Any, browser_page: Any) -> None:
+    """A real browser goes to the provider and comes back signed in, past the cookie rules for other sites."""
+    switch_on(api('administrator'), identity_provider, console.url)
+    page = browser_page('')
+    page.allowed_errors = ['request to another host', 'favicon', '404']
+    page.get_by_role('button', name='Be grace').click()
+    page.wait_for_url(f'{console.url}/**')
+    page.get_by_role('button', name='grace').first.wait_for()
+    page.goto('/serviceability/')
+    page.get_by_role('heading', level=1).wait_for()
+    assert 'login' not in page.url
