@@ -59,6 +59,8 @@ def _names(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
         yield f'the menu path {page.menu!r} is not usable', 'One to four parts separated by " > ".'
     if not page.title:
         yield 'it has no title', 'Give the title the product shows.'
+    if not page.intro or page.help is None or not page.help.when or not page.help.effect:
+        yield 'it has no help', 'Give intro (what it is for) and help=Help(when=..., effect=..., guide=...).'
     if len(page.related) > 3:
         yield 'it has more than three related pages', 'Name at most three.'
     for key in page.works_through:

@@ -66,6 +66,13 @@ HISTORY_SETTINGS = SettingsPage(
     title=gettext_lazy('History Settings'),
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('How long the history keeps what belongs to a person. The entries themselves stay.'),
+    help=Help(
+        when=gettext_lazy('When a law or a works council says how long personal data may be kept.'),
+        effect=gettext_lazy(
+            'Older entries keep who, what and when, but lose the names and values that belong to a person. '
+            'This cannot be undone.'
+        ),
+    ),
     related=('history',),
     order=905,
     model=HistorySettings,

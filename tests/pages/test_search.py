@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
+from impadmin.console import checks, registry
 from impadmin.console import help as page_help
-from impadmin.console import registry
 from impadmin.console.page import Page
 from tests.pages import payload
 
@@ -138,3 +139,8 @@ def test_a_wrong_parameter_links_to_its_help(admin_client: Any) -> None:
 def test_fields_say_which_services_restart(admin_client: Any) -> None:
     sentence = 'Restarts: Cisco Presence Engine, Cisco XCP Router.'
     assert sentence in admin_client().get(registry.page_url('standard-configuration')).content.decode()
+
+
+def test_a_page_without_help_is_refused() -> None:
+    page = dataclasses.replace(registry.page('domains'), help=None)
+    assert 'it has no help' in [what for rule in checks.RULES for what, _ in rule(page, registry.registered())]
