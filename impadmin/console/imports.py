@@ -202,6 +202,25 @@ class Rows:
         self.serializer: Any = serializer_of(page)(partial=True)
         self.columns = {column.name: column for column in exports.columns(page)}
         self.seen: set[int] = set()
+        self.present: dict[tuple[str, ...], list[Any]] = {}
+        self.references: dict[tuple[str, str], Any] = {}
+
+    def asked(self, batch: Batch) -> list[tuple[int, Change | Verdict]]:
+        """(line, what it asks for or why it is left) of each row; one query finds the objects of all of them."""
+        self.present, self.references = {}, {}
+        given = [dict(zip(self.names, cells, strict=False)) for _, cells in batch.rows if isinstance(cells, list)]
+        lookups = {}
+        for name in self.keys:
+            field = forms.model_field(self.page.model, name)
+            assert field is not None
+            texts = {unprotect(row[name]) for row in given if name in row}
+            if isinstance(field, models.ForeignKey):
+                name, field = f'{name}__{forms.natural_field(field.remote_field.model)}', None
+            lookups[f'{name}__in'] = [value for text in texts if (value := _as_key(field, text)) is not None]
+        for obj in listview.base_queryset(self.page).filter(**lookups) if lookups else ():
+            key = tuple(exports.text(self.columns[name].read(obj)) for name in self.keys)
+            self.present.setdefault(key, []).append(obj)
+        return [(line, self.change(cells)) for line, cells in batch.rows]
 
     def change(self, cells: list[str] | str) -> Change | Verdict:
         """What one row asks for, or why it is left."""
@@ -222,12 +241,11 @@ class Rows:
         if self.keys:
             if empty := [name for name in self.keys if not given[name]]:
                 return _refused(label, gettext('The row has no key. Fill this cell.'), empty[0])
-            mark = hash(tuple(given[name] for name in self.keys))
-            if mark in self.seen:
+            key = tuple(given[name] for name in self.keys)
+            if hash(key) in self.seen:
                 return _refused(label, gettext('An earlier row of the file has the same key.'), self.keys[0])
-            self.seen.add(mark)
-            wanted = self._values({name: given[name] for name in self.keys}, clear=True)
-            found = list(listview.base_queryset(self.page).filter(**wanted)[:2])
+            self.seen.add(hash(key))
+            found = self.present.get(key, [])
         if len(found) > 1:
             return _refused(label, gettext('More than one object has this key.'), self.keys[0])
         if not found:
@@ -248,13 +266,18 @@ class Rows:
         """Whether the object has this value already."""
         if self.columns[name].many:
             return {one.pk for one in value} == {one.pk for one in getattr(obj, name).all()}
-        return bool(getattr(obj, name) == value)
+        attribute = getattr(forms.model_field(self.page.model, name), 'attname', name)
+        return bool(getattr(obj, attribute) == (value.pk if isinstance(value, models.Model) else value))
 
     def _values(self, given: Mapping[str, str], clear: bool) -> dict[str, Any]:
         """Texts as values. Raises serializers.ValidationError by field."""
         data: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for name, cell in given.items():
             field = forms.model_field(self.page.model, name)
+            if cell and isinstance(field, models.ForeignKey) and (obj := self._reference(field, cell)) is not None:
+                found[name] = obj
+                continue
             data[name] = cell
             if not cell and (field is None or field.null):
                 if name not in self.page.extra:
@@ -266,8 +289,23 @@ class Rows:
         for name in list(data):  # people type a password twice, files need not
             if f'{name}_again' in self.page.extra:
                 data.setdefault(f'{name}_again', data[name])
-        values: dict[str, Any] = self.serializer.to_internal_value(data)
-        return values
+        return {**self.serializer.to_internal_value(data), **found}
+
+    def _reference(self, field: models.ForeignKey[Any, Any], cell: str) -> Any:
+        """The object of this name, asked for once in a batch; None: REST's field says what is wrong with it."""
+        if (field.name, cell) not in self.references:
+            related: type[models.Model] = field.remote_field.model
+            named = related._default_manager.filter(**{forms.natural_field(related): cell})
+            self.references[field.name, cell] = named.first()
+        return self.references[field.name, cell]
+
+
+def _as_key(field: models.Field[Any, Any] | None, cell: str) -> Any:
+    """A cell as a value of the key field; None when it cannot be one."""
+    try:
+        return cell if field is None else field.to_python(cell)
+    except ValidationError:
+        return None
 
 
 def _refused(label: str, text: str, name: str = '') -> Verdict:
@@ -311,7 +349,7 @@ def problems(detail: Any) -> Iterator[tuple[str, str]]:
 
 def _verdicts(make: Callable[[list[Change]], Sequence[Verdict]], rows: Rows, batch: Batch) -> list[tuple[int, Verdict]]:
     """(line, verdict) of each row of a batch; ``make`` does the changes and answers in their order."""
-    asked = [(line, rows.change(cells)) for line, cells in batch.rows]
+    asked = rows.asked(batch)
     made = iter(make([one for _, one in asked if isinstance(one, Change)]))
     return [(line, next(made) if isinstance(one, Change) else one) for line, one in asked]
 
@@ -345,7 +383,7 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
     batch = replace(batch, rows=batch.rows[: bulkwork.AT_ONCE])
     with audit.batch(uuid.uuid4().hex):
         if dry_run:
-            asked = [(line, rows.change(cells)) for line, cells in batch.rows]
+            asked = rows.asked(batch)
             found = actions.preview(actor, page, [one for _, one in asked if isinstance(one, Change)])
             made = iter(found.verdicts)
             told = [(line, next(made) if isinstance(one, Change) else one) for line, one in asked]
