@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from engine import session_report
 from engine.contract import events, messages
 from engine.contract.messages import Text, message
 from engine.contract.services import BY_KEY, CONFIG_AGENT, PRESENCE_ENGINE, XCP_ROUTER
@@ -69,6 +70,8 @@ class Control:
                 await self._finish(command.id, error)
 
     async def _execute(self, command: status.Command) -> str:
+        if command.verb == events.SESSIONS_REPORT:
+            return await self._report(command.service)
         verbs = {
             'start': self.node.start_service,
             'stop': self.node.stop_service,
@@ -87,6 +90,14 @@ class Control:
             return describe(refusal)
         except Exception as error:
             log.exception('command failed', id=command.id)
+            return describe(error)
+        return ''
+
+    async def _report(self, report: str) -> str:
+        try:
+            await session_report.write(self.node, report)
+        except Exception as error:
+            log.exception('report failed')
             return describe(error)
         return ''
 

@@ -40,6 +40,11 @@ class CommandQueued(msgspec.Struct, frozen=True, tag='command'):
     node: str
 
 
+SESSIONS_REPORT = 'sessions-report'
+"""Verb of a row of ``service_command`` that asks a node for its part of the User Sessions Report; the id of the report
+stands where other commands name a service."""
+
+
 Event = ConfigChanged | UsersChanged | ContactListsChanged | CommandQueued
 
 

@@ -39,6 +39,12 @@ CONSOLES: dict[str, Console] = {
             gettext_lazy('Control Center, Service Activation'),
         ),
         Console(
+            'reporting',
+            gettext_lazy('IM and Presence Reporting'),
+            'report',
+            gettext_lazy('User Sessions Report'),
+        ),
+        Console(
             'os',
             gettext_lazy('IM and Presence OS Administration'),
             'system',

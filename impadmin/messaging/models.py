@@ -135,3 +135,57 @@ class GroupChatAdministrator(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+
+class SessionsReport(models.Model):
+    """One run of the IM and Presence User Sessions Report. Its nodes write their part (engine/store/session_report.py)
+    and the last one finishes it, which removes the reports before it."""
+
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField(auto_now_add=True)
+    nodes = models.IntegerField()
+    """How many nodes were asked."""
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = 'sessions_report'
+        verbose_name_plural = _('Session reports')
+
+
+class SessionsTotal(models.Model):
+    """A row of the report: the cluster (no node name), or one node."""
+
+    report = models.ForeignKey(SessionsReport, models.CASCADE, related_name='totals')
+    node = models.CharField(_('Node Name'), max_length=255, blank=True)
+    one_device = models.IntegerField(_('Users logged in from one device'))
+    several_devices = models.IntegerField(_('Users logged in from multiple devices'))
+    sessions = models.IntegerField(_('Number of Sessions'))
+
+    class Meta:
+        db_table = 'sessions_total'
+        verbose_name = _('Total of sessions')
+        verbose_name_plural = _('Totals of sessions')
+        constraints = [models.UniqueConstraint(fields=['report', 'node'], name='one_total_per_node')]
+
+    def __str__(self) -> str:
+        return self.node
+
+
+class UserSessions(models.Model):
+    """A user of one report: a snapshot, so it names and does not refer."""
+
+    report = models.ForeignKey(SessionsReport, models.CASCADE, related_name='users')
+    node = models.CharField(_('Node Name'), max_length=255)
+    user_id = models.CharField(_('User ID'), max_length=255)
+    address = models.CharField(_('IM Address'), max_length=3071)
+    sessions = models.IntegerField(_('Number of Sessions'))
+    devices = models.CharField(_('Device Type'), max_length=255)
+
+    class Meta:
+        db_table = 'user_sessions'
+        verbose_name = _('Sessions of a user')
+        verbose_name_plural = _('Sessions of users')
+        indexes = [models.Index(fields=['report', 'node', 'user_id'])]
+
+    def __str__(self) -> str:
+        return self.user_id

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Fieldset, Help, SettingsPage, Text
 from impadmin.console.registry import register
-from impadmin.messaging import chat_administrators
+from impadmin.messaging import chat_administrators, session_reports
 from impadmin.messaging.components import COMPONENTS
 from impadmin.messaging.models import MessagingSettings, OfflineMessage
 from impadmin.ucm.models import EndUser
@@ -51,4 +51,4 @@ SETTINGS = SettingsPage(
     ),
     impact=_impact,
 )
-register(SETTINGS, COMPONENTS, chat_administrators.SETTINGS, chat_administrators.ADMINISTRATORS)
+register(SETTINGS, COMPONENTS, chat_administrators.SETTINGS, chat_administrators.ADMINISTRATORS, *session_reports.PAGES)
