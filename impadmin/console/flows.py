@@ -31,8 +31,12 @@ from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.facts import Facts
 from impadmin.console.models import TaskFlowRun
-from impadmin.console.page import Command, Result, Text, ViewPage
+from impadmin.console.page import Command, Help, Result, Text, ViewPage
 
+WHEN = gettext_lazy('For this procedure, from the top: each step links to its page and says what must come before.')
+EFFECT = gettext_lazy(
+    'Nothing by itself: what a step is about is done on its page. Ticks are kept with who set them and when.'
+)
 KEPT = 20
 """Runs of one flow that are kept."""
 
@@ -137,6 +141,8 @@ class TaskFlow(ViewPage):
             Command(name, text, partial(run, self), scope='page', form=form) for name, text, run, form in own
         )
         object.__setattr__(self, 'commands', commands)
+        if self.help is None:
+            object.__setattr__(self, 'help', Help(WHEN, EFFECT, self.guide))
         object.__setattr__(self, 'api', partial(as_json, self))
 
     def problems(self) -> Iterator[tuple[str, str]]:

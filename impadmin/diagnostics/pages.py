@@ -82,6 +82,10 @@ TASK_FLOWS = ViewPage(
     title=gettext_lazy('Task Flows'),
     right=Right.MONITOR,
     intro=gettext_lazy('Procedures of several steps, in their order. They know which steps are done.'),
+    help=Help(
+        when=gettext_lazy('Before a change that takes several steps on several pages.'),
+        effect=gettext_lazy('Nothing: the page only shows how far each procedure is.'),
+    ),
     related=('system-dashboard', 'notifications'),
     order=900,
     view=flows.list_view,

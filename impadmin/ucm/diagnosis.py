@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, QuerySet
-from django.db.models.functions import Lower
+from django.db.models.functions import Length, Lower
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -19,8 +19,9 @@ from impadmin.ucm.models import EndUser
 from impadmin.ucm.rules import directory_uri_error
 
 SECTION = Section(gettext_lazy('User configuration'), 90)
-PLAIN_URI = r'^[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])+[A-Za-z]{2,63}$'
-"""Directory URIs of this form are right; only others are looked at one by one."""
+PLAIN_URI = r'^[A-Za-z0-9._+-]+@([A-Za-z0-9]+(-[A-Za-z0-9]+)*[.])+[A-Za-z]+$'
+PLAIN_LENGTH = 64
+"""Shorter Directory URIs of this form are right; only others are looked at one by one."""
 LOOKED_AT = 10_000
 """Directory URIs of unusual form that one run of the test looks at."""
 
@@ -31,36 +32,39 @@ def _users(found: QuerySet[EndUser]) -> tuple[str, int]:
     return listed(list(found.order_by('user_id').values_list('user_id', flat=True)[:DETAILED]), total), total
 
 
-def _twice(field: str, what: str) -> Iterator[Problem]:
-    """Values that several users have, compared without regard to case. ``what`` names them, with %(values)s."""
-    found = (
-        EndUser.objects.exclude(**{field: ''})
-        .annotate(value=Lower(field))
-        .values('value')
-        .order_by('value')
-        .annotate(users=Count('pk'))
-        .filter(users__gt=1)
-    )
-    if total := found.count():
-        values = [entry['value'] for entry in found[:DETAILED]]
+def _shared(field: str) -> Iterator[Problem]:
+    """Users with a value that another user has too, compared without regard to case."""
+    every = EndUser.objects.exclude(**{field: ''}).annotate(value=Lower(field)).order_by()
+    twice = list(every.values('value').annotate(owners=Count('pk')).filter(owners__gt=1).values_list('value', 'owners'))
+    if total := sum(owners for _value, owners in twice):
+        values = [value for value, _owners in sorted(twice)[:DETAILED]]
+        first = list(
+            every.filter(value__in=values).order_by('value', 'user_id').values_list('user_id', field)[:DETAILED]
+        )
+        users = listed([f'{user_id} ({value})' for user_id, value in first], total)
+        text = ngettext(
+            '%(count)d user has a value that another user has too: %(users)s.',
+            '%(count)d users have a value that another user has too: %(users)s.',
+            total,
+        )
         solution = _('Give each user a value of his own.')
-        query = urlencode({'f': field, 'o': 'exactly', 'v': values[0]})
-        yield Problem(what % {'count': total, 'values': listed(values, total)}, solution, query=query)
+        query = urlencode({'f': field, 'o': 'exactly', 'v': first[0][1]})
+        yield Problem(text % {'count': total, 'users': users}, solution, query=query)
 
 
 def user_ids(facts: Facts) -> Iterator[Problem]:
     """User IDs are unique."""
-    return _twice('user_id', _('%(count)s user IDs are there more than once: %(values)s.'))
+    return _shared('user_id')
 
 
 def directory_uris(facts: Facts) -> Iterator[Problem]:
     """Directory URIs are unique."""
-    return _twice('directory_uri', _('%(count)s Directory URIs are there more than once: %(values)s.'))
+    return _shared('directory_uri')
 
 
 def mail_ids(facts: Facts) -> Iterator[Problem]:
     """Mail IDs are unique."""
-    return _twice('mail', _('%(count)s mail IDs are there more than once: %(values)s.'))
+    return _shared('mail')
 
 
 def uris_present(facts: Facts) -> Iterator[Problem]:
@@ -85,11 +89,16 @@ def uris_present(facts: Facts) -> Iterator[Problem]:
 
 def uris_valid(facts: Facts) -> Iterator[Problem]:
     """Directory URIs have the form user@domain."""
-    odd = EndUser.objects.exclude(directory_uri='').exclude(directory_uri__regex=PLAIN_URI).order_by('user_id')
+    odd = (
+        EndUser.objects.exclude(directory_uri='')
+        .annotate(length=Length('directory_uri'))
+        .exclude(directory_uri__regex=PLAIN_URI, length__lt=PLAIN_LENGTH)
+        .order_by('user_id')
+    )
     wrong = [
         (user_id, uri)
         for user_id, uri in odd.values_list('user_id', 'directory_uri')[:LOOKED_AT]
-        if directory_uri_error(uri)
+        if uri.count('@') > 1 or directory_uri_error(uri)
     ]
     if wrong:
         names = listed([f'{user_id} ({uri})' for user_id, uri in wrong])
