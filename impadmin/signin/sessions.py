@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
+from django.db.models import Subquery
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -60,9 +61,13 @@ class SessionMiddleware:
         return self.get_response(request)
 
     def _check(self, request: HttpRequest) -> None:
-        row = AdministratorSession.objects.filter(session_key=request.session.session_key).first()
+        rules = SignInPolicy.objects.filter(pk=1)
+        found = AdministratorSession.objects.filter(session_key=request.session.session_key).annotate(
+            idle=Subquery(rules.values('idle_minutes')), hours=Subquery(rules.values('session_hours'))
+        )  # one query: every request pays for it
+        row = found.first()
         now = timezone.now()
-        reason = 'revoked' if row is None else ended(row, policy())
+        reason = 'revoked' if row is None else ended(row)
         if reason:
             if row is not None:
                 record(actor_of(request), 'sign-out', str(request.user), reason=reason)
@@ -72,12 +77,12 @@ class SessionMiddleware:
             AdministratorSession.objects.filter(pk=row.pk).update(last_seen_at=now)
 
 
-def ended(row: AdministratorSession, rules: SignInPolicy) -> str:
-    """Why the session is over, or ''."""
-    now = timezone.now()
-    if now - row.began_at > timedelta(hours=rules.session_hours):
+def ended(row: Any) -> str:
+    """Why the session (with ``idle`` and ``hours`` of the policy) is over, or ''."""
+    now, default = timezone.now(), SignInPolicy()
+    if now - row.began_at > timedelta(hours=row.hours or default.session_hours):
         return 'session time over'
-    return 'idle' if now - row.last_seen_at > timedelta(minutes=rules.idle_minutes) else ''
+    return 'idle' if now - row.last_seen_at > timedelta(minutes=row.idle or default.idle_minutes) else ''
 
 
 def drop(rows: Any, keep: str | None = None) -> int:
