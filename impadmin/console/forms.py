@@ -12,8 +12,6 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.forms.models import fields_for_model
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import audit, restarts, tables
@@ -218,7 +216,7 @@ def display_value(found: models.Field[Any, Any] | None, value: Any) -> str:
         related = found.remote_field.model._default_manager.filter(pk=value).first()
         return '–' if related is None else str(related)
     if isinstance(found, models.DateTimeField) and hasattr(value, 'tzinfo'):
-        return date_format(localtime(value), 'Y-m-d H:i:s')
+        return tables.exactly_when(value)
     if isinstance(value, int | float):
         return tables.number(value)
     if isinstance(value, list | tuple):

@@ -192,7 +192,7 @@ def when(value: datetime) -> str:
     if days == 1:
         return gettext('Yesterday')
     if local.year != now.year:
-        return date_format(local, 'Y-m-d')
+        return date(local)
     return date_format(local, 'j M' if get_language() == 'en' else 'MONTH_DAY_FORMAT')
 
 
@@ -208,7 +208,13 @@ def day(value: datetime) -> str:
 
 def exactly_when(value: datetime) -> str:
     """Date and time to the second, in the console's time zone."""
-    return date_format(timezone.localtime(value), 'Y-m-d H:i:s')
+    local = timezone.localtime(value)
+    return f'{date(local)} {date_format(local, "H:i:s")}'
+
+
+def date(local: datetime) -> str:
+    """The date in figures, as the language writes it: 2026-03-17, 2026年3月17日."""
+    return date_format(local, 'Y-m-d' if get_language() == 'en' else 'DATE_FORMAT')
 
 
 def cell(column: ResolvedColumn, obj: Any) -> Cell:

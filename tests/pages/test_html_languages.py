@@ -27,7 +27,7 @@ LANGUAGES = {'zh-hans': 'zh_Hans', 'ja': 'ja'}
 CJK = re.compile(r'[぀-ヿ㐀-鿿豈-﫿]')
 WORDS = re.compile(r'[A-Za-z]{3,}')
 UNTRANSLATED = re.compile(
-    r'\d{4}-\d\d-\d\d[ \d:]*UTC|YYYY-MM-DD|'
+    r'[\d年月日:-]+[ \d:]*UTC|YYYY-MM-DD|'
     r'English|test-\S+|admin|StandAloneCluster|UTC|IM and Presence Service|REST|XMPP.*|OpenAPI|[\w.@-]+\.(csv|log)'
     r'|UserID@\[Default_Domain\]|DOMAIN\.NOT\.SET|Balanced|SHA-256|Ctrl K|CSV|JSON'
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
-from impadmin.console import checks, registry
+from impadmin.console import checks, registry, tables
 from impadmin.console import help as page_help
 from impadmin.console.page import Page
 from tests.pages import payload
@@ -144,3 +145,10 @@ def test_fields_say_which_services_restart(admin_client: Any) -> None:
 def test_a_page_without_help_is_refused() -> None:
     page = dataclasses.replace(registry.page('domains'), help=None)
     assert 'it has no help' in [what for rule in checks.RULES for what, _ in rule(page, registry.registered())]
+
+
+@pytest.mark.parametrize(('language', 'text'), [('en', '2025-03-07 14:05:09'), ('ja', '2025年3月7日 14:05:09')])
+def test_dates_and_numbers_are_written_as_the_language_does(language: str, text: str) -> None:
+    with translation.override(language):
+        assert tables.exactly_when(datetime(2025, 3, 7, 14, 5, 9, tzinfo=UTC)) == text
+        assert tables.number(1204) == '1,204'
