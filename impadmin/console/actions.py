@@ -25,7 +25,7 @@ from django.db.models.deletion import Collector
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from impadmin.console import audit
+from impadmin.console import audit, foureyes
 from impadmin.console.access import EVERYTHING, Grants, grants_of, is_api, may
 from impadmin.console.rehearsal import (
     Change,
@@ -46,12 +46,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: user name, what he may do, IP address (or job/task name), channel (browser, rest, job, cli, system)."""
+    """Who acts: user name, what he may do, IP address (or job/task name), channel (browser, rest, job, cli, system).
+
+    approved_by: the second administrator, where the action needed one.
+    """
 
     name: str
     grants: Grants
     source: str = ''
     channel: str = 'system'
+    approved_by: str = ''
 
 
 SYSTEM = Actor('system', EVERYTHING, 'system', 'system')
@@ -77,6 +81,7 @@ def actor_of(request: HttpRequest) -> Actor:
         grants=grants_of(request),
         source=request.META.get('REMOTE_ADDR') or '',
         channel=getattr(request, 'channel', '') or ('rest' if is_api(request) else 'browser'),
+        approved_by=getattr(request, 'approved_by', ''),
     )
 
 
@@ -117,6 +122,16 @@ def do_update(
     """Change an object; names that ``values`` does not have stay. ``expected``: ``audit.digest`` of what the user saw;
     another state raises Stale. Returns the saved object (or a Preview)."""
 
+    if not dry_run:
+        foureyes.hold(
+            actor,
+            page,
+            'change',
+            lambda: {'do': 'update', 'pk': audit.plain(obj.pk), 'values': foureyes.values_of(page, values)},
+            lambda: do_update(actor, page, obj, values, expected=expected, dry_run=True),
+            str(obj),
+        )
+
     def work() -> Done:
         saved = _update(actor, page, obj, values, expected)
         return Done(saved, users=_users(page, saved))
@@ -129,6 +144,14 @@ def do_update_settings(
 ) -> Any:
     """Save a settings page; returns the row (or a Preview)."""
     require(actor, page, 'change')
+    if not dry_run:
+        foureyes.hold(
+            actor,
+            page,
+            'change',
+            lambda: {'do': 'settings', 'values': foureyes.values_of(page, values)},
+            lambda: do_update_settings(actor, page, values, expected=expected, dry_run=True),
+        )
 
     def work() -> Done:
         page.model._default_manager.get_or_create(pk=1)
@@ -148,6 +171,16 @@ def do_delete(
     require(actor, page, 'delete')
     if dry_run and len(objs) > 1:
         return preview_delete(actor, page, objs)
+    if not dry_run:
+        changes = [Change('delete', obj=obj) for obj in objs]
+        foureyes.hold(
+            actor,
+            page,
+            'delete',
+            lambda: {'do': 'delete', 'rows': foureyes.changes_of(page, changes)},
+            lambda: do_delete(actor, page, objs, expected=expected, dry_run=True),
+            foureyes.named(objs),
+        )
 
     def work() -> Done:
         keys = sorted({obj.pk for obj in objs})
@@ -189,6 +222,18 @@ def preview_delete(actor: Actor, page: Page, objs: Sequence[models.Model]) -> Pr
 def do_changes(actor: Actor, page: Page, changes: Sequence[Change], *, dry_run: bool = False) -> Any:
     """Make several changes, each by itself: what is refused stays as it is, the others are made. One transaction, one
     generation. Returns a list of Verdict in the order of ``changes``, or a Preview with them."""
+    if not dry_run:
+        for verb, action in (('delete', 'delete'), ('update', 'change')):
+            objs = [one.obj for one in changes if one.action == verb]
+            if objs:
+                foureyes.hold(
+                    actor,
+                    page,
+                    action,
+                    lambda: {'do': 'changes', 'rows': foureyes.changes_of(page, changes)},
+                    lambda: do_changes(actor, page, changes, dry_run=True),
+                    foureyes.named(objs),
+                )
 
     def work() -> Done:
         gone = [c.obj for c in changes if dry_run and c.action == 'delete' and not _undeletable(page, c.obj)]
@@ -221,6 +266,19 @@ def do_command(
         for obj in objs:
             if reason := str(command.when(obj)):
                 raise Refused(f'{obj}: {reason}' if len(objs) > 1 else reason)
+    if not dry_run:
+        foureyes.hold(
+            actor,
+            page,
+            f'do/{command.name}',
+            lambda: {
+                'do': 'command',
+                'keys': [audit.plain(obj.pk) for obj in objs],
+                'values': foureyes.form_values(command, data),
+            },
+            lambda: do_command(actor, page, command, objs, data, dry_run=True),
+            foureyes.named(objs),
+        )
 
     def work() -> Done:
         named = [(obj._meta.label, str(obj.pk), str(obj)) for obj in objs]

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from impadmin.console.actions import Actor
     from impadmin.console.page import BasePage
 
-SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token', 'person'})
+SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'})
 """Field names whose value is never recorded."""
+UNRECORDED = SECRET | {'person'}
+"""Names whose value is left out of an entry: secrets, and whom somebody wants forgotten."""
 HIDDEN = '********'
 """What stands in an entry for a secret that was set."""
 
@@ -116,6 +118,7 @@ def record(
         object_label=(label or _label_of(page, obj))[:400],
         before=plain(before),
         after=plain(after),
+        approved_by=actor.approved_by[:150],
         batch=_batch.get(),
     )
     rehearsal, gathered = rehearsed.get(), written.get()
@@ -253,7 +256,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(key): HIDDEN if key in SECRET and item else plain(item) for key, item in value.items()}
+        return {str(key): HIDDEN if key in UNRECORDED and item else plain(item) for key, item in value.items()}
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):

@@ -20,7 +20,7 @@ from django.db import models, transaction
 from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
-from impadmin.console import actions, audit, forms, jobs, listview, registry
+from impadmin.console import actions, audit, forms, foureyes, jobs, listview, registry
 from impadmin.console.access import Grants, grants
 from impadmin.console.actions import Actor, Change, Preview, Refused, Verdict
 from impadmin.console.jobs import JobFailed, RunningJob
@@ -128,7 +128,7 @@ def delete(actor: Actor, page: Page, keys: Sequence[Any], *, dry_run: bool = Fal
     actions.require(actor, page, 'delete')
     if 'delete' not in page.verbs:
         raise Refused(gettext('Nothing can be deleted here.'))
-    return _rows(actor, page, DELETE, keys, {}, dry_run)
+    return rows(actor, page, DELETE, keys, {}, dry_run)
 
 
 def edit(actor: Actor, page: Page, keys: Sequence[Any], values: Mapping[str, Any], *, dry_run: bool = False) -> Outcome:
@@ -140,12 +140,11 @@ def edit(actor: Actor, page: Page, keys: Sequence[Any], values: Mapping[str, Any
         raise Refused(text % {'names': ', '.join(unknown), 'fields': ', '.join(allowed)})
     if not values:
         raise Refused(gettext('Choose at least one field.'))
-    return _rows(actor, page, EDIT, keys, {name: _storable(value) for name, value in values.items()}, dry_run)
+    return rows(actor, page, EDIT, keys, {name: _storable(value) for name, value in values.items()}, dry_run)
 
 
-def _rows(
-    actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mapping[str, Any], dry_run: bool
-) -> Outcome:
+def rows(actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mapping[str, Any], dry_run: bool) -> Outcome:
+    """Delete or edit (``kind``) the objects of these keys; ``values`` as JSON."""
     keys = list(dict.fromkeys(keys))
     if len(keys) > MOST:
         raise Refused(gettext('These are more than %(most)s rows. Narrow the search.') % {'most': MOST})
@@ -155,6 +154,14 @@ def _rows(
         verdicts = (*found.verdicts, *missing)
         return Outcome(len(keys), preview=replace(found, verdicts=verdicts, left=max(0, len(keys) - AT_ONCE)))
     if len(keys) > AT_ONCE:
+        foureyes.hold(
+            actor,
+            page,
+            'delete' if kind == DELETE else 'change',
+            lambda: {'do': 'bulk', 'kind': kind, 'keys': keys, 'values': dict(values)},
+            lambda: rows(actor, page, kind, keys, values, True).preview or Preview(),
+            f'{len(keys)}',
+        )
         return Outcome(len(keys), job=submit(actor, page, kind, {'keys': keys, 'values': dict(values)}, len(keys)))
     changes, missing = _changes(page, kind, keys, values)
     with audit.batch(uuid.uuid4().hex):
@@ -201,6 +208,7 @@ def submit(
                 'page': page.name,
                 'source': actor.source,
                 'channel': actor.channel,
+                'approved_by': actor.approved_by,
                 'grants': [sorted(one) for one in actor.grants.sets],
                 'language': translation.get_language() or 'en',
             },
@@ -229,7 +237,7 @@ def actor_of(job: RunningJob) -> Actor:
         if user is None:
             raise JobFailed(gettext_noop('The user who submitted the job is no longer active.'))
         allowed = allowed.limited_to(user.grants)
-    return Actor(job.record.submitted_by, allowed, f'job {job.id}', 'job')
+    return Actor(job.record.submitted_by, allowed, f'job {job.id}', 'job', stored.get('approved_by', ''))
 
 
 def log_lines(job: RunningJob, state: JobState) -> Iterator[str]:

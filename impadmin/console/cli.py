@@ -23,13 +23,16 @@ from django.utils.translation import gettext
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS
 from impadmin.console import configuration, local_api, navigation, registry, tables
-from impadmin.console.actions import Actor
+from impadmin.console.actions import Actor, Refused
+from impadmin.console.foureyes import Waiting
 from impadmin.console.local_api import Answer
 from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 
 EXITS = {400: 1, 403: 5, 404: 4, 405: 2, 409: 3, 412: 3, 413: 1, 415: 1}
 """HTTP status -> exit code: 1 wrong values, 2 wrong usage, 3 refused in this state, 4 not found, 5 not allowed;
-0 done, 70 anything else."""
+6 waits for another administrator's approval, 0 done, 70 anything else."""
+WAITS = 202
+"""HTTP status of an action that waits for approval."""
 PAGE_SIZE = 1000
 FORMATS = ('table', 'json', 'csv')
 
@@ -55,6 +58,8 @@ class Session:
     def call(self, method: str, path: str, body: Any = None, query: Any = None, files: Any = None) -> Answer:
         """One REST request; Failed with the page's own messages when it does not succeed."""
         answer = local_api.call(self.actor, method, f'/api/v1/{path}', body, {**self.query, **(query or {})}, files)
+        if answer.status == WAITS:
+            raise Failed(6, f'{answer.data["detail"]} {answer.data["url"]}')
         if answer.status >= 400:
             raise Failed(EXITS.get(answer.status, 70), problem(answer.data))
         return answer
@@ -401,7 +406,12 @@ def apply(session: Session, name: str, prune: bool) -> None:
         raise Failed(2, f'{name} cannot be read: {error.strerror}.') from None
     except ValueError as error:
         raise Failed(1, f'{name}: {error}') from None
-    plan = configuration.apply(session.actor, document, prune=prune, dry_run=bool(session.query))
+    try:
+        plan = configuration.apply(session.actor, document, prune=prune, dry_run=bool(session.query))
+    except Waiting as waiting:
+        raise Failed(6, f'{waiting} {waiting.url}') from None
+    except Refused as error:
+        raise Failed(3, str(error)) from None
     if plan.problems:
         raise Failed(1, '\n'.join([*plan.problems, 'Nothing was changed.']))
     signs = {'add': '+', 'change': '~', 'delete': '-'}

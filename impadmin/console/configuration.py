@@ -25,8 +25,8 @@ import yaml
 from django.db import models, transaction
 
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
-from impadmin.console import forms, local_api, parameter_values, registry
-from impadmin.console.actions import Actor
+from impadmin.console import audit, forms, foureyes, local_api, parameter_values, registry
+from impadmin.console.actions import Actor, Preview, Verdict
 from impadmin.console.page import BasePage, Page, SettingsPage
 
 VERSION = 1
@@ -52,6 +52,10 @@ class Plan:
 
     steps: list[Step] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+
+class _Held(Exception):
+    """A part of it waits for approval: then all of it does."""
 
 
 class _Undo(Exception):
@@ -133,6 +137,7 @@ class _Loader(yaml.SafeLoader):
 def apply(actor: Actor, document: Mapping[str, Any], *, prune: bool = False, dry_run: bool = False) -> Plan:
     """Make the configuration what ``document`` says; returns what was done, or with ``dry_run`` would be."""
     plan = Plan()
+    rehearsed = audit.rehearsed.set(audit.Rehearsal() if dry_run else audit.rehearsed.get())
     try:
         with transaction.atomic():
             for one in _work(actor, document, prune, plan):
@@ -141,7 +146,29 @@ def apply(actor: Actor, document: Mapping[str, Any], *, prune: bool = False, dry
                 raise _Undo
     except _Undo:
         pass
+    except _Held:
+        call = {'do': foureyes.APPLY, 'document': foureyes.document(document), 'prune': prune}
+        with foureyes.compared():
+            would = as_preview(apply(actor, document, prune=prune, dry_run=True))
+        raise foureyes.waiting(actor, 'configuration', foureyes.APPLY, call, would) from None
+    finally:
+        audit.rehearsed.reset(rehearsed)
     return plan
+
+
+def as_preview(plan: Plan) -> Preview:
+    """The plan as other previews are shown."""
+    verbs = {'add': 'create', 'change': 'update', 'delete': 'delete'}
+    return Preview(
+        tuple(
+            Verdict(
+                f'{step.where} {step.name}',
+                verbs[step.verb],
+                tuple((name, audit.display(old), audit.display(new)) for name, old, new in step.changes),
+            )
+            for step in plan.steps
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -161,6 +188,8 @@ class _Write:
         with transaction.atomic():
             sid = transaction.savepoint()
             answer = local_api.call(self.actor, self.method, f'/api/v1/{self.path}', self.body)
+            if answer.status == 202:
+                raise _Held
             if answer.status < 400:
                 transaction.savepoint_commit(sid)
                 return []

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from django.contrib import messages
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation, ValidationError
 from django.db import DataError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext
 from rest_framework import exceptions
@@ -21,6 +22,8 @@ from rest_framework.views import exception_handler, set_rollback
 
 from impadmin.console.access import is_api
 from impadmin.console.actions import Refused, Stale
+from impadmin.console.foureyes import REQUESTS_PAGE, Waiting
+from impadmin.console.registry import page_url
 
 log = logging.getLogger(__name__)
 GENERAL = 'non_field_errors'
@@ -73,6 +76,8 @@ def _plain(status: int) -> str:
 
 def of_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:
     """The page for what an action refused and the view did not catch; None for everything else."""
+    if isinstance(error, Waiting):
+        return waiting(request, error)
     if isinstance(error, Refused):
         return answer(request, 409, str(error))
     if isinstance(error, ValidationError):
@@ -81,6 +86,16 @@ def of_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:
         log.warning('request %s has a value the database refuses', _id(request), exc_info=True)
         return answer(request, 400, gettext('A value cannot be stored. Check its characters and size.'))
     return None
+
+
+def waiting(request: HttpRequest, error: Waiting) -> HttpResponse:
+    """To the page of the request that waits for approval."""
+    error.keep()
+    messages.info(request, str(error))
+    url = page_url(REQUESTS_PAGE, 'edit', error.request.pk)
+    if request.headers.get('HX-Request') == 'true':  # htmx would put the page into a part of this one
+        return HttpResponse(status=204, headers={'HX-Redirect': url})
+    return HttpResponseRedirect(url)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -137,6 +152,11 @@ def api_exception(error: Exception, context: dict[str, Any]) -> Response | None:
         return _body({'errors': by_field(error)}, 400, request)
     if isinstance(error, exceptions.ValidationError):
         return _body({'errors': _flat(error.detail)}, 400, request)
+    if isinstance(error, Waiting):
+        error.keep()
+        answered = _body({'detail': str(error), 'request': error.request.pk, 'url': error.url}, 202, request)
+        answered['Location'] = error.url
+        return answered
     if isinstance(error, Stale):
         return _body({'detail': str(error)}, 412, request)
     if isinstance(error, Refused):

@@ -113,11 +113,15 @@ FILTERS = (
 """Name in the URL, find field of the global history, its operator, label."""
 
 
-def asked(request: HttpRequest) -> list[tuple[str, Any, filters.Condition]]:
-    """(name in the URL, label, condition) of every filter, those without a value included."""
+def _history() -> Page:
     page = registry.page('history')
     assert isinstance(page, Page)
-    fields = filters.find_fields(page)
+    return page
+
+
+def asked(request: HttpRequest) -> list[tuple[str, Any, filters.Condition]]:
+    """(name in the URL, label, condition) of every filter, those without a value included."""
+    fields = filters.find_fields(_history())
     return [
         (name, label, filters.condition('and', fields[field], operator, request.GET.get(name, '')))
         for name, field, operator, label in FILTERS
@@ -134,7 +138,7 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
     entries = entries_of(page, obj)
     entries = entries.filter(query) if query else entries
     if (kind := request.GET.get('format', '')) in exports.KINDS:
-        return exports.answer(request, registry.page('history'), entries, kind, EXPORTED)
+        return exports.answer(request, _history(), entries, kind, EXPORTED)
     pager = Paginator(entries, PER_PAGE).get_page(request.GET.get('page', '1'))
     shown = list(pager.object_list)
     wanted = request.GET.get('entry', '')

@@ -73,7 +73,7 @@ def call(
             'wsgi.url_scheme': 'http',
         }
     )
-    request.channel = actor.channel
+    request.channel, request.approved_by = actor.channel, actor.approved_by
     request._force_auth_user = Operator(actor.name, actor.grants)  # how DRF is told who it is
     request._dont_enforce_csrf_checks = True
     try:

@@ -89,6 +89,7 @@ class Administrator(AbstractBaseUser):
         Role, verbose_name=_('Roles'), db_table='administrator_role', related_name='administrators',
         help_text=_('Together they decide which pages this user sees and what he may do there.'),
     )  # fmt: skip
+
     class Origin(models.TextChoices):
         """Who knows the password."""
 
@@ -313,7 +314,9 @@ class ApprovalRequest(models.Model):
         verbose_name_plural = _('Requests for approval')
 
     def __str__(self) -> str:
-        return self.title
+        from impadmin.console.approvals import describe
+
+        return describe(self)
 
 
 class Preference(models.Model):

@@ -17,6 +17,7 @@ from typing import Any
 from django.db import connection, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import Promise, lazy
+from django.utils.text import format_lazy
 from django.utils.translation import get_language, gettext, gettext_lazy
 from django.views.decorators.http import require_POST
 
@@ -56,7 +57,7 @@ class Notification:
     """One line of System > Notifications.
 
     key       stable identity: the same as long as the same thing is the matter
-    kind      restart, alarm or advice
+    kind      restart, alarm, approval or advice
     severity  High (a service misbehaves), Medium (a change is inactive), Low (advice)
     node      node name, '' for the whole cluster
     service   key of the service to restart, or ''
@@ -152,18 +153,20 @@ SELECT
     WHERE s.state IN ('Running', 'Starting') AND n.heartbeat_at > now() - interval '60 seconds'),
   (SELECT json_agg(json_build_array(a.id, a.name, n.name, a.severity, a.text, extract(epoch FROM a.raised_at))
           ORDER BY a.id)
-     FROM alarm a LEFT JOIN node n ON n.id = a.node_id WHERE a.cleared_at IS NULL)
+     FROM alarm a LEFT JOIN node n ON n.id = a.node_id WHERE a.cleared_at IS NULL),
+  (SELECT json_agg(json_build_array(id, requested_by, extract(epoch from requested_at)) ORDER BY id)
+     FROM approval_request WHERE state = 'waiting' AND expires_at > now())
 """
 """A node not heard from for a minute runs nothing; when it comes back it starts with the newest generation."""
-State = tuple[list[int], list[list[Any]], list[list[Any]]]
+State = tuple[list[int], list[list[Any]], list[list[Any]], list[list[Any]]]
 _cache: tuple[str, tuple[Notification, ...]] = ('', ())
 
 
 def _state() -> State:
     with connection.cursor() as cursor:
         cursor.execute(_STATE)
-        newest, services, alarms = cursor.fetchone()
-    return _list(newest), _list(services), _list(alarms)
+        newest, services, alarms, requests = cursor.fetchone()
+    return _list(newest), _list(services), _list(alarms), _list(requests)
 
 
 def _list(value: Any) -> list[Any]:
@@ -199,8 +202,8 @@ def _order(one: Notification) -> tuple[Any, ...]:
 
 
 def _find(state: State) -> list[Notification]:
-    newest_key, services, alarms = state
-    found = _alarms(services, alarms)
+    newest_key, services, alarms, requests = state
+    found = _alarms(services, alarms) + _approvals(requests)
     if newest_key:
         newest = generations.stored(*newest_key)
         found += _restarts(newest, services)
@@ -275,6 +278,22 @@ def _alarms(services: list[list[Any]], alarms: list[list[Any]]) -> list[Notifica
             )
         )
     return found
+
+
+def _approvals(requests: list[list[Any]]) -> list[Notification]:
+    return [
+        Notification(
+            key=f'approval:{key}',
+            kind='approval',
+            severity='Medium',
+            node='',
+            service='',
+            page='System > Security > Pending Approvals',
+            since=datetime.fromtimestamp(float(at), UTC),
+            text=format_lazy(gettext_lazy('{name} waits for approval (request {id}).'), name=name, id=key),
+        )
+        for key, name, at in requests
+    ]
 
 
 def _alarm(name: str, text: str) -> str:

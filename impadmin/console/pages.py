@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
-from impadmin.console import historyview, revert, shredding
+from impadmin.console import approvals, historyview, revert, shredding
 from impadmin.console.access import Right
-from impadmin.console.models import AuditEntry, HistorySettings
+from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry, HistorySettings
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import register
 
@@ -91,4 +91,71 @@ HISTORY_SETTINGS = SettingsPage(
     ),
     bad={'personal_days': (0, 36501)},
 )
-register(HISTORY, HISTORY_SETTINGS)
+APPROVALS = Page(
+    name='pending-approvals',
+    console='admin',
+    area='system',
+    menu='System > Security > Pending Approvals',
+    title=gettext_lazy('Pending Approvals'),
+    right=Right.MONITOR,
+    intro=gettext_lazy('What one administrator asked for and another one must approve before it is done.'),
+    help=Help(
+        when=gettext_lazy('When a notification says that somebody waits for approval, or to follow your own request.'),
+        effect=gettext_lazy(
+            'Approve does the action at once, in the name of who asked; the history names both. What it would do now '
+            'is shown before, and marked when it differs from what was requested.'
+        ),
+    ),
+    related=('approval-settings', 'history'),
+    model=ApprovalRequest,
+    columns=(
+        Column('request', gettext_lazy('Request'), value=str),
+        'requested_by',
+        Column('requested_at', gettext_lazy('Requested'), order_by='requested_at', kind='time'),
+        Column('expires_at', gettext_lazy('Expires'), order_by='expires_at', kind='time'),
+        Column('state', gettext_lazy('Status'), value=approvals.state, order_by='state', kind='state'),
+        'decided_by',
+        'reason',
+    ),
+    find=('title', 'requested_by', 'state', 'decided_by', 'requested_at'),
+    tabs=(
+        ('waiting', gettext_lazy('Waiting'), Q(state='waiting')),
+        ('closed', gettext_lazy('Closed'), ~Q(state='waiting')),
+    ),
+    ordering=('-requested_at',),
+    verbs=(),
+    detail='console/approval.html',
+    commands=(
+        Command(
+            'approve', gettext_lazy('Approve'), approvals.approve, form=approvals.ApproveForm,
+            confirm=approvals.question, when=approvals.cannot_decide,
+        ),
+        Command(
+            'reject', gettext_lazy('Reject'), approvals.reject, form=approvals.RejectForm, when=approvals.cannot_decide,
+            danger=True,
+        ),
+        Command('withdraw', gettext_lazy('Withdraw'), approvals.withdraw, when=approvals.cannot_decide),
+    ),
+)  # fmt: skip
+APPROVAL_SETTINGS = SettingsPage(
+    name='approval-settings',
+    console='admin',
+    area='system',
+    menu='System > Security > Approval Settings',
+    title=gettext_lazy('Approval Settings'),
+    right=Right.ADMINISTRATORS,
+    intro=gettext_lazy('Which actions of one administrator wait until another one approves them.'),
+    help=Help(
+        when=gettext_lazy('When no single person should be able to delete, revert or change what matters most.'),
+        effect=gettext_lazy(
+            'Saved at once. While the list is not empty, a change of this page waits for approval too.'
+        ),
+    ),
+    related=('pending-approvals', 'history'),
+    model=ApprovalSettings,
+    fieldsets=(Fieldset(gettext_lazy('Four eyes'), ('permissions', 'hours')),),
+    rules=(approvals.only_what_can_wait,),
+    configures=False,
+    bad={'hours': (0, 721)},
+)
+register(HISTORY, HISTORY_SETTINGS, APPROVALS, APPROVAL_SETTINGS)

@@ -122,13 +122,23 @@ def do_set_parameters(
     """Save parameters of ``service`` ('' = enterprise parameters). ``node``: whose node-scope values are set; may be
     None when ``values`` has none. A value of None goes back to the default. ``expected``: ``fingerprint`` of the values
     the user saw; others raise Stale. Returns the values now in force by name (or a Preview)."""
-    from impadmin.console import registry
+    from impadmin.console import foureyes, registry
     from impadmin.console.rehearsal import Done, Stale, everybody, of_nodes, rehearses, transact
 
-    if not may(actor.grants, registry.page('service-parameters' if service else 'enterprise-parameters'), 'change'):
+    page = registry.page('service-parameters' if service else 'enterprise-parameters')
+    if not may(actor.grants, page, 'change'):
         raise PermissionDenied(gettext('Your role does not allow this.'))
     params = {param.name: param for param in declared(service)}
     _check(params, node, values)
+    if not dry_run:
+        foureyes.hold(
+            actor,
+            page,
+            'change',
+            lambda: {'do': 'parameters', 'service': service, 'node': getattr(node, 'name', ''), 'values': dict(values)},
+            lambda: do_set_parameters(actor, service, node, values, expected=expected, dry_run=True),
+            gettext(BY_KEY[service].name) if service else '',
+        )
 
     def work() -> Done:
         with connection.cursor() as cursor:  # parameters with their defaults have no row to lock

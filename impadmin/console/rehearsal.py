@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models.deletion import ProtectedError, RestrictedError
 from django.utils.translation import gettext
 
@@ -20,6 +20,7 @@ from engine.contract.config import Config
 from engine.contract.restarts import pending
 from engine.contract.services import BY_KEY
 from impadmin.console import audit, generations
+from impadmin.console.foureyes import Waiting
 
 if TYPE_CHECKING:
     from impadmin.console.page import BasePage
@@ -96,6 +97,26 @@ class Preview:
         """Why one of the objects is refused, or ''."""
         return ' '.join(text for _, text in self.verdicts[number].problems) if number < len(self.verdicts) else ''
 
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Preview:
+        """What ``as_json`` gave, as far as it had it."""
+
+        def verdict(one: Mapping[str, Any], **more: Any) -> Verdict:
+            changes = tuple((c['field'], c['before'], c['after']) for c in one.get('changes', ()))
+            return Verdict(one['object'], one.get('action', ''), changes, **more)
+
+        refused = [
+            verdict(one, problems=tuple((r['field'], r['text']) for r in one['reasons'])) for one in data['refused']
+        ]
+        return cls(
+            (*(verdict(one) for one in data['objects']), *refused),
+            tuple((one['service'], tuple(one['nodes'])) for one in data['restarts']),
+            tuple((one['text'], one['count']) for one in data['impact']),
+            data['users'],
+            data['message'],
+            data['not_tried'],
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For REST, the command line, and requests that wait for approval."""
         return {
@@ -163,6 +184,10 @@ def transact(work: Callable[[], Done], *, configures: bool, dry_run: bool) -> An
             return done.result
     except (ProtectedError, RestrictedError, IntegrityError) as error:
         raise Refused(database_reason(error)) from error
+    except Waiting as waiting:
+        if not connection.in_atomic_block:
+            waiting.keep()
+        raise
 
 
 def _rehearse(work: Callable[[], Done], configures: bool) -> Preview:

@@ -121,20 +121,21 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
 
 
 def _values(page: Page | SettingsPage, before: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    """Recorded values as the writers take them; relations as objects."""
-    values: dict[str, Any] = {}
-    for name in forms.editable_names(page):
-        if name not in names or name not in before or before[name] == audit.HIDDEN:
-            continue
-        field = page.model._meta.get_field(name)
-        value = before[name]
+    """Recorded values of these written fields as the writers take them; secrets were never recorded."""
+    written = names & set(forms.editable_names(page))
+    return restored(page, {name: before[name] for name in written & set(before) if before[name] != audit.HIDDEN})
+
+
+def restored(page: Page | SettingsPage, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that were kept as JSON (``audit.plain``) as the writers take them; relations as objects."""
+    found = dict(values)
+    for name, value in values.items():
+        field = forms.model_field(page.model, name)
         if isinstance(field, models.ManyToManyField):
-            values[name] = [_related(field, one) for one in value]
-        elif isinstance(field, models.ForeignKey):
-            values[name] = None if value is None else _related(field, value)
-        else:
-            values[name] = value
-    return values
+            found[name] = [_related(field, one) for one in value]
+        elif isinstance(field, models.ForeignKey) and isinstance(value, Mapping):
+            found[name] = _related(field, value)
+    return found
 
 
 def _related(field: Any, value: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from celery.schedules import crontab
 from celery.signals import worker_ready
 
 from impadmin.celery import app
-from impadmin.console import jobs, shredding
+from impadmin.console import approvals, jobs, shredding
 
 TICK_S = 10.0
 
@@ -34,6 +34,12 @@ def shred_old() -> None:
     shredding.shred_old()
 
 
+@shared_task(name='imp.approvals.expire', ignore_result=True)  # type: ignore[untyped-decorator]
+def expire_requests() -> None:
+    """Every minute: requests that nobody approved in time."""
+    approvals.expire()
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def look_at_once(sender: Any, **_: Any) -> None:
     """A worker that starts looks for work left behind, without waiting for beat."""
@@ -43,3 +49,4 @@ def look_at_once(sender: Any, **_: Any) -> None:
 
 app.add_periodic_task(TICK_S, app.signature('imp.jobs.tick'), name='jobs: start what is due', expires=TICK_S)
 app.add_periodic_task(crontab(hour=3, minute=17), app.signature('imp.history.shred'), name='history: personal data')
+app.add_periodic_task(60.0, app.signature('imp.approvals.expire'), name='approvals: requests that expired')

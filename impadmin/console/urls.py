@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 
@@ -61,7 +62,7 @@ def patterns(page: BasePage) -> list[URLPattern]:
     """The parts of one page; the first is the page itself."""
 
     def part(
-        route: str, view: Callable[..., HttpResponse], name: str, action: str = '', always: bool = True
+        route: str, view: Callable[..., HttpResponseBase], name: str, action: str = '', always: bool = True
     ) -> URLPattern:
         # each URL has its own callable, because access rights are declared on the callable
         declared = for_page(page, partial(view), action, always=always and bool(action))

@@ -40,7 +40,8 @@ EXAMPLES = """examples:
   imp utils service list                            the guide's own words; "imp words" lists them
   source <(manage.py imp completion)                tab completion for bash
 
-exit codes: 0 done, 1 wrong values, 2 wrong usage, 3 refused in the present state, 4 not found, 5 not allowed
+exit codes: 0 done, 1 wrong values, 2 wrong usage, 3 refused in the present state, 4 not found, 5 not allowed,
+            6 waits for the approval of another administrator
 """
 COMPLETION = """_imp() {
   local words=("${COMP_WORDS[@]}") i

@@ -1,0 +1,286 @@
+"""Four eyes: guarded actions wait for a second administrator, on every page and through every door."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+
+from impadmin.console import actions, approvals, configuration, registry
+from impadmin.console.access import EVERYTHING
+from impadmin.console.actions import Actor
+from impadmin.console.foureyes import Waiting
+from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry
+from impadmin.console.page import Page
+from tests.fixtures.data import make_administrator
+from tests.pages import payload
+
+DELETABLE = [page for page in payload.lists() if {'add', 'delete'} <= set(page.verbs)]
+REQUESTS = '/api/v1/pending-approvals/'
+DOMAINS = '/api/v1/domains/'
+
+
+def guard(*permissions: str) -> None:
+    """These actions wait for approval."""
+    ApprovalSettings.objects.update_or_create(pk=1, defaults={'permissions': list(permissions)})
+
+
+@pytest.fixture
+def second(db: None) -> Client:
+    """Another administrator at the console."""
+    client = Client()
+    client.force_login(make_administrator('administrator', 'second'))
+    return client
+
+
+def decide(client: Client, request: ApprovalRequest, verb: str = 'approve', **values: Any) -> Any:
+    """Press Approve, Reject or Withdraw."""
+    url = registry.page_url('pending-approvals', f'do/{verb}', request.pk)
+    return client.post(url, {'confirmed': '1', **values}, follow=True)
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """(action, who, approved by) of what was changed, the newest first."""
+    found = AuditEntry.objects.exclude(object_type='signin.SignIn').order_by('-pk')
+    return list(found.values_list('action', 'actor', 'approved_by'))
+
+
+@pytest.mark.parametrize('page', DELETABLE, ids=lambda page: str(page.name))
+def test_delete_waits_and_is_done_by_approval(page: Page, admin_client: Any, second: Client) -> None:
+    first = admin_client('administrator')
+    obj = payload.create(first, page, 1)
+    guard(f'{page.name}:delete')
+    count = AuditEntry.objects.count()
+    answer = first.post(registry.page_url(page, 'delete', obj.pk), {'confirmed': '1'}, follow=True)
+    request = ApprovalRequest.objects.get()
+    assert answer.redirect_chain[-1][0] == registry.page_url('pending-approvals', 'edit', request.pk)
+    assert 'waits for the approval of another administrator' in answer.content.decode()
+    assert page.model._default_manager.filter(pk=obj.pk).exists()
+    assert AuditEntry.objects.count() == count, 'nothing was done'
+    own = decide(first, request).content.decode()
+    assert 'You cannot decide on your own request' in own
+    shown = second.get(registry.page_url('pending-approvals', 'edit', request.pk)).content.decode()
+    assert str(obj) in shown
+    assert 'What it would do now' in shown
+    done = decide(second, request)
+    assert 'done.' in done.content.decode()
+    assert not page.model._default_manager.filter(pk=obj.pk).exists()
+    assert entries()[:2] == [('approve', 'second', ''), ('delete', 'test-administrator', 'second')]
+    request.refresh_from_db()
+    assert (request.state, request.decided_by, request.call) == ('approved', 'second', {})
+    assert 'The request is closed' in decide(second, request).content.decode()
+
+
+def test_off_by_default_and_only_for_what_is_named(api: Any) -> None:
+    client = api('administrator')
+    made = client.post(DOMAINS, {'name': 'one.example'}).json()
+    assert client.delete(f'{DOMAINS}{made["id"]}/').status_code == 204
+    guard('right.users:delete')
+    made = client.post(DOMAINS, {'name': 'one.example'}).json()
+    assert client.delete(f'{DOMAINS}{made["id"]}/').status_code == 204
+    guard('area.presence:delete')
+    made = client.post(DOMAINS, {'name': 'one.example'}).json()
+    waiting = client.delete(f'{DOMAINS}{made["id"]}/')
+    assert waiting.status_code == 202
+    request = ApprovalRequest.objects.get()
+    assert waiting['Location'] == f'{REQUESTS}{request.pk}/'
+    assert waiting.json()['request'] == request.pk
+    assert client.get(waiting['Location']).json()['requested_by'] == 'test-administrator'
+    assert client.get(f'{DOMAINS}{made["id"]}/').status_code == 200
+    assert client.delete(f'{DOMAINS}{made["id"]}/?dry_run=1').status_code == 200, 'a preview needs nobody'
+
+
+def test_every_kind_of_action(api: Any, second: Client, make_user: Any) -> None:
+    """Edit, settings, parameters, a command with values, Revert: each waits, then does what it would have done."""
+    client = api('administrator')
+    user = make_user('alice', node=None)
+    domain = client.post(DOMAINS, {'name': 'one.example'}).json()
+    settings = '/api/v1/messaging-settings/'
+    client.patch(settings, {'cut_and_paste': False})
+    entry = AuditEntry.objects.filter(object_type='messaging.MessagingSettings').latest('pk')
+    guard('*:*')
+    router = '/api/v1/service-parameters/imp1/xcp_router/'
+    calls = [
+        ('patch', f'{DOMAINS}{domain["id"]}/', {'name': 'two.example'}),
+        ('patch', settings, {'im_enabled': False}),
+        ('patch', router, {'max_sessions_per_user': 3}),
+        ('post', '/api/v1/assign-presence-users/assign/', {'ids': [user.pk], 'how': 'node', 'node': 'imp1'}),
+        ('post', f'/api/v1/history/{entry.pk}/revert/', {}),
+        ('post', f'{DOMAINS}delete-selected/', {'ids': [domain['id']]}),
+    ]
+    for method, url, body in calls:
+        answer = getattr(client, method)(url, body, format='json')
+        assert answer.status_code == 202, (url, answer.content)
+        assert client.patch('/api/v1/approval-settings/', {'permissions': []}).status_code == 202, 'the rule as well'
+        ApprovalRequest.objects.latest('pk').delete()
+        request = ApprovalRequest.objects.latest('pk')
+        assert 'done.' in decide(second, request).content.decode(), url
+    assert client.get(settings).json()['im_enabled'] is False
+    assert client.get(settings).json()['cut_and_paste'] is True, 'reverted'
+    assert client.get(router).json()['max_sessions_per_user'] == 3
+    assert client.get(f'{DOMAINS}{domain["id"]}/').status_code == 404
+    user.refresh_from_db()
+    assert user.home_node.name == 'imp1'
+    assert {by for action, _, by in entries() if action in ('assign', 'revert')} == {'second'}
+
+
+def test_what_changed_since_must_be_accepted(api: Any, second: Client) -> None:
+    client = api('administrator')
+    made = client.post('/api/v1/xmpp-federation-domains/', {'domain': 'a.example', 'direction': 'both'}).json()
+    url = f'/api/v1/xmpp-federation-domains/{made["id"]}/'
+    guard('xmpp-federation-domains:change')
+    assert client.patch(url, {'comment': 'new'}).status_code == 202
+    request = ApprovalRequest.objects.get()
+    guard()
+    client.patch(url, {'comment': 'meanwhile'})
+    shown = second.get(registry.page_url('pending-approvals', 'edit', request.pk)).content.decode()
+    assert 'It would do something else now than when it was requested' in shown
+    assert 'What was requested' in shown
+    refused = decide(second, request).content.decode()
+    assert 'Look at it, then tick this' in refused
+    assert client.get(url).json()['comment'] == 'meanwhile'
+    assert 'done.' in decide(second, request, accept_changes='on').content.decode()
+    assert client.get(url).json()['comment'] == 'new'
+
+
+def test_languages_make_no_difference(api: Any, second: Client) -> None:
+    client = api('administrator')
+    guard('messaging-settings:change')
+    client.patch('/api/v1/messaging-settings/', {'im_enabled': False}, headers={'Accept-Language': 'ja'})
+    request = ApprovalRequest.objects.get()
+    second.cookies['django_language'] = 'zh-hans'
+    assert not approvals.differs(request)
+
+
+def test_reject_withdraw_expire_and_who_may(api: Any, admin_client: Any, second: Client) -> None:
+    client, first = api('administrator'), admin_client('administrator')
+    made = client.post(DOMAINS, {'name': 'one.example'}).json()
+    guard('domains:delete')
+
+    def asked() -> ApprovalRequest:
+        assert client.delete(f'{DOMAINS}{made["id"]}/').status_code == 202
+        return ApprovalRequest.objects.latest('pk')
+
+    request = asked()
+    for role in ('operator', 'bulk_operator', 'read_only'):
+        answer = api(role).post(f'{REQUESTS}{request.pk}/approve/', {})
+        assert answer.status_code == 403, role
+    assert 'This field is required' in decide(second, request, 'reject').content.decode()
+    decide(second, request, 'reject', reason='Partner still uses it')
+    request.refresh_from_db()
+    assert (request.state, request.reason) == ('rejected', 'Partner still uses it')
+    request = asked()
+    assert 'Only who asked can withdraw' in decide(second, request, 'withdraw').content.decode()
+    decide(first, request, 'withdraw')
+    request.refresh_from_db()
+    assert request.state == 'withdrawn'
+    request = asked()
+    ApprovalRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(minutes=1))
+    assert 'The request has expired' in decide(second, request).content.decode()
+    assert approvals.expire() == 1
+    assert approvals.expire() == 0
+    request.refresh_from_db()
+    assert request.state == 'expired'
+    assert client.get(f'{DOMAINS}{made["id"]}/').status_code == 200
+
+
+def test_a_requester_who_left_cannot_act_any_more(api: Any, second: Client) -> None:
+    client = api('operator')
+    user = client.post('/api/v1/end-users/', {'user_id': 'alice', 'last_name': 'A'}).json()
+    guard('end-users:delete')
+    assert client.delete(f'/api/v1/end-users/{user["id"]}/').status_code == 202
+    make_administrator('operator').__class__.objects.filter(username='test-operator').update(is_active=False)
+    text = decide(second, ApprovalRequest.objects.get()).content.decode()
+    assert 'no longer active' in text
+    assert api('administrator').get(f'/api/v1/end-users/{user["id"]}/').status_code == 200
+
+
+def test_secrets_do_not_wait(api: Any) -> None:
+    client = api('administrator')
+    user = client.post('/api/v1/end-users/', {'user_id': 'alice', 'last_name': 'A'}).json()
+    guard('end-users:change')
+    answer = client.patch(f'/api/v1/end-users/{user["id"]}/', {'password': 'correct horse battery'})
+    assert (answer.status_code, 'secrets' in answer.json()['detail']) == (409, True)
+    assert not ApprovalRequest.objects.exists()
+
+
+def test_approvers_are_notified(api: Any, second: Client) -> None:
+    client = api('administrator')
+    guard('messaging-settings:change')
+    client.patch('/api/v1/messaging-settings/', {'im_enabled': False})
+
+    def told() -> list[str]:
+        rows = client.get('/api/v1/notifications/').json()['results']
+        return [row['reason'] for row in rows if row['kind'] == 'approval']
+
+    request = ApprovalRequest.objects.get()
+    assert told() == [f'test-administrator waits for approval (request {request.pk}).']
+    decide(second, request, 'reject', reason='no')
+    assert told() == []
+
+
+def test_many_rows_wait_as_one(api: Any, second: Client, make_user: Any) -> None:
+    from impadmin.console import bulkwork
+    from impadmin.console.models import Job
+
+    users = registry.page('end-users')
+    assert isinstance(users, Page)
+    users.model._default_manager.bulk_create(
+        users.model(user_id=f'u{n}', last_name='Many', im_address=f'u{n}@example.com')
+        for n in range(bulkwork.AT_ONCE + 1)
+    )
+    keys = list(users.model._default_manager.values_list('pk', flat=True))
+    guard('end-users:delete')
+    actor = Actor('test-administrator', EVERYTHING, '', 'browser')
+    make_administrator('administrator')
+    with pytest.raises(Waiting):
+        bulkwork.delete(actor, users, keys)
+    with pytest.raises(Waiting):
+        bulkwork.delete(actor, users, keys[:2])
+    assert not Job.objects.exists()
+    few, many = ApprovalRequest.objects.order_by('-pk')
+    assert 'done.' in decide(second, few).content.decode()
+    assert users.model._default_manager.count() == len(keys) - 2
+    decide(second, many, accept_changes='on')
+    assert Job.objects.get().parameters['approved_by'] == 'second'
+
+
+def test_configuration_is_applied_by_approval(api: Any, second: Client) -> None:
+    client = api('administrator')
+    guard('messaging-settings:change')
+    document = {
+        'version': 1,
+        'lists': {'domains': [{'name': 'one.example'}]},
+        'settings': {'messaging-settings': {'im_enabled': False}},
+    }
+    cli = Actor('root', EVERYTHING, 'console', 'cli')
+    assert not configuration.apply(cli, document, dry_run=True).problems
+    with pytest.raises(Waiting):
+        configuration.apply(cli, document)
+    names = [row['name'] for row in client.get(DOMAINS).json()['results']]
+    assert 'one.example' not in names, 'all of it waits'
+    request = ApprovalRequest.objects.get()
+    assert str(request) == 'Apply configuration'
+    assert 'done.' in decide(second, request).content.decode()
+    assert client.get('/api/v1/messaging-settings/').json()['im_enabled'] is False
+    assert 'one.example' in [row['name'] for row in client.get(DOMAINS).json()['results']]
+
+
+def test_the_command_line_says_so(api: Any) -> None:
+    guard('messaging-settings:change')
+    err = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command('imp', 'set', 'messaging-settings', 'im_enabled:=false', stderr=err)
+    assert ended.value.code == 6
+    assert actions.SYSTEM.name != ApprovalRequest.objects.get().requested_by
+
+
+def test_settings_refuse_what_never_waits(api: Any) -> None:
+    answer = api('administrator').patch('/api/v1/approval-settings/', {'permissions': ['domains:view', 'domains:add']})
+    assert answer.status_code == 400
+    assert 'never wait' in answer.json()['errors']['permissions'][0]
