@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ALARM = 'JSMSessionsExceedsThreshold'
+FREQUENCY = 'jsm_alert_frequency_s'
 SAMPLE_S = 5.0
 SLICE_S = 60.0
 """What *last time slice* means for the packets flushed, and how often the assigned users are counted."""
@@ -41,15 +43,15 @@ class Threshold:
         self._since: float | None = None
         self._told: float | None = None
 
-    def sample(self, now: float, percent: float, limit: float, duration_s: float) -> str:
+    def sample(self, now: float, percent: float, limit: float, duration_s: float, again_s: float) -> str:
         """'raise', 'clear' or ''. The value must be above the limit in every sample of the duration; while it stays
-        there 'raise' comes again after each further duration."""
+        there 'raise' comes again at the interval ``again_s``."""
         if percent <= limit:
             raised, self._since, self._told = self._told is not None, None, None
             return 'clear' if raised else ''
         if self._since is None:
             self._since = now
-        if now - (self._since if self._told is None else self._told) < duration_s:
+        if now - self._since < duration_s if self._told is None else now - self._told < again_s:
             return ''
         self._told = now
         return 'raise'
@@ -101,8 +103,8 @@ class Capacity:
     def _judge(self, now: float, duration: float) -> None:
         sessions = len(self.router.full)
         percent = self.percent(sessions)
-        limit = float(self.router.param('jsm_threshold_percent'))
-        verdict = self._threshold.sample(now, percent, limit, duration)
+        limit = float(self.router.param('jsm_threshold_percent')) if self.router.param('jsm_alert') else inf
+        verdict = self._threshold.sample(now, percent, limit, duration, float(self.router.param(FREQUENCY)))
         if verdict == 'raise':
             rated = int(self.router.param('rated_jsm_sessions'))
             shown = {'sessions': sessions, 'percent': round(percent), 'rated': rated, 'threshold': round(limit)}

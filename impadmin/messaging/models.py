@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -168,7 +169,7 @@ class SessionsTotal(models.Model):
         constraints = [models.UniqueConstraint(fields=['report', 'node'], name='one_total_per_node')]
 
     def __str__(self) -> str:
-        return self.node
+        return self.node or gettext('Cluster')
 
 
 class UserSessions(models.Model):

@@ -64,6 +64,7 @@ def test_the_report_counts_who_is_signed_in(
     shown = browser.get(PAGE).content.decode()
     assert f'href="{DETAIL}?f=node&amp;o=exactly&amp;v={data.NODE}"' in shown
     assert 'Generate Report' in shown
+    assert browser.get(f'{PAGE}{rows[0]["id"]}/').status_code == 200
     detail = browser.get(f'{DETAIL}?f=node&o=exactly&v={data.NODE}').content.decode()
     assert 'iPad, iPhone' in detail
     assert 'iPad, iPhone' not in browser.get(f'{DETAIL}?f=node&o=exactly&v=elsewhere').content.decode()
