@@ -41,10 +41,13 @@ MOST = 1000
 
 
 def install() -> None:
-    """The rows of the built-in roles."""
+    """The rows of the built-in roles, with the permissions of this version."""
     from impadmin.console.models import Role
 
-    Role.objects.bulk_create((Role(name=name) for name in BUILT_IN), ignore_conflicts=True)
+    Role.objects.bulk_create(
+        (Role(name=name, permissions=list(permissions)) for name, (_title, permissions) in BUILT_IN.items()),
+        update_conflicts=True, unique_fields=['name'], update_fields=['permissions'],
+    )  # fmt: skip
 
 
 def _page(permission: str) -> BasePage | None:
