@@ -125,7 +125,7 @@
     const boxes = rowBoxes(form);
     const n = boxes.filter((box) => box.checked).length;
     const total = n + Number(text.dataset.elsewhere);
-    text.textContent = total === 1 ? text.dataset.one : text.dataset.many.replace('%s', total);
+    text.textContent = total === 1 ? text.dataset.one : text.dataset.many.replace('%s', total.toLocaleString(document.documentElement.lang));
     const head = form.querySelector('[data-check-all]');
     if (head) {
       head.checked = n > 0 && n === boxes.length;

@@ -194,6 +194,7 @@ def edit_view(request: HttpRequest, page: Page) -> HttpResponse:
         drawn._errors = wrong.errors  # type: ignore[attr-defined]
     context = {
         'page': page,
+        'title': gettext('Bulk Edit'),
         'groups': drawn.groups(),
         'set': data.getlist('set'),
         'expected': len(keys),
@@ -222,6 +223,7 @@ def export_view(request: HttpRequest, page: Page) -> HttpResponseBase:
         written = [column.name for column in known if column.written]
         context = {
             'page': page,
+            'title': gettext('Export'),
             'state': state,
             'columns': [(c.name, c.label, c.written or not written) for c in known],
             'count': queryset.count(),
@@ -278,7 +280,7 @@ def import_view(request: HttpRequest, page: Page) -> HttpResponse:
         raise Http404
     if not may_write(grants_of(request), page):
         raise PermissionDenied(gettext('Your role does not allow this.'))
-    actor, context = actor_of(request), {'page': page, 'back': page_url(page)}
+    actor, context = actor_of(request), {'page': page, 'title': gettext('Import'), 'back': page_url(page)}
     again = request.POST.get('upload', '')
     form = ImportForm(request.POST or None, request.FILES or None, auto_id='f-%s', label_suffix='')
     try:

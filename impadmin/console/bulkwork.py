@@ -152,7 +152,9 @@ def rows(actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mappi
         changes, missing = _changes(page, kind, keys[:AT_ONCE], values)
         found = actions.preview(actor, page, changes)
         verdicts = (*found.verdicts, *missing)
-        return Outcome(len(keys), preview=replace(found, verdicts=verdicts, left=max(0, len(keys) - AT_ONCE)))
+        left = max(0, len(keys) - AT_ONCE)
+        users = None if left else found.users  # of some only, it would mislead
+        return Outcome(len(keys), preview=replace(found, verdicts=verdicts, left=left, users=users))
     if len(keys) > AT_ONCE:
         foureyes.hold(
             actor,

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 
 
@@ -65,6 +66,7 @@ class EndUser(models.Model):
         indexes = [
             models.Index(fields=['home_node', 'im_enabled']),
             models.Index(fields=['last_name', 'first_name']),
+            models.Index(Upper('user_id'), name='end_user_folded_id'),  # is the user ID free, whatever its case?
         ]
 
     def __str__(self) -> str:

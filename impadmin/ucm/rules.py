@@ -17,6 +17,8 @@ from impadmin.ucm.models import EndUser
 
 def user_id_is_free(user: EndUser, before: Any) -> None:
     """User IDs differ by more than case."""
+    if before is not None and before.user_id == user.user_id:
+        return
     if EndUser.objects.filter(user_id__iexact=user.user_id).exclude(pk=user.pk).exists():
         raise ValidationError({'user_id': _('The user ID %(id)s is already in use.') % {'id': user.user_id}})
 
