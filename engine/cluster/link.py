@@ -73,8 +73,9 @@ class Link:
         self.size += size
         self.frames_out += 1
         if self.wire is not None:
+            if not self._pending:
+                self.wire.flush_soon()
             self._pending.append(frame)
-            self.wire.flush_soon()
 
     def acknowledge(self, received: int) -> None:
         """Tell the other side, with the next write, that so many of its frames are dealt with."""

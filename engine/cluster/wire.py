@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 HIGH_WATER = 1024 * 1024
 GREETING_BYTES = 4096
+_UNNUMBERED = frozenset((Hello, Ack, Ping))
 
 
 class Identity:
@@ -113,20 +114,20 @@ class NodeConnection(asyncio.Protocol):
             self._nodes.settle(self.link)
 
     def _take(self, frame: Frame) -> bool:
-        link = self.link
+        link, kind = self.link, type(frame)
         if link is None:
             if not isinstance(frame, Hello):
                 raise ValueError('it does not greet')
             return self._greeted(frame)
-        if isinstance(frame, Ack):
-            link.acknowledged(frame.received)
-            self._nodes.relieve(link)
-        elif isinstance(frame, Hello):
-            raise ValueError('a second greeting')
-        elif not isinstance(frame, Ping):
+        if kind not in _UNNUMBERED:
             link.received += 1
             link.frames_in += 1
             self._nodes.take(link, frame)
+        elif isinstance(frame, Ack):
+            link.acknowledged(frame.received)
+            self._nodes.relieve(link)
+        elif kind is Hello:
+            raise ValueError('a second greeting')
         return self.link is link
 
     def _greeted(self, hello: Hello) -> bool:

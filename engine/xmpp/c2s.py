@@ -49,10 +49,11 @@ _HELD: Final = 2
 _CLOSED: Final = 3
 
 _SHAPES: Final = {
-    b'm': (b'<message', b'</message>', 'jabber:client message', 'message'),
-    b'p': (b'<presence', b'</presence>', 'jabber:client presence', 'presence'),
-    b'i': (b'<iq', b'</iq>', 'jabber:client iq', 'iq'),
+    ord('m'): (b'<message', b'</message>', 'jabber:client message', 'message'),
+    ord('p'): (b'<presence', b'</presence>', 'jabber:client presence', 'presence'),
+    ord('i'): (b'<iq', b'</iq>', 'jabber:client iq', 'iq'),
 }
+"""By the second byte."""
 _NAMES: Final = {qualified: name for _, _, qualified, name in _SHAPES.values()}
 _SPACES: Final = b' \t\r\n'
 _SESSION: Final = ns.SESSION.encode()
@@ -114,7 +115,10 @@ class ClientStream:
                 self._negotiation.receive(data)
                 data, self._held = self._held, b''
             if self._state == _OPEN:
-                self._read(data)
+                if self._slow is None and self._wrap is None:
+                    data = self._cut(data)
+                if data or self._slow is not None:
+                    self._follow(data)
             elif data and self._state == _HELD:
                 self._held = data + self._held
         except StreamError as error:
@@ -237,12 +241,9 @@ class ClientStream:
 
     # After bind
 
-    def _read(self, data: bytes) -> None:
+    def _follow(self, data: bytes) -> None:
+        """What cannot be cut: a parser looks at it that knows the depth, until it stands between two stanzas."""
         if self._slow is None:
-            if self._wrap is None:
-                data = self._cut(data)
-            if not data:
-                return
             self._slow = StreamParser(self.settings.limits.stanza_bytes, self._wrap or STREAM_OPEN)
         slow = self._slow
         if data:
@@ -269,10 +270,10 @@ class ClientStream:
         limit = self.settings.limits.stanza_bytes
         stamp, lang, jid = self._stamp, self._lang, self.jid
         lang_stamp = f" xml:lang='{escape(lang)}'".encode() if lang else b''
-        deliver, cut, checker = self.on_stanza, _checker.cut, _checker
+        deliver, checker = self.on_stanza, _checker
         assert deliver is not None
         while position < size:
-            shape = _SHAPES.get(data[position + 1 : position + 2])
+            shape = _SHAPES.get(data[position + 1]) if position + 1 < size else None
             if shape is None or not data.startswith(shape[0], position):
                 if data[position] in _SPACES:
                     position += 1
@@ -291,7 +292,7 @@ class ClientStream:
                     return b''
                 return data[position:]
             opening, closing, qualified, name = shape
-            piece = cut(data, position, opening, closing, limit)
+            piece = checker.cut(data, position, opening, closing, limit)
             if not piece or checker.name != qualified:
                 if piece == b'':
                     self._held = data[position:]

@@ -223,8 +223,8 @@ class Connection(asyncio.Protocol):
         stream = self._stream
         if stream is None or self._ended:
             return
-        manager = self.manager
-        manager.counters.bytes_in += len(data)
+        manager, size = self.manager, len(data)
+        manager.counters.bytes_in += size
         manager.serving = self
         try:
             stream.receive(data)
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
             self.close('internal-server-error')
         finally:
             manager.serving = None
-        if len(data) >= GULP:
+        if size >= GULP:
             self.pause()
             manager.loop.call_soon(self.resume)
 
@@ -280,11 +280,13 @@ class Connection(asyncio.Protocol):
         self._give(out)
 
     def _give(self, out: list[bytes]) -> None:
-        data = out[0] if len(out) == 1 else b''.join(out)
-        self._given += len(data)
+        count = len(out)
+        data = out[0] if count == 1 else b''.join(out)
+        size = len(data)
+        self._given += size
         counters = self.manager.counters
-        counters.bytes_out += len(data)
-        counters.stanzas_out += len(out)
+        counters.bytes_out += size
+        counters.stanzas_out += count
         self._transport.write(data)
         if self._raw.get_write_buffer_size() or self._raw.is_closing():
             self._keep(out)

@@ -232,10 +232,8 @@ def _talked(session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
 
     Only a chat message with a body counts: typing notices and receipts are sent by clients nobody looks at.
     """
-    if kind != 'chat' or stanza.raw.find(b'<body') < 0 or peer == session.bare:
-        return
     account = session.account
-    if account is None:
+    if account is None or kind != 'chat' or stanza.raw.find(b'<body') < 0 or peer == session.bare:
         return
     locks = account.locks
     if locks is None:

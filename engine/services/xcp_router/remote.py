@@ -202,11 +202,22 @@ class NodeSender(RemoteSender):
     __slots__ = ()
 
     def __init__(self, peer: Peer, stanza: Stanza) -> None:
-        self.jid = stanza.attrs.get('from', '')
-        self.bare = self.jid.partition('/')[0]
-        self.domain = self.bare.rpartition('@')[2]
+        attrs = stanza.attrs
+        self.jid = attrs.get('from', '')
         self.peer = peer
-        self._to = stanza.attrs.get('to', '')
+        self._to = attrs.get('to', '')
+
+    # Nobody asks for these on the way of a message to a client.
+
+    @property
+    def bare(self) -> str:  # type: ignore[override]
+        """The address without the resource."""
+        return self.jid.partition('/')[0]
+
+    @property
+    def domain(self) -> str:  # type: ignore[override]
+        """The domain of the address."""
+        return self.bare.rpartition('@')[2]
 
 
 def route_for(router: XcpRouter, domain: str) -> Route | None:
