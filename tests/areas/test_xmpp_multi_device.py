@@ -414,11 +414,11 @@ def test_the_counters(sign_in: SignIn, engine: Engine) -> None:
     assert metric(engine, 'MDMSilentModeSessions') == 0
 
 
-@proves('MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-38')
-def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api: Any) -> None:
+@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-38')
+def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api: Any, admin_client: Any) -> None:
     """Two clients of one user are two sessions; exactly the threshold is not above it; cleared when it is over, or when
     the alert is switched off. The administrator sets all of it for a node."""
-    from impadmin.system.models import Alarm
+    from impadmin.system.models import Alarm, Node
 
     client, url = api('administrator'), f'/api/v1/service-parameters/{data.NODE}/xcp_router/'
 
@@ -429,6 +429,10 @@ def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api:
     def alarm() -> Any:
         return Alarm.objects.filter(name='JSMSessionsExceedsThreshold', cleared_at=None).first()
 
+    node = Node.objects.get(name=data.NODE)
+    page = admin_client('read_only').get(f'/admin/system/service-parameters/?node={node.pk}&service=xcp_router')
+    assert '1.5 times the users of its machine template (7,500, 22,500 or 37,500)' in page.content.decode()
+    assert client.get(url).json()['rated_jsm_sessions'] == 7500
     parameter('xcp_router', 'rated_jsm_sessions', 5)
     parameter('xcp_router', 'jsm_threshold_s', 1)
     clients = [sign_in('alice', f'r{number}', roster=False) for number in range(3)]
