@@ -28,12 +28,13 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext, gettext_noop
@@ -270,9 +271,10 @@ class Pace:
 
 
 def pace(job: Job) -> dict[str, Any]:
-    """``percent`` done, ``per_second`` and ``seconds_left``; the last two None unless it runs and they are known."""
+    """``percent`` done, ``per_second`` and ``seconds_left``; the last two None unless a worker is at it and knows."""
     total = max(job.total, 1)
-    running = job.state == JobState.PROCESSING and job.rate > 0
+    alive = job.heartbeat_at is not None and timezone.now() - job.heartbeat_at < timedelta(seconds=LEASE_S)
+    running = job.state == JobState.PROCESSING and alive and job.rate > 0
     percent = 100 * min(job.done, total) // total if job.total else 100 if job.state in ENDED else 0
     left = max(job.total - job.done, 0) / job.rate if running and job.total else None
     return {'percent': percent, 'per_second': job.rate if running else None, 'seconds_left': left}

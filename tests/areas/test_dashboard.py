@@ -120,14 +120,15 @@ def test_a_job_shows_its_rate_and_the_time_left(admin_client, db):
     from impadmin.console.models import Job, JobState
 
     job = Job.objects.create(
-        kind='import_contacts', state=JobState.PROCESSING, total=100_000, done=40_000, rate=500, submitted_by='x'
-    )
+        kind='import_contacts', state=JobState.PROCESSING, total=100_000, done=40_000, rate=500, submitted_by='x',
+        heartbeat_at=timezone.now(),
+    )  # fmt: skip
     client = admin_client('bulk_operator')
     for url in (f'/admin/bulkadmin/job-scheduler/{job.pk}/', PAGE):
         text = client.get(url).content.decode()
         assert '500 per second' in text
         assert '2 min left' in text
-    Job.objects.update(state=JobState.INCOMPLETE)
+    Job.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(minutes=1))  # its worker is gone
     assert 'per second' not in client.get(f'/admin/bulkadmin/job-scheduler/{job.pk}/').content.decode()
 
 
