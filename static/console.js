@@ -59,12 +59,15 @@
   });
 
   // ---- forms: changed marks, undo, No Limit
-  const valueOf = (control) => (control.type === 'checkbox' ? (control.checked ? '1' : '') : control.value);
-  function fieldChanged(field) {
-    return all('[data-initial]', field).some(
-      (control) => !control.disabled && valueOf(control) !== control.dataset.initial,
-    );
+  const chosen = (select) => [...select.selectedOptions].map((option) => option.value);
+  const sorted = (text) => text.split(',').filter(Boolean).sort().join();
+  function isChanged(control) {
+    const { initial } = control.dataset;
+    if (control.type === 'checkbox') return (control.checked ? '1' : '') !== initial;
+    if (control.type === 'select-multiple') return sorted(chosen(control).join()) !== sorted(initial);
+    return control.value !== initial;
   }
+  const fieldChanged = (field) => all('[data-initial]', field).some((control) => !control.disabled && isChanged(control));
   function markField(field) {
     const changed = fieldChanged(field);
     field.classList.toggle('is-changed', changed);
@@ -97,8 +100,11 @@
   function undo(button) {
     const field = button.closest('.field');
     all('[data-initial]', field).forEach((control) => {
-      if (control.type === 'checkbox') control.checked = control.dataset.initial === '1';
-      else control.value = control.dataset.initial;
+      const { initial } = control.dataset;
+      if (control.type === 'checkbox') control.checked = initial === '1';
+      else if (control.type === 'select-multiple') {
+        for (const option of control.options) option.selected = initial.split(',').includes(option.value);
+      } else control.value = initial;
       if (control.dataset.nolimit) noLimit(control);
     });
     markField(field);

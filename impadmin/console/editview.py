@@ -75,12 +75,14 @@ def settings_view(request: HttpRequest, page: SettingsPage) -> HttpResponse:
 
 
 KEPT = 'kept'
-"""Reason of pages without Edit: the form is closed, and there is nothing to explain."""
+"""Reason of pages without Edit, or without a field to edit: the form is closed, and there is nothing to explain."""
 
 
 def closed_reason(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> str:
     """Why the form cannot be saved, or ''."""
     if isinstance(page, Page) and obj is not None and 'edit' not in page.verbs:
+        return KEPT
+    if isinstance(page, SettingsPage) and not forms.editable_names(page):
         return KEPT
     if not changes(request, page):
         return gettext('Your role may see these values but not change them.')

@@ -173,7 +173,7 @@ def form_field(found: models.Field[Any, Any]) -> forms.Field:
         if not isinstance(result.widget, NoLimitWidget | forms.Select):
             result.widget = forms.TextInput()
         result.widget.attrs['inputmode'] = 'decimal' if isinstance(result, forms.FloatField) else 'numeric'
-    if isinstance(result, forms.ModelChoiceField):
+    if isinstance(result, forms.ModelChoiceField) and not isinstance(result, forms.ModelMultipleChoiceField):
         result.empty_label = gettext('None')
     elif isinstance(result, forms.TypedChoiceField):
         result.choices = [(key, text if key != '' else gettext('Choose one')) for key, text in found.get_choices()]
@@ -373,6 +373,8 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
         attrs['aria-describedby'] = ' '.join(described)
     if bound.field.required and row.kind != 'check':
         attrs['aria-required'] = 'true'
+    if row.kind == 'area':
+        attrs['rows'] = 4
     if row.kind == 'password':
         attrs.setdefault('autocomplete', 'new-password')
     elif row.kind in ('text', 'nolimit', 'reference'):
@@ -381,9 +383,13 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
         attrs['list'] = f'{bound.auto_id}-list'
         attrs['data-lookup'] = row.name
     initial = bound.field.prepare_value(bound.initial)
-    attrs['data-initial'] = row.initial = (
-        ('1' if initial else '') if row.kind == 'check' else '' if initial is None else str(initial)
-    )
+    if row.kind == 'check':
+        row.initial = '1' if initial else ''
+    elif isinstance(initial, list | tuple) and row.kind == 'many':
+        row.initial = ','.join(str(value) for value in initial)
+    else:
+        row.initial = '' if initial is None else str(initial)
+    attrs['data-initial'] = row.initial
 
 
 def make(

@@ -107,6 +107,8 @@ def test_every_page(organisation: None, browser_page: Callable[..., Any]) -> Non
         page.goto(path)
         assert '/login/' not in page.url
         found += violations(page, LIGHT)
+        if page.locator('.field.is-changed').count():
+            found.append(f'{path} has changes nobody made')
         if name in TYPES or name not in dict(paths):
             picture(page, f'{TYPES.get(name, name)}-light')
         page.emulate_media(color_scheme='dark')
