@@ -33,10 +33,12 @@ def scram_proof(algorithm: str, password: str, bound: str, first: str, challenge
 class RawClient:
     """One connection. ``read_until`` and ``read_all`` return what came, as bytes; everything is kept in ``seen``."""
 
-    def __init__(self, port: int, tls: bool = False, certificate: Path | None = None) -> None:
-        """``certificate``: PEM file with key and certificate to show."""
+    def __init__(
+        self, port: int, tls: bool = False, certificate: Path | None = None, source: str = '127.0.0.1'
+    ) -> None:
+        """``certificate``: PEM file with key and certificate to show; ``source``: the address to come from."""
         self.certificate = certificate
-        self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 5)
+        self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 5, (source, 0))
         self.socket.settimeout(10)
         self.seen = b''
         if tls:
