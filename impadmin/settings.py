@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     'impadmin.ucm',
     'impadmin.bulkadmin',
     'impadmin.serviceability',
+    'impadmin.webhooks',
     'impadmin.diagnostics',
 ]
 

@@ -7,7 +7,7 @@ import decimal
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -37,6 +37,8 @@ SHREDDED_NEW = '‹shredded, new›'
 """The same after a change, so that an entry still says which fields changed."""
 
 Snapshot = dict[str, Any]
+listeners: list[Callable[[AuditEntry], None]] = []
+"""Called with every new entry, in the transaction of the change; not in a rehearsal."""
 _batch: ContextVar[str] = ContextVar('batch', default='')
 
 
@@ -124,6 +126,9 @@ def record(
     rehearsal, gathered = rehearsed.get(), written.get()
     if rehearsal is not None:
         rehearsal.entries.append(entry)
+    else:
+        for listener in listeners:
+            listener(entry)
     if gathered is not None:
         gathered.append(entry)
     return entry

@@ -124,10 +124,17 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
         return _draw(request, page, form, obj, source, preview=shown, previewed=True, stale=stale)
     if form.errors or stale:
         return _draw(request, page, form, obj, source, stale=stale)
+    if secrets := getattr(result, 'shown_once', None):
+        return shown_once(request, page, secrets, page_url(page, 'edit', result.pk))
     _say_saved(request, page, result, adding, form.changed_data)
     if isinstance(page, SettingsPage):
         return HttpResponseRedirect(page_url(page))
     return HttpResponseRedirect(page_url(page, 'edit', result.pk))
+
+
+def shown_once(request: HttpRequest, page: BasePage, secrets: Mapping[str, str], back: str) -> HttpResponse:
+    """A new secret, in this answer and nowhere else: no message or session carries it."""
+    return render(request, 'console/shown_once.html', {'page': page, 'secrets': secrets, 'back': back})
 
 
 def _apply(request: HttpRequest, page: Page | SettingsPage, obj: Any, values: Mapping[str, Any], dry_run: bool) -> Any:
@@ -346,6 +353,8 @@ def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | N
                 preview = result
             elif result.message:
                 say_done(request, page, str(result.message))
+            if preview is None and result.shown_once:
+                return shown_once(request, page, result.shown_once, result.url or back)
             if preview is None:
                 return HttpResponseRedirect(result.url or back)
     if run and problem and not asks:

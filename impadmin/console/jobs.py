@@ -88,6 +88,8 @@ class Kind:
 
 
 _kinds: dict[str, Kind] = {}
+listeners: list[Callable[[Job], None]] = []
+"""Called with every job that has ended, in the transaction of its end."""
 _conditions: dict[str, list[Callable[[], str]]] = {queue: [] for queue in QUEUES}
 
 
@@ -600,6 +602,8 @@ def _finish(job: RunningJob, state: JobState, text: str) -> None:
                     update_fields=['state', 'message', 'ended_at', 'counts', 'total', 'done', 'failed', 'log_file']
                 )
                 publish(record)
+                for listener in listeners:
+                    listener(record)
             log.info('job %s: %s', job.id, state)
             return
         except (OperationalError, InterfaceError):

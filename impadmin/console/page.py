@@ -67,6 +67,8 @@ class Result:
     message: Text = ''
     url: str = ''
     data: Mapping[str, Any] = field(default_factory=dict)
+    shown_once: Mapping[str, str] = field(default_factory=dict)
+    """Secrets by name: in the answer to this request and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Webhooks: changes, jobs and alarms told to other systems by signed HTTP requests."""
