@@ -50,25 +50,32 @@ class Section:
     title: str
     rows: list[Row]
 
+    @property
+    def chosen(self) -> int:
+        """How many of its boxes are ticked."""
+        return sum(on for row in self.rows for _, _, on in [*filter(None, row.boxes), *row.commands])
+
 
 def sections(chosen: Iterable[str]) -> list[Section]:
     """Everything that can be granted: groups of pages first, then each page in its menu."""
     held = set(chosen)
     wide = [_row('*', gettext('All pages'), roles.WHOLE_ACTIONS, (), held)]
     wide += [_row(f'right.{right}', title, roles.WHOLE_ACTIONS, (), held) for right, title in RIGHTS.items()]
+    areas: set[str] = set()
     found = {'': Section(gettext('Groups of pages, those of later versions included'), wide)}
     for page in sorted(registry.pages(), key=lambda page: list(navigation.CONSOLES).index(page.console)):
-        key = f'{page.console}.{page.area}'
+        head = navigation.menu_parts(page)[0]
+        key = f'{page.console} {head}'
         if key not in found:
-            head = gettext(navigation.menu_parts(page)[0])
-            found[key] = Section(f'{navigation.CONSOLES[page.console].title}: {head}', [])
-            if not any(f'area.{page.area}' == row.subject for section in found.values() for row in section.rows):
-                found[key].rows.append(
-                    _row(f'area.{page.area}', gettext('All of these'), roles.WHOLE_ACTIONS, (), held)
-                )
+            found[key] = Section(f'{navigation.CONSOLES[page.console].title}: {gettext(head)}', [])
+        if page.area not in areas:
+            areas.add(page.area)
+            title = gettext('All pages of the area %(name)s') % {'name': page.area}
+            found[key].rows.append(_row(f'area.{page.area}', title, roles.WHOLE_ACTIONS, (), held))
         commands = [(command.name, command.label) for command in getattr(page, 'commands', ())]
         actions = [*page.actions(), *(['do'] if commands else []), '*']
-        found[key].rows.append(_row(page.name, navigation.menu_path(page), actions, commands, held))
+        title = ' > '.join(gettext(part) for part in navigation.menu_parts(page)[1:]) or gettext(head)
+        found[key].rows.append(_row(page.name, title, actions, commands, held))
     return list(found.values())
 
 

@@ -240,6 +240,7 @@ GROUPS = Page(
     area='signin',
     menu='User Management > User Settings > External Group',
     title=gettext_lazy('External Groups'),
+    order=142,
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('Which role the members of a group of the directory or the identity provider get here.'),
     help=Help(

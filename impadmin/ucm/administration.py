@@ -135,6 +135,7 @@ ROLES = Page(
     area='ucm',
     menu='User Management > User Settings > Role',
     title=gettext_lazy('Roles'),
+    order=140,
     right=Right.ADMINISTRATORS,
     intro=gettext_lazy('What the people who sign in here may see and do. Copy a built-in role to change it.'),
     help=Help(
