@@ -76,7 +76,9 @@ def _answer(request: HttpRequest, page: Page, outcome: Outcome, title: str, done
     selection.keep(request.user, page, selection.Selection())
     if made:
         editview.say_done(request, page, done(len(made)))
-    if len(made) == len(outcome.verdicts):
+    if not any(one.problems for one in outcome.verdicts):
+        if not made:
+            messages.info(request, gettext('Nothing was changed.'))
         return HttpResponseRedirect(page_url(page))
     context = {'page': page, 'title': title, 'back': page_url(page), **verdicts(outcome)}
     return render(request, 'console/bulk_done.html', context)

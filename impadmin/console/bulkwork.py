@@ -275,7 +275,10 @@ def _run(job: RunningJob) -> None:
             with transaction.atomic():
                 changes, missing = _changes(page, job.record.kind, part, values)
                 keyed = [lines[change.obj.pk] for change in changes]
-                verdicts = actions.do_changes(actor, page, changes)
+                try:
+                    verdicts = actions.do_changes(actor, page, changes)
+                except Refused as error:
+                    raise JobFailed(str(error)) from error
                 numbered = list(zip(keyed, verdicts, strict=True))
                 numbered += [(lines[key], one) for one in missing for key in part if str(key) == one.name]
                 tell(job, numbered, job.position + len(part))

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -27,7 +28,7 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from rest_framework import serializers
 
-from impadmin.console import actions, audit, bulkwork, exports, forms, jobs, listview
+from impadmin.console import actions, audit, bulkwork, exports, forms, foureyes, jobs, listview
 from impadmin.console.actions import Actor, Change, Refused, Verdict
 from impadmin.console.bulk import BadFile, Batch, batches, count_records, receive, unprotect
 from impadmin.console.bulkwork import Outcome
@@ -372,15 +373,18 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
     are imported at once, many by a job. Raises PermissionDenied, Refused."""
     _require(actor, page, options)
     if not dry_run and upload.total > bulkwork.AT_ONCE:
+        if options.existing == 'update' and foureyes.waits(actor, page, 'change'):
+            text = gettext('Changes need approval here, and a job cannot wait for it. Import at most %(most)s rows.')
+            raise Refused(text % {'most': bulkwork.AT_ONCE})
         return Outcome(upload.total, job=_submit(actor, page, upload, options, False))
     try:
         with path(upload.token).open('rb') as file:
             first = _first(file)
             rows = Rows(page, options, header(page, first))
-            batch = next(batches(file, (), first.end, first.line, bulkwork.AT_ONCE * 2))
+            source = (row for one in batches(file, (), first.end, first.line, bulkwork.AT_ONCE) for row in one.rows)
+            batch = Batch(list(islice(source, bulkwork.AT_ONCE)), 0, 0)
     except FileNotFoundError:
         raise Refused(gettext('The file is no longer there. Upload it again.')) from None
-    batch = replace(batch, rows=batch.rows[: bulkwork.AT_ONCE])
     with audit.batch(uuid.uuid4().hex):
         if dry_run:
             asked = rows.asked(batch)
@@ -451,6 +455,8 @@ def bulk_import(job: RunningJob) -> None:
             raise JobFailed(gettext_noop('The file is no longer there. Upload it again.')) from error
         except BadFile as error:
             raise JobFailed(error.text, **error.values) from error
+        except Refused as error:
+            raise JobFailed(str(error)) from error
 
 
 def _remember(file: BinaryIO, rows: Rows, first: Batch, position: int) -> None:

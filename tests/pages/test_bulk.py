@@ -85,7 +85,7 @@ def test_export_then_import_changes_nothing(page: Page, admin_client: Any) -> No
     asked = send(client, page, b'\xef\xbb\xbf' + text_of(rows), empty='clear')
     assert asked.status_code == 200, payload.problems(asked)
     assert asked.context['outcome'].counts == {'unchanged': total}, asked.context['rows']
-    assert confirm(client, page, asked).status_code == 200
+    assert confirm(client, page, asked).status_code == 302
     assert AuditEntry.objects.count() == before
     assert not set(rows[0]) & {'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'}
 
@@ -434,6 +434,16 @@ def test_rows_are_judged_one_by_one(make_user: Callable[..., Any], admin_client:
     assert kept.context['outcome'].counts == {'skipped': 1}
     both = send(client, USERS, b'user_id,department\nknown,Support\n', existing='skip', new='skip')
     assert 'would both be skipped' in both.content.decode()
+
+
+def test_rows_of_several_lines_are_all_imported(db: None, admin_client: Any) -> None:
+    """As many rows as are done at once, each over several lines of the file."""
+    client = admin_client()
+    cells = [[f'user{n}', 'Long', 'a\nb\nc'] for n in range(bulkwork.AT_ONCE)]
+    asked = send(client, USERS, text_of([['user_id', 'last_name', 'department'], *cells]))
+    assert len(asked.context['outcome'].told) == bulkwork.AT_ONCE
+    assert confirm(client, USERS, asked).status_code == 302
+    assert USERS.model._default_manager.count() == bulkwork.AT_ONCE
 
 
 def test_passwords_come_in_but_never_out(make_user: Callable[..., Any], admin_client: Any) -> None:

@@ -236,3 +236,73 @@ def test_lost_live_connection_is_said(browser_page: Callable[..., Any], console:
     page.wait_for_selector('.page .live.is-stale:has-text("No live data for")')
     console.restart()
     page.wait_for_selector('.page .live:not(.is-stale):has-text("Live")', timeout=40_000)
+
+
+def test_rows_of_two_pages_are_deleted_together(
+    browser_page: Callable[..., Any], make_user: Callable[..., Any]
+) -> None:
+    """Ticks survive Next and sorting with scripts (sent on the way) and without them (kept by a button)."""
+    users = {make_user(f'person{n:02}').user_id for n in range(25)}
+    page = browser_page()
+    page.goto(f'{USERS}?clear=1&rows=20&sort=user_id')
+    page.check('text=person03 >> xpath=ancestor::tr >> .ck')
+    page.get_by_role('link', name='Next').click()
+    page.wait_for_selector('tbody >> text=person20')
+    assert page.inner_text('[data-selected]') == '1 selected'
+    page.check('text=person21 >> xpath=ancestor::tr >> .ck')
+    assert page.inner_text('[data-selected]') == '2 selected'
+    page.get_by_role('link', name='User ID').click()
+    page.wait_for_selector('th[aria-sort=descending]')
+    page.get_by_role('button', name='Delete Selected').click()
+    page.wait_for_selector('dialog[open] >> text=person03')
+    page.get_by_role('button', name='Delete 2 End Users').click()
+    page.wait_for_selector('text=2 entries were deleted.')
+    assert named_users() == users - {'person03', 'person21'}
+    plain = browser_page(script=False)
+    plain.goto(f'{USERS}?clear=1&rows=20&sort=user_id')
+    plain.check('text=person04 >> xpath=ancestor::tr >> .ck')
+    plain.get_by_role('button', name='Keep while paging').click()
+    plain.get_by_role('link', name='Next').click()
+    plain.check('text=person22 >> xpath=ancestor::tr >> .ck')
+    plain.get_by_role('button', name='Delete Selected').click()
+    plain.get_by_role('button', name='Delete 2 End Users').click()
+    plain.wait_for_selector('text=2 entries were deleted.')
+    assert named_users() == users - {'person03', 'person21', 'person04', 'person22'}
+
+
+def test_a_list_goes_through_a_file_and_back(
+    browser_page: Callable[..., Any], make_user: Callable[..., Any], tmp_path: Any
+) -> None:
+    """Export, change a cell, import: dry run, then the change, through the real console and its streamed download."""
+    make_user('carla', department='Sales')
+    make_user('deng', department='Sales')
+    page = browser_page()
+    page.goto(f'{USERS}?clear=1')
+    page.get_by_role('link', name='Export').click()
+    page.wait_for_selector('[name=column]')
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Export').click()
+    file = tmp_path / 'users.csv'
+    file.write_text(download.value.path().read_text().replace('Sales', 'Support', 1))
+    page.goto(f'{USERS}import/')
+    page.set_input_files('[name=file]', file)
+    page.get_by_role('button', name='Upload and check').click()
+    page.wait_for_selector('text=Department: Sales → Support')
+    assert department_of('carla') == 'Sales'
+    page.get_by_role('button', name='Import 2 rows').click()
+    page.wait_for_selector('text=1 row was imported.')
+    assert department_of('carla') == 'Support'
+
+
+def named_users() -> set[str]:
+    """User IDs as the database has them now."""
+    from impadmin.ucm.models import EndUser
+
+    return set(EndUser.objects.values_list('user_id', flat=True))
+
+
+def department_of(user_id: str) -> str:
+    """The department of a user as the database has it now."""
+    from impadmin.ucm.models import EndUser
+
+    return EndUser.objects.get(user_id=user_id).department
