@@ -239,7 +239,7 @@ def pages(session: Session) -> None:
             {
                 'page': page.name,
                 'kind': kind(page),
-                'menu': navigation.menu_path(page),
+                'menu': gettext('Nothing obeys this page yet') if page.waits_for else navigation.menu_path(page),
                 'actions': ' '.join(command.name for command in getattr(page, 'commands', ())),
             }
             for page in sorted(registry.pages(), key=lambda page: page.name)
