@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract.restarts import RULES
 from engine.contract.services import BY_KEY
 from tests.areas.xmpp_fixtures import address, command, in_force, sign_in
 from tests.fixtures.processes import wait_until
@@ -173,7 +174,9 @@ def test_every_field_has_its_help_on_the_page_and_in_openapi(admin_client: Any, 
         help_text = str(model_field.help_text)
         assert len(help_text) > 10, field
         shown = html.partition(f'id="f-{field}-help">')[2].partition('</div>')[0]
-        assert shown.replace('&#x27;', "'").replace('&amp;', '&') == help_text, field
+        help_shown, _, restarts = shown.replace('&#x27;', "'").replace('&amp;', '&').partition(' Restarts: ')
+        assert help_shown == help_text, field
+        assert bool(restarts) == any(path.endswith(f'.{field}') for rule in RULES for path in rule.paths), field
         control = html.partition(f'data-field="{field}"')[2].partition('class="help"')[0]
         assert f'aria-describedby="f-{field}-help"' in control, field
         assert help_text in described[field]['description'], field
