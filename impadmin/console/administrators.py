@@ -171,6 +171,19 @@ def create(actor: Actor, username: str, role_name: str, password: str) -> Admini
     return administrator
 
 
+def recover(actor: Actor, administrator: Administrator, password: str) -> None:
+    """Let somebody in again who lost password or second factor; he becomes a local user."""
+    from impadmin.signin import lockout, totp
+
+    with transaction.atomic():
+        administrator.origin = Administrator.Origin.LOCAL
+        administrator.is_active = True
+        administrator.save(update_fields=['origin', 'is_active'])
+        set_password(actor, administrator, password)
+        totp.remove(administrator)
+        lockout.unlock(administrator.username)
+
+
 def set_password(actor: Actor, administrator: Administrator, password: str) -> None:
     """Give an administrator a new password; every session of his ends."""
     check_password(password, administrator)

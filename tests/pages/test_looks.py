@@ -77,6 +77,8 @@ def others() -> Iterator[tuple[str, str]]:
     yield 'job', registry.page_url('job-scheduler', 'edit', Job.objects.get().pk)
     yield 'parameters', f'{registry.page_url("service-parameters")}?service=xcp_connection_manager'
     yield 'help', registry.page_url('standard-configuration', 'help')
+    yield 'account', '/account/'
+    yield 'role', registry.page_url('roles', 'add')
     yield 'help-index', '/help/'
     yield 'search', '/search/?q=contact'
     yield 'nothing-found', f'{registry.page_url(users)}?f=user_id&o=contains&v=nobody'

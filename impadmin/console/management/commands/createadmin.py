@@ -26,7 +26,7 @@ class Command(BaseCommand):
         """Name and role."""
         parser.add_argument('name', help='user ID: letters, digits and . _ @ -')
         parser.add_argument('--role', default=roles.ADMINISTRATOR, help='name of a role')
-        parser.add_argument('--reset', action='store_true', help='give an existing administrator a new password')
+        parser.add_argument('--reset', action='store_true', help='give an existing administrator a new password, without lockout and second factor')
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Add or reset."""
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         password, made_up = self._password()
         try:
             if options['reset'] and found is not None:
-                administrators.set_password(actor, found, password)
+                administrators.recover(actor, found, password)
             else:
                 administrators.create(actor, options['name'], options['role'], password)
         except ValidationError as error:
