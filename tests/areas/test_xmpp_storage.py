@@ -187,12 +187,12 @@ def test_content_passes_untouched(sign_in: SignIn) -> None:
     oob = "<x xmlns='jabber:x:oob'><url>http://www.example.com/?a=1&amp;b=2</url><desc>D &lt; E</desc></x>"
     alice, bob = sign_in('alice'), sign_in('bob')
     alice.say(bob.bare, 'hi & bye', extra=xhtml + oob)
+    at_once = bob.expect('message', body='hi & bye')
     bob.close()
     alice.say(address('bob'), 'hi & bye', extra=xhtml + oob)
     alice.sync()
     late = sign_in('bob')
-    for client in (bob, late):
-        message = client.expect('message', body='hi & bye')
+    for message in (at_once, late.expect('message', body='hi & bye')):
         html = message.find('{http://jabber.org/protocol/xhtml-im}html')
         assert html is not None
         paragraph = html[0][0]
