@@ -20,7 +20,7 @@ def state(user: Administrator) -> tuple[str, Text]:
     """(mark, word): whether the user can sign in."""
     if not user.is_active:
         return 'off', _('Not active')
-    if lockout.locked(user.username):
+    if user.is_locked if hasattr(user, 'is_locked') else lockout.locked(user.username):
         return 'bad', _('Locked')
     return 'ok', _('Active')
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Lower
+from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
-from impadmin.console.models import LoginFailure
+from impadmin.console.models import Administrator, LoginFailure
 from impadmin.signin.models import SignInPolicy, policy
 
 KEEP = timedelta(days=1)
@@ -73,6 +75,20 @@ def locked(username: str) -> bool:
     for address in recent.values_list('address', flat=True)[: rules.account_failures]:
         counts[address] = counts.get(address, 0) + 1
     return sum(counts.values()) >= rules.account_failures or max(counts.values(), default=0) >= rules.failures
+
+
+def with_locked(users: QuerySet[Administrator]) -> QuerySet[Administrator]:
+    """``users`` with ``is_locked``, what ``locked`` says of each, in the same query."""
+    rules = policy()
+    recent = LoginFailure.objects.filter(
+        username=Lower(OuterRef('username')), at__gt=timezone.now() - timedelta(minutes=rules.lockout_minutes)
+    ).order_by()
+    all_ = recent.values('username').annotate(n=Count('pk')).values('n')
+    worst = recent.values('username', 'address').annotate(n=Count('pk')).order_by('-n').values('n')[:1]
+    return users.annotate(
+        is_locked=Q(GreaterThanOrEqual(Coalesce(Subquery(all_), 0), rules.account_failures))
+        | Q(GreaterThanOrEqual(Coalesce(Subquery(worst), 0), rules.failures))
+    )
 
 
 def unlock(username: str) -> int:

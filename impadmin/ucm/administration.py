@@ -9,7 +9,7 @@ from impadmin.console import administrators, roles, tokens
 from impadmin.console.access import Right
 from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.console.page import Column, Fieldset, Help, Page
-from impadmin.signin import commands
+from impadmin.signin import commands, lockout
 from impadmin.ucm.forms import password_again_field, password_field
 
 
@@ -48,7 +48,7 @@ APPLICATION_USERS = Page(
     ),
     related=('roles', 'api-tokens', 'credential-policy'),
     model=Administrator,
-    queryset=lambda: Administrator.objects.prefetch_related('roles'),
+    queryset=lambda: lockout.with_locked(Administrator.objects.prefetch_related('roles')),
     columns=(
         'username',
         Column('roles', gettext_lazy('Roles'), value=_roles_of),
