@@ -191,6 +191,8 @@ def do_delete(
         if rehearses():
             done.impact, done.users = _cascade(held), users_touched(page, held)
         for obj in held:
+            if reason := _undeletable(page, obj):
+                raise Refused(f'{obj}: {reason}')
             _delete(actor, page, obj, expected)
         return done
 
@@ -365,7 +367,7 @@ def _delete(actor: Actor, page: Page, obj: Any, expected: str) -> None:
     if 'delete' not in page.verbs:
         raise Refused(gettext('Nothing can be deleted here.'))
     if reason := _undeletable(page, obj):
-        raise Refused(f'{obj}: {reason}')
+        raise Refused(reason)
     if expected and expected != audit.digest(obj):
         raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
     key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)

@@ -43,7 +43,8 @@ def describe(request: ApprovalRequest) -> str:
         return f'{request.action}: {request.title}'
     name = request.action.removeprefix('do/')
     found = next((command.label for command in getattr(page, 'commands', ()) if command.name == name), None)
-    parts = (str(WORDS.get(request.action) or found or name), str(page.title), request.title)
+    place = ' > '.join(gettext(part) for part in page.menu.split(' > '))
+    parts = (str(WORDS.get(request.action) or found or name), place, request.title)
     return ': '.join(part for part in parts if part)
 
 
@@ -147,11 +148,18 @@ def current(request: ApprovalRequest) -> tuple[Preview | None, str]:
     return found, ''
 
 
+COMPARED = ('changes', 'objects', 'refused', 'not_tried')
+"""Parts of a preview that say what is done; how many notice it, and what runs meanwhile, may differ."""
+
+
 def differs(request: ApprovalRequest) -> bool:
     """Whether it would now do something else than when it was requested. Compared in one language."""
     with foureyes.compared():
         found, _ = current(request)
-    return found is None or audit.plain(found.as_json()) != request.preview
+    if found is None:
+        return True
+    now = found.as_json()
+    return any(now[name] != request.preview[name] for name in COMPARED)
 
 
 def overview(request: ApprovalRequest) -> dict[str, Any]:

@@ -89,6 +89,14 @@ class Preview:
         return [verdict for verdict in self.verdicts if verdict.changes and not verdict.problems]
 
     @property
+    def groups(self) -> list[tuple[list[Verdict], tuple[tuple[str, str, str], ...]]]:
+        """The same for objects whose fields change alike: (the objects, the fields)."""
+        found: dict[tuple[tuple[str, str, str], ...], list[Verdict]] = {}
+        for verdict in self.changed:
+            found.setdefault(verdict.changes, []).append(verdict)
+        return [(verdicts, changes) for changes, verdicts in found.items()]
+
+    @property
     def refused(self) -> list[Verdict]:
         """The objects that stay as they are, and why."""
         return [verdict for verdict in self.verdicts if verdict.problems]
