@@ -143,6 +143,9 @@ def _fields(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
             yield f'the extra field {name!r} is in no fieldset', 'Name it in a fieldset.'
     if not fieldsets(page)[0].title:
         yield 'its first fieldset has no title', 'Give every fieldset a title.'
+    for name in (*(page.bulk or ()), *page.key) if isinstance(page, Page) else ():
+        if name not in editable_names(page):
+            yield f'{name!r} is no field that the page writes', 'Name written model fields in bulk and key.'
     for name in page.bad:
         if name not in shown:
             yield f'the bad values name {name!r}, which is not on the form', 'Name a field of the form.'
