@@ -90,3 +90,32 @@ def test_beat_starts_a_scheduled_job_within_60_seconds(client, make_user, worker
     client.post(f'{bulk.JOBS}{job.pk}/do/activate/', {'confirmed': '1'})
     wait_until(lambda: fresh(job).state == 'completed', 'the job ran', 70)
     assert timedelta(seconds=-1) <= job.started_at - at <= timedelta(seconds=60)
+
+
+@pytest.mark.timeout(180)
+def test_kill_9_while_users_are_deleted(admin_client, make_user, worker):
+    """Delete Selected of all found, as a job: the next worker goes on; every user is deleted and recorded once."""
+    from impadmin.console.models import AuditEntry, Job
+    from impadmin.ucm.models import EndUser
+
+    for n in range(260):
+        make_user(f'gone{n:03}')
+    make_user('stays')
+    admin = admin_client('administrator')
+    query = '?f=user_id&o=begins&v=gone&j=and'
+    url = '/ucm/ucm/end-users/'
+    admin.post(f'{url}select/{query}', {'mark': 'all'})
+    shown = [line.pk for line in admin.get(url + query).context['lines']]
+    asked = admin.post(f'{url}delete-selected/{query}', {'shown': shown, 'pk': shown})
+    confirmed = {'selection': asked.context['selection'], 'expected': '260', 'confirmed': '1'}
+    assert admin.post(f'{url}delete-selected/{query}', confirmed).status_code == 302
+    job = Job.objects.get(kind='bulk_delete')
+    wait_until(lambda: fresh(job).done > 0, 'some are deleted', 60)
+    worker.kill9()
+    assert EndUser.objects.count() == 261 - fresh(job).done, 'what is counted is committed, and nothing else'
+    worker.restart()
+    wait_until(lambda: fresh(job).state not in ('processing', 'pending'), 'the job ends', 90)
+    assert (job.state, job.done, job.counts['deleted'], job.failed) == ('completed', 260, 260, 0)
+    assert list(EndUser.objects.values_list('user_id', flat=True)) == ['stays']
+    entries = AuditEntry.objects.filter(action='delete', batch=f'job-{job.pk}')
+    assert entries.count() == entries.values('object_id').distinct().count() == 260
