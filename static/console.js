@@ -171,10 +171,11 @@
   });
 
   // ---- clicks
+  if (navigator.clipboard) all('[data-copy]').forEach((button) => { button.hidden = false; });
   addEventListener('click', (event) => {
     const view = event.target.closest?.('.rows-form thead a, .pager a');
     if (view && !event.ctrlKey && !event.metaKey && !event.shiftKey) keepTicks(event, view.getAttribute('href'));
-    const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel]');
+    const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel], [data-copy]');
     if (!target) return;
     if ('palette' in target.dataset) {
       event.preventDefault();
@@ -184,6 +185,8 @@
     } else if ('closeDialog' in target.dataset && target.closest('dialog')) {
       event.preventDefault();
       $('dialog').close();
+    } else if ('copy' in target.dataset) {
+      navigator.clipboard.writeText(target.nextElementSibling.textContent).then(() => target.classList.add('is-on'));
     } else if ('closePanel' in target.dataset) {
       event.preventDefault();
       showPanel(false);

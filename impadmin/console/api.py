@@ -322,7 +322,13 @@ class CommandView(ModelView):
         result = actions.do_command(actor_of(request), self.page, self.command, objects, values, dry_run=dry_run)
         if isinstance(result, Preview):
             return preview(result)
-        return Response({'message': str(result.message), 'url': result.url, 'data': {**audit.plain(dict(result.data)), **result.shown_once}})
+        return Response(
+            {
+                'message': str(result.message),
+                'url': result.url,
+                'data': {**audit.plain(dict(result.data)), **result.shown_once},
+            }
+        )
 
 
 class SettingsView(PageView):

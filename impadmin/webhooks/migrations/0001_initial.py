@@ -7,11 +7,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
@@ -29,17 +27,56 @@ class Migration(migrations.Migration):
             name='Webhook',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='1 to 100 characters.', max_length=100, unique=True, verbose_name='Name')),
-                ('url', models.CharField(help_text='An https address. http is taken for the networks that Webhook Settings allow.', max_length=500, verbose_name='URL')),
-                ('on_changes', models.BooleanField(default=True, help_text='Everything that History shows, except sign-ins.', verbose_name='Changes')),
-                ('on_jobs', models.BooleanField(default=False, help_text='Bulk jobs that have ended.', verbose_name='Jobs')),
-                ('on_alarms', models.BooleanField(default=False, help_text='Alarms that are raised or cleared.', verbose_name='Alarms')),
-                ('active', models.BooleanField(default=True, help_text='Off: nothing is sent, and new events are not kept for it.', verbose_name='Active')),
+                (
+                    'name',
+                    models.CharField(
+                        help_text='1 to 100 characters.', max_length=100, unique=True, verbose_name='Name'
+                    ),
+                ),
+                (
+                    'url',
+                    models.CharField(
+                        help_text='An https address. http is taken for the networks that Webhook Settings allow.',
+                        max_length=500,
+                        verbose_name='URL',
+                    ),
+                ),
+                (
+                    'on_changes',
+                    models.BooleanField(
+                        default=True,
+                        help_text='Everything that History shows, except sign-ins.',
+                        verbose_name='Changes',
+                    ),
+                ),
+                (
+                    'on_jobs',
+                    models.BooleanField(default=False, help_text='Bulk jobs that have ended.', verbose_name='Jobs'),
+                ),
+                (
+                    'on_alarms',
+                    models.BooleanField(
+                        default=False, help_text='Alarms that are raised or cleared.', verbose_name='Alarms'
+                    ),
+                ),
+                (
+                    'active',
+                    models.BooleanField(
+                        default=True,
+                        help_text='Off: nothing is sent, and new events are not kept for it.',
+                        verbose_name='Active',
+                    ),
+                ),
                 ('sealed', models.TextField(editable=False)),
                 ('sealed_before', models.TextField(blank=True, db_default='', editable=False)),
                 ('before_until', models.DateTimeField(editable=False, null=True)),
                 ('failures', models.IntegerField(default=0, editable=False, verbose_name='Failures in a row')),
-                ('problem', models.CharField(blank=True, db_default='', editable=False, max_length=300, verbose_name='Last problem')),
+                (
+                    'problem',
+                    models.CharField(
+                        blank=True, db_default='', editable=False, max_length=300, verbose_name='Last problem'
+                    ),
+                ),
                 ('last_at', models.DateTimeField(editable=False, null=True, verbose_name='Last sent')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='Created')),
             ],
@@ -53,9 +90,39 @@ class Migration(migrations.Migration):
             name='WebhookSettings',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('allowed_networks', models.TextField(blank=True, default='', help_text='Webhooks reach public addresses only. Name the networks of your own that they may reach too, one a line, e.g. 192.0.2.0/24.', verbose_name='Allowed Private Networks')),
-                ('disable_after', models.IntegerField(default=20, help_text='A webhook is deactivated after so many failures in a row, 1 to 1000.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)], verbose_name='Deactivate After Failures')),
-                ('timeout_s', models.IntegerField(default=5, help_text='1 to 30 seconds.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='Time for an Answer')),
+                (
+                    'allowed_networks',
+                    models.TextField(
+                        blank=True,
+                        default='',
+                        help_text='Webhooks reach public addresses only. Name the networks of your own that they may reach too, one a line, e.g. 192.0.2.0/24.',
+                        verbose_name='Allowed Private Networks',
+                    ),
+                ),
+                (
+                    'disable_after',
+                    models.IntegerField(
+                        default=20,
+                        help_text='A webhook is deactivated after so many failures in a row, 1 to 1000.',
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                        verbose_name='Deactivate After Failures',
+                    ),
+                ),
+                (
+                    'timeout_s',
+                    models.IntegerField(
+                        default=5,
+                        help_text='1 to 30 seconds.',
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(30),
+                        ],
+                        verbose_name='Time for an Answer',
+                    ),
+                ),
             ],
             options={
                 'verbose_name': 'Webhook Settings',
@@ -71,7 +138,15 @@ class Migration(migrations.Migration):
                 ('event', models.CharField(max_length=20, verbose_name='Event')),
                 ('subject', models.CharField(max_length=250, verbose_name='About')),
                 ('data', models.JSONField(verbose_name='Data')),
-                ('state', models.CharField(choices=[('pending', 'Waiting'), ('delivered', 'Delivered'), ('failed', 'Failed')], default='pending', max_length=10, verbose_name='Status')),
+                (
+                    'state',
+                    models.CharField(
+                        choices=[('pending', 'Waiting'), ('delivered', 'Delivered'), ('failed', 'Failed')],
+                        default='pending',
+                        max_length=10,
+                        verbose_name='Status',
+                    ),
+                ),
                 ('attempts', models.IntegerField(default=0, verbose_name='Attempts')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='Time')),
                 ('next_at', models.DateTimeField(verbose_name='Next attempt')),
@@ -79,13 +154,28 @@ class Migration(migrations.Migration):
                 ('status', models.IntegerField(null=True, verbose_name='HTTP status')),
                 ('milliseconds', models.IntegerField(null=True, verbose_name='Milliseconds')),
                 ('answer', models.CharField(blank=True, db_default='', max_length=300, verbose_name='Answer')),
-                ('webhook', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='webhooks.webhook', verbose_name='Webhook')),
+                (
+                    'webhook',
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name='deliveries',
+                        to='webhooks.webhook',
+                        verbose_name='Webhook',
+                    ),
+                ),
             ],
             options={
                 'verbose_name': 'Webhook delivery',
                 'verbose_name_plural': 'Webhook deliveries',
                 'db_table': 'webhook_delivery',
-                'indexes': [models.Index(condition=models.Q(('state', 'pending')), fields=['webhook', 'subject', 'id'], name='delivery_pending'), models.Index(fields=['created_at'], name='delivery_created')],
+                'indexes': [
+                    models.Index(
+                        condition=models.Q(('state', 'pending')),
+                        fields=['webhook', 'subject', 'id'],
+                        name='delivery_pending',
+                    ),
+                    models.Index(fields=['created_at'], name='delivery_created'),
+                ],
             },
         ),
     ]
