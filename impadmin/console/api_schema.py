@@ -58,6 +58,17 @@ COMPONENTS: dict[str, Any] = {
         },
         'required': ['dry_run', 'changes', 'restarts', 'impact', 'users', 'message', 'objects', 'refused', 'not_tried'],
     },
+    'Waiting': {
+        'type': 'object',
+        'description': gettext_lazy('An action that was not done yet: a request for approval.'),
+        'properties': {
+            'detail': {'type': 'string'},
+            'request': {'type': 'integer'},
+            'url': {'type': 'string'},
+            'request_id': {'type': 'string'},
+        },
+        'required': ['detail', 'request', 'url'],
+    },
     'Result': {
         'type': 'object',
         'description': gettext_lazy('What a command did.'),
@@ -258,8 +269,11 @@ class PageSchema(AutoSchema):
     def _get_response_bodies(self, direction: Literal['request', 'response'] = 'response') -> dict[str, Any]:
         found: dict[str, Any] = self._good() or super()._get_response_bodies(direction)
         if self.kind == 'BulkView':
-            found['202'] = _answer(gettext('A job does it; its address is in Location'), ref('BulkOutcome'))
+            told = gettext('A job does it, or it waits for approval; the address is in Location')
+            found['202'] = _answer(told, {'anyOf': [ref('BulkOutcome'), ref('Waiting')]})
         elif self.has_dry_run():
+            told = gettext('It waits for the approval of another administrator; the request is in Location')
+            found['202'] = _answer(told, ref('Waiting'))
             kept = found['200']['content']['application/json']['schema'] if '200' in found else None
             found['200'] = _answer('', {'anyOf': [kept, ref('Preview')]} if kept else ref('Preview'))
         reads = self.method == 'GET' and self.kind != 'FileView'  # a file may not be written yet: 409

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 
 from impadmin.console.models import AuditEntry
@@ -223,6 +225,8 @@ def label(model: type[models.Model] | None, name: str) -> str:
 
 def display(value: Any, model: type[models.Model] | None = None, name: str = '') -> str:
     """A snapshot value as people read it."""
+    from impadmin.console import tables
+
     if value in (SHREDDED, SHREDDED_NEW):
         return gettext('Shredded')
     if model is not None and name:
@@ -232,6 +236,8 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
             choices = {}
         if isinstance(value, str | int) and value in choices:
             return str(choices[value])
+        if isinstance(value, str) and (at := _moment(model, name, value)):
+            return tables.exactly_when(at)
     if value is True:
         return gettext('On')
     if value is False:
@@ -245,6 +251,17 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
     if isinstance(value, Sequence) and not isinstance(value, str):
         return gettext(', ').join(display(item) for item in value)
     return str(value)
+
+
+def _moment(model: type[models.Model], name: str, value: str) -> datetime.datetime | None:
+    """The time that a snapshot has as text."""
+    try:
+        if not isinstance(model._meta.get_field(name), models.DateTimeField):
+            return None
+        found = parse_datetime(value)
+    except (FieldDoesNotExist, ValueError):
+        return None
+    return found if found is not None and timezone.is_aware(found) else None
 
 
 def _is_limit(model: type[models.Model], name: str) -> bool:

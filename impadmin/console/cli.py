@@ -58,7 +58,7 @@ class Session:
     def call(self, method: str, path: str, body: Any = None, query: Any = None, files: Any = None) -> Answer:
         """One REST request; Failed with the page's own messages when it does not succeed."""
         answer = local_api.call(self.actor, method, f'/api/v1/{path}', body, {**self.query, **(query or {})}, files)
-        if answer.status == WAITS:
+        if answer.status == WAITS and 'request' in answer.data:  # and not a job
             raise Failed(6, f'{answer.data["detail"]} {answer.data["url"]}')
         if answer.status >= 400:
             raise Failed(EXITS.get(answer.status, 70), problem(answer.data))

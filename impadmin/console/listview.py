@@ -205,6 +205,7 @@ def _tabs(page: Page, state: State) -> list[dict[str, Any]]:
     ]
     for tab in result:
         tab['url'] = state.query(tab=tab['slug'] or None)
+        tab['beyond'] = tab['count'] == COUNTED
     return result
 
 
