@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.cluster import frames, receiving
-from engine.cluster.frames import Frame, Hello
+from engine.cluster.frames import Hello
 from engine.cluster.link import Kept, Link
 from engine.cluster.wire import Identity, NodeConnection
 from engine.contract.messages import Text, message
@@ -301,13 +301,6 @@ class Nodes:
 
     # ---- in
 
-    def take(self, link: Link, frame: Frame) -> None:
-        """One numbered frame arrived. Never raises."""
-        try:
-            receiving.take(self, link, frame)
-        except Exception:
-            log.exception('frame failed', node=link.other, kind=type(frame).__name__)
-
     def settle(self, link: Link) -> None:
         """Acknowledge what came, when every message in it is delivered, stored or refused: soon, for many at once."""
         if link.received - link.reported < ACK_FRAMES:
@@ -336,7 +329,7 @@ class Nodes:
         """A stanza to a user who may be signed in at another node. False: the user is not."""
         link = self.where.get(bare)
         # What another node sent here does not travel on: its view of the cluster was another one for a moment.
-        if link is None or (isinstance(session, RemoteSender) and session.peer.trusted):
+        if link is None or (session.account is None and isinstance(session, RemoteSender) and session.peer.trusted):
             return False
         raw = stanza.raw
         link.put(frames.Routed(stanza.name, stanza.attrs, raw), Underway(self, session, stanza, bare), len(raw))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from engine.cluster import frames
 from engine.services.presence_engine import elsewhere, pushes, visibility
 from engine.services.xcp_router.remote import NodeSender
@@ -16,13 +18,23 @@ if TYPE_CHECKING:
     from engine.cluster.nodes import Nodes
     from engine.services.presence_engine.engine import PresenceEngine
 
+log = structlog.get_logger(__name__)
+
 
 def take(nodes: Nodes, link: Link, frame: Frame) -> None:
-    """One numbered frame of another node."""
+    """One numbered frame of another node. Never raises."""
+    try:
+        if isinstance(frame, frames.Routed):
+            _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
+        else:
+            _take(nodes, link, frame)
+    except Exception:
+        log.exception('frame failed', node=link.other, kind=type(frame).__name__)
+
+
+def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
     router = nodes.router
-    if isinstance(frame, frames.Routed):
-        _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
-    elif isinstance(frame, frames.Raw):
+    if isinstance(frame, frames.Raw):
         _route(nodes, link, parse(frame.raw))
     elif isinstance(frame, frames.Online):
         nodes.appeared(link, frame.users, frame.all)

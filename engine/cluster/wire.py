@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from engine import tls
+from engine.cluster import receiving
 from engine.cluster.frames import LONGEST, Ack, Frame, Hello, Ping
 from engine.cluster.link import Cutter, Link
 
@@ -122,7 +123,7 @@ class NodeConnection(asyncio.Protocol):
         if kind not in _UNNUMBERED:
             link.received += 1
             link.frames_in += 1
-            self._nodes.take(link, frame)
+            receiving.take(self._nodes, link, frame)
         elif isinstance(frame, Ack):
             link.acknowledged(frame.received)
             self._nodes.relieve(link)
