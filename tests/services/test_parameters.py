@@ -19,6 +19,7 @@ import pytest
 
 from engine.contract.services import CONNECTION_MANAGER, PRESENCE_ENGINE, WEB_CONNECTION_MANAGER, XCP_ROUTER
 from tests.areas.test_xmpp_components import DOMAIN, SECRET, port
+from tests.areas.test_xmpp_multi_device import metric
 from tests.areas.test_xmpp_quiet_mode import active, inactive, is_message
 from tests.areas.xmpp_fixtures import address, ensure, in_force, parameter, sign_in, user
 from tests.fixtures import data
@@ -94,12 +95,14 @@ def test_parameters_of_clients(old_message: Callable[[], bool], sign_in: SignIn,
     laptop.available()
     laptop.sync()
     inactive(phone)
+    phone.sync()  # the client stays in the background
     long = 'y' * 2000
     bob.say(address('alice'), long)
     phone.expect('message', where=is_message(long))  # quiet_bytes: it does not wait
     chosen(XCP_ROUTER, quiet_bytes=16_777_216)
     in_force()
     inactive(phone)
+    phone.sync()  # the client stays in the background
     for number in range(9):
         bob.say(address('alice'), f'{number}' + 'z' * 9000)
     phone.expect('message', where=is_message('0' + 'z' * 9000))  # quiet_total_bytes
@@ -107,6 +110,7 @@ def test_parameters_of_clients(old_message: Callable[[], bool], sign_in: SignIn,
 
     lost = ManagedClient(engine, 'bob', 'managed').online()
     lost.close_all()
+    wait_until(lambda: metric(engine, 'JsmPhantomSessionsActive') == 1, 'the session waits for its client')
     for number in range(9):
         laptop.say(f'{address("bob")}/managed', f'{number}' + 'z' * 9000)
     laptop.sync()
