@@ -21,14 +21,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,19 +43,18 @@ from engine.contract.events import LIVE, JobLive, encode
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.generations import redis
 from impadmin.console.models import Job, JobRow, JobState
+from impadmin.console.pace import LEASE_S, Pace
+from impadmin.console.workers import is_gone, worker_token
 
 log = logging.getLogger(__name__)
 
 QUEUES = ('bat', 'default')
 SERIAL = 'bat'
 """Jobs of this queue run one at a time, in submit order."""
-LEASE_S = 10.0
 HEARTBEAT_S = 2.0
 RETRY_S = float(os.environ.get('IMP_JOB_RETRY_S', '30'))
 """How long a job without progress is tried again while the database does not answer."""
 PUBLISH_S = 0.25
-PACE_S = 20.0
-"""The rate of a job is that of about so many seconds."""
 ENDED = (JobState.COMPLETED, JobState.INCOMPLETE, JobState.FAILED, JobState.CANCELLED)
 
 When = Literal['now', 'hold'] | datetime
@@ -251,37 +248,6 @@ def log_path(job: Job) -> Path:
     return folder('logs') / f'job-{job.pk}.log'
 
 
-class Pace:
-    """How fast ``done`` grows lately: each stretch weighs as long as it took, and is forgotten after PACE_S."""
-
-    def __init__(self) -> None:
-        self.rate = 0.0
-        self._last: tuple[float, int] | None = None
-        self._known_s = 0.0
-
-    def __call__(self, done: int) -> float:
-        """The rate after ``done`` records, in records per second."""
-        now = time.monotonic()
-        if self._last is None or done < self._last[1]:
-            self._last = (now, done)
-        elif (seconds := now - self._last[0]) >= PUBLISH_S:
-            self._known_s = min(self._known_s + seconds, max(PACE_S, seconds))
-            share = seconds / self._known_s
-            self.rate += share * ((done - self._last[1]) / seconds - self.rate)
-            self._last = (now, done)
-        return self.rate
-
-
-def pace(job: Job) -> dict[str, Any]:
-    """``percent`` done, ``per_second`` and ``seconds_left``; the last two None unless a worker is at it and knows."""
-    total = max(job.total, 1)
-    alive = job.heartbeat_at is not None and timezone.now() - job.heartbeat_at < timedelta(seconds=LEASE_S)
-    running = job.state == JobState.PROCESSING and alive and job.rate > 0
-    percent = 100 * min(job.done, total) // total if job.total else 100 if job.state in ENDED else 0
-    left = max(job.total - job.done, 0) / job.rate if running and job.total else None
-    return {'percent': percent, 'per_second': job.rate if running else None, 'seconds_left': left}
-
-
 @dataclass(slots=True)
 class RunningJob:
     """A claimed job, as its runner sees it. ``position`` is in the runner's own unit, 0 at the first start.
@@ -294,7 +260,7 @@ class RunningJob:
     listed_rows: int = 1_000_000
     stopped: bool = False
     resumed: bool = False
-    _pace: Pace = field(default_factory=lambda: Pace())
+    _pace: Pace = field(default_factory=Pace)
     _rows: list[JobRow] = field(default_factory=list)
     _asked_at: float = 0.0
     _published_at: float = 0.0
@@ -429,25 +395,6 @@ def store_rows(rows: Sequence[JobRow]) -> None:
             copy.write_row((row.job_id, row.line, row.subject, row.verdict, row.reason))
 
 
-def worker_token() -> str:
-    """Host, process and a random part: who holds a lease."""
-    return f'{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:12]}'
-
-
-def _is_gone(token: str) -> bool:
-    """Whether the holder was a process of this host that no longer runs; then its lease need not run out."""
-    host, _, rest = token.partition(':')
-    pid = rest.partition(':')[0]
-    if host != socket.gethostname()[:40] or not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    try:
-        return 'Z' in Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
-    except FileNotFoundError:
-        return Path('/proc/self').exists()
-    except OSError:
-        return False
-
-
 def blocked(queue: str) -> str:
     """Why jobs of ``queue`` cannot start now (a stored message), or ''."""
     for condition in _conditions[queue]:
@@ -471,7 +418,7 @@ def claim(queue: str) -> RunningJob | None:
             [LEASE_S, names],
         )
         for pk, state, holder, expired in cursor.fetchall():
-            if state == JobState.PROCESSING and not (expired or _is_gone(holder)):
+            if state == JobState.PROCESSING and not (expired or is_gone(holder)):
                 if queue == SERIAL:
                     return None
                 continue
@@ -624,7 +571,7 @@ def _write_log(job: RunningJob, state: JobState, entry: Kind) -> str:
 
 def log_head(job: RunningJob, state: JobState, about: str = '') -> Iterable[str]:
     """The first lines every log file has. Log files are English, like the product's."""
-    from django.utils import timezone, translation
+    from django.utils import translation
 
     record = job.record
     with translation.override('en'):

@@ -15,6 +15,7 @@ from engine.contract.services import BY_KEY, SYNC_AGENT, State
 from impadmin.console import context, diagnosis, flows, historyview, jobs
 from impadmin.console.dashboard import Shown
 from impadmin.console.models import AuditEntry, Job, JobState
+from impadmin.console.pace import pace
 from impadmin.console.templatetags.jobs import MARKS as JOB_MARKS
 from impadmin.diagnostics import samples
 from impadmin.diagnostics.facts import active, certificates, cluster, days_left
@@ -177,7 +178,7 @@ def recent_jobs(shown: Shown) -> dict[str, Any]:
                 'done': job.done,
                 'total': job.total,
                 'user': job.submitted_by,
-                **jobs.pace(job),
+                **pace(job),
             }
             for job in Job.objects.order_by('-pk')[:MOST]
         ],

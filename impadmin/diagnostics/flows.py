@@ -15,6 +15,7 @@ from impadmin.console.access import Right
 from impadmin.console.facts import Facts
 from impadmin.console.flows import Progress, Seen, Step, TaskFlow
 from impadmin.console.models import Job, JobState
+from impadmin.console.pace import pace
 from impadmin.diagnostics.diagnosis import all_services, nodes_report, restarts, users_have_nodes
 from impadmin.diagnostics.facts import cluster
 from impadmin.presence import inventory
@@ -88,7 +89,7 @@ def job_since(kind: str, *, completed: bool) -> Callable[[Seen], Progress]:
         job = Job.objects.filter(kind=kind, submitted_at__gte=seen.since).order_by('-pk').first()
         if job is None:
             return Progress(False)
-        names = {'id': job.pk, 'state': job.get_state_display(), 'percent': jobs.pace(job)['percent']}
+        names = {'id': job.pk, 'state': job.get_state_display(), 'percent': pace(job)['percent']}
         text = _('Job %(id)s: %(state)s, %(percent)s %%.') % names
         return Progress(not completed or job.state == JobState.COMPLETED, text)
 

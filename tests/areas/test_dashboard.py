@@ -133,11 +133,11 @@ def test_a_job_shows_its_rate_and_the_time_left(admin_client, db):
 
 
 def test_the_pace_is_that_of_lately(monkeypatch):
-    from impadmin.console import jobs
+    from impadmin.console import pace as machine
 
     clock = [0.0]
-    monkeypatch.setattr(jobs, 'time', SimpleNamespace(monotonic=lambda: clock[0]))
-    pace, done = jobs.Pace(), 0
+    monkeypatch.setattr(machine, 'time', SimpleNamespace(monotonic=lambda: clock[0]))
+    pace, done = machine.Pace(), 0
     assert pace(0) == 0
     for seconds, rate in ((30, 100), (60, 10)):
         for _ in range(seconds):

@@ -9,6 +9,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import bulkwork, jobs
 from impadmin.console.models import Job, JobState
+from impadmin.console.pace import pace
 
 register = template.Library()
 
@@ -70,8 +71,8 @@ def job_facts(job: Job) -> dict[str, Any]:
         'mark': MARKS[JobState(job.state)],
         'transaction': jobs.label(job.kind),
         'message': jobs.message_text(job),
-        'pace': jobs.pace(job),
-        'percent': jobs.pace(job)['percent'],
+        'pace': pace(job),
+        'percent': pace(job)['percent'],
         'verdicts': verdicts,
         'bars': [
             ('ok', 0, f'{shares[0]:.3f}'),
