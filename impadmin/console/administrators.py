@@ -114,11 +114,7 @@ def _full() -> Any:
 
 
 def _is_full(held: Iterable[Role], active: bool, origin: str) -> bool:
-    return (
-        active
-        and origin == Administrator.Origin.LOCAL
-        and any(role.name == roles.ADMINISTRATOR for role in held)
-    )
+    return active and origin == Administrator.Origin.LOCAL and any(role.name == roles.ADMINISTRATOR for role in held)
 
 
 def _lock_full() -> None:

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from engine.contract import events
 from impadmin.console import registry
-from impadmin.console.access import NOBODY, may
+from impadmin.console.access import NOBODY, OPEN_STEPS, may
 from impadmin.console.generations import publish
 from impadmin.console.models import Administrator
 
@@ -108,6 +108,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Accept a signed-in administrator whose page comes from this console; refuse everybody else (HTTP 403)."""
         user = self.scope.get('user')
         if not same_origin(self.scope) or not isinstance(user, Administrator) or not user.is_active:
+            await self.close()
+            return
+        if await database_sync_to_async(lambda: self.scope['session'].get(OPEN_STEPS))():
             await self.close()
             return
         self.grants = await database_sync_to_async(lambda: user.grants)()

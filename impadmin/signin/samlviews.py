@@ -49,6 +49,8 @@ def begin_view(request: HttpRequest) -> HttpResponse:
     except saml.Refused as error:
         return _failed(request, '', str(error))
     request.session[SENT] = request_id
+    if not request.user.is_authenticated:
+        request.session.set_expiry(int(saml.LIFE.total_seconds()))
     return HttpResponseRedirect(address)
 
 

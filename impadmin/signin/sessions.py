@@ -22,13 +22,12 @@ from impadmin.signin.models import AdministratorSession, SignInPolicy, policy
 
 SEEN_EVERY = timedelta(minutes=1)
 """``last_seen_at`` is written at most this often."""
-UNATTENDED = frozenset({'/alerts/'})
-"""What pages ask for on their own: no sign that somebody is there."""
 
 
 @receiver(user_logged_in)
 def begun(sender: Any, request: HttpRequest, user: Administrator, **_: Any) -> None:
     """List the new session; forget those whose time is over."""
+    Session.objects.filter(expire_date__lt=timezone.now()).delete()
     drop(AdministratorSession.objects.filter(began_at__lt=timezone.now() - timedelta(hours=policy().session_hours)))
     if request.session.session_key is None:
         request.session.save()
@@ -73,8 +72,13 @@ class SessionMiddleware:
                 record(actor_of(request), 'sign-out', str(request.user), reason=reason)
                 row.delete()
             logout(request)
-        elif row is not None and now - row.last_seen_at > SEEN_EVERY and request.path not in UNATTENDED:
+        elif row is not None and now - row.last_seen_at > SEEN_EVERY and is_attended(request):
             AdministratorSession.objects.filter(pk=row.pk).update(last_seen_at=now)
+
+
+def is_attended(request: HttpRequest) -> bool:
+    """Whether somebody sits there: parts that open pages fetch on their own keep no session alive."""
+    return request.method == 'POST' or request.headers.get('Sec-Fetch-Mode', 'navigate') == 'navigate'
 
 
 def ended(row: Any) -> str:

@@ -26,7 +26,11 @@ class Command(BaseCommand):
         """Name and role."""
         parser.add_argument('name', help='user ID: letters, digits and . _ @ -')
         parser.add_argument('--role', default=roles.ADMINISTRATOR, help='name of a role')
-        parser.add_argument('--reset', action='store_true', help='give an existing administrator a new password, without lockout and second factor')
+        parser.add_argument(
+            '--reset',
+            action='store_true',
+            help='a new password for an existing administrator; unlocks, removes a second factor',
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Add or reset."""
