@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from engine.features import registry
 from engine.filters import shows, takes_presence
 from engine.services.presence_engine import visibility
+from engine.services.presence_engine.person import NOBODY
 from engine.services.xcp_router import remote
 from engine.store.rosters import FROM, TO
 from engine.xmpp.stanza import escape, split_to
@@ -38,7 +39,7 @@ def outside(engine: PresenceEngine, bare: str) -> bool:
 def index(engine: PresenceEngine, person: Person) -> None:
     """Note which entries of a list just read are abroad."""
     domains = engine.router.domains
-    person.abroad = frozenset(jid for jid in person.items or () if jid.rpartition('@')[2] not in domains)
+    person.abroad = frozenset(jid for jid in person.items or () if jid.rpartition('@')[2] not in domains) or NOBODY
 
 
 # out

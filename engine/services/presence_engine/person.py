@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.store.policies import DEFAULT
 from engine.store.rosters import FROM, Entries, Item, Roster
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 Operation = Callable[[], Awaitable[None]]
+NOBODY: Final[frozenset[str]] = frozenset()
+"""One for all: an empty set takes 216 bytes."""
 
 
 class Person:
@@ -35,7 +37,7 @@ class Person:
         self.version = -1
         self.queue: deque[tuple[Operation, Callable[[Exception], None] | None, Session, int]] | None = None
         self.busy = False
-        self.abroad: frozenset[str] = frozenset()
+        self.abroad = NOBODY
         self.seen: dict[str, dict[str, tuple[bytes, bytes]]] | None = None
 
     def take(self, roster: Roster) -> None:
