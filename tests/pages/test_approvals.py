@@ -284,3 +284,29 @@ def test_settings_refuse_what_never_waits(api: Any) -> None:
     answer = api('administrator').patch('/api/v1/approval-settings/', {'permissions': ['domains:view', 'domains:add']})
     assert answer.status_code == 400
     assert 'never wait' in answer.json()['errors']['permissions'][0]
+
+
+def test_in_a_browser(make_user: Any, browser_page: Any) -> None:
+    """From the notification to the request, its preview, and Approve."""
+    users = registry.page('end-users')
+    assert isinstance(users, Page)
+    asked = [make_user('alice')]
+    make_administrator('administrator', 'somebody')
+    guard('end-users:delete')
+    with pytest.raises(Waiting):
+        actions.do_delete(Actor('somebody', EVERYTHING, '192.0.2.7', 'browser'), users, asked)
+    page = browser_page('administrator')
+    page.goto('/admin/system/notifications/')
+    page.locator('#notifications').get_by_text('somebody waits for approval').wait_for()
+    page.locator('#notifications').get_by_role('link', name='Pending Approvals').click()
+    page.get_by_role('link', name='Delete: User Management > End User: alice').click()
+    page.get_by_role('heading', name='What it would do now').wait_for()
+    page.get_by_role('link', name='Approve').click()
+    dialog = page.locator('#dialog')
+    dialog.get_by_label('Reason').fill('Left the company')
+    dialog.get_by_role('button', name='Preview impact').click()
+    dialog.get_by_text('Nothing has been saved').wait_for()
+    assert users.model._default_manager.exists()
+    dialog.get_by_role('button', name='Approve').click()
+    page.get_by_text('Delete: User Management > End User: alice: done.').wait_for()
+    assert not users.model._default_manager.exists()
