@@ -85,6 +85,9 @@ def of_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:
     if isinstance(error, DataError | UnicodeEncodeError):
         log.warning('request %s has a value the database refuses', _id(request), exc_info=True)
         return answer(request, 400, gettext('A value cannot be stored. Check its characters and size.'))
+    if isinstance(error, OperationalError):
+        log.error('request %s: the database does not answer', _id(request), exc_info=True)
+        return answer(request, 503, gettext('The database does not answer. Try again.'))
     return None
 
 
