@@ -14,10 +14,10 @@ import structlog
 from engine.contract.services import XCP_ROUTER
 from engine.delivery import NOW, Delivery, Kept, track
 from engine.services.authentication import AuthenticationService
-from engine.services.connection_manager import nonzas, signing_in
+from engine.services.connection_manager import encrypting, nonzas, signing_in
+from engine.services.connection_manager.encrypting import LINGER_S
 from engine.services.xcp_router import rescue
 from engine.session import BindRefused, Session
-from engine.supervisor import describe
 from engine.xmpp.c2s import (
     Authenticated,
     AuthFailed,
@@ -52,8 +52,6 @@ STALL_S = 60.0
 """A client that took nothing, or answered no <r/>, for so long is gone."""
 PORTION = 256 * 1024
 """Bytes given at once to a client that caught up."""
-LINGER_S = 5.0
-"""How long a closing connection may take to get rid of its last bytes."""
 _NOTHING: Final[list[bytes]] = []
 """What all connections with nothing to write share; ``write`` makes a list."""
 
@@ -209,7 +207,7 @@ class Connection(asyncio.Protocol):
         if self.direct:
             self._early = []
             # Not at once: the transport begins to read after this call, whatever is asked of it here.
-            self.manager.loop.call_soon(self._begin_tls)
+            self.manager.loop.call_soon(encrypting.begin, self, HIGH_WATER)
 
     def _new_stream(self) -> ClientStream:
         """Web clients override it (web_connection_manager), as they do ``write``, ``data_received`` and ``_close``."""
@@ -443,65 +441,9 @@ class Connection(asyncio.Protocol):
             case ResumeRequest():
                 nonzas.resume(self, event, self._user)
             case StartTLS():
-                self._begin_tls()
+                encrypting.begin(self, HIGH_WATER)
             case Close():
                 self._close(event)
-
-    def _begin_tls(self) -> None:
-        self.flush()
-        if self._early is None:
-            self._early = []
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-            self.manager.task(self._handshake())
-
-    def _give_first_bytes(self) -> None:
-        """The first bytes of direct TLS may have been read before TLS was there to take them."""
-        first, self._early = self._early, []
-        below = self._raw.get_protocol()
-        for data in first or ():
-            below.get_buffer(len(data))[: len(data)] = data
-            below.buffer_updated(len(data))
-
-    async def _handshake(self) -> None:
-        manager, loop = self.manager, self.manager.loop
-        upgrade = loop.start_tls(
-            self._raw,
-            self,
-            manager.tls,
-            server_side=True,
-            ssl_handshake_timeout=manager.settings.limits.before_auth_s,
-            ssl_shutdown_timeout=LINGER_S,
-        )
-        try:
-            task = loop.create_task(upgrade)
-            if self.direct:
-                # Two turns on: after TLS has taken the transport (first turn) and was told so (second), and before the
-                # next read, which the same second turn allows.
-                loop.call_soon(loop.call_soon, self._give_first_bytes)
-            transport = await task
-        except (OSError, TimeoutError, RuntimeError) as error:  # ssl.SSLError is an OSError
-            manager.counters.tls_failures += 1
-            log.debug('TLS handshake failed', address=self.address, error=describe(error))
-            self._raw.abort()
-            # Before the end of the handshake nobody else tells that the socket is gone.
-            self.connection_lost(error)
-            del task  # it holds the exception, whose traceback holds this frame: garbage only the collector would find
-            return
-        self._transport = transport
-        early, self._early = self._early, None
-        if self._ended or transport is None or self._stream is None:
-            self._raw.abort()
-            self.connection_lost(None)
-            return
-        transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._full = False
-        if self._paused:
-            transport.pause_reading()
-        self._stream.tls_established(manager.bindings, manager.identities(transport))
-        self.flush()
-        for data in early or ():
-            self.data_received(data)
 
     def _bind(self, event: BindRequest) -> None:
         stream, user = self._stream, self._user

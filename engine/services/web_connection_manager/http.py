@@ -24,7 +24,8 @@ from websockets.protocol import Protocol as Frames
 from websockets.protocol import Side, State
 
 from engine.delivery import Kept
-from engine.services.connection_manager.connection import LINGER_S, Connection
+from engine.services.connection_manager.connection import Connection
+from engine.services.connection_manager.encrypting import LINGER_S
 from engine.services.web_connection_manager import discovery
 from engine.xmpp.c2s import Authenticated, ClientStream, Close, Event
 from engine.xmpp.parser import StreamError
