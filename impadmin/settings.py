@@ -40,8 +40,6 @@ def _database(url: str) -> dict[str, object]:
         'HOST': options.pop('host', parts.hostname or ''),
         'PORT': str(parts.port or options.pop('port', '')),
         'OPTIONS': options,
-        'CONN_MAX_AGE': 60,
-        'CONN_HEALTH_CHECKS': True,
         'TEST': {'NAME': os.environ.get('IMP_TEST_DATABASE')},
     }
 
