@@ -30,8 +30,6 @@ def servers_are_valid(row: LdapAuthentication, before: Any) -> None:
         raise ValidationError(
             {'servers': _('“%(line)s” is no server. Enter host or host:port.') % {'line': str(error)[:100]}}
         ) from None
-    if row.enabled and not found:
-        raise ValidationError({'servers': _('Enter at least one server.')})
     if len(found) > 5:
         raise ValidationError({'servers': _('Enter at most 5 servers.')})
 
@@ -46,8 +44,6 @@ def filters_are_valid(row: LdapAuthentication, before: Any) -> None:
             parse_filter(text.replace(placeholder, 'x'), None, False, False, None, False)
         except (LDAPException, ValueError, IndexError):
             raise ValidationError({name: _('This is no LDAP filter. Check the brackets.')}) from None
-    if row.enabled and not row.search_base:
-        raise ValidationError({'search_base': _('Enter where users are searched.')})
 
 
 def certificates_are_valid(row: LdapAuthentication, before: Any) -> None:
@@ -118,7 +114,7 @@ LDAP = SettingsPage(
         Command('test', gettext_lazy('Test Connection'), test_connection, scope='page'),
         Command('set-password', gettext_lazy('Set Manager Password'), set_password, scope='page', form=PasswordForm),
     ),
-    bad={'servers': ('a b', 'host:x', 'host:99999'), 'timeout_s': (0, 31), 'user_filter': ('(uid=x)', '(uid={user}')},
+    bad={'timeout_s': (0, 31), 'user_filter': ('(uid=x)', '(uid={user}')},
     configures=False,
 )
 
@@ -140,10 +136,6 @@ def console_url_is_valid(row: SamlSignOn, before: Any) -> None:
                 )
             }
         )
-    if not row.console_url:
-        raise ValidationError({'console_url': _('Enter the address of this console.')})
-    if not row.idp_metadata:
-        raise ValidationError({'enabled': _('Upload the metadata of the identity provider first.')})
 
 
 class MetadataForm(forms.Form):

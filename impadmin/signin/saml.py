@@ -51,8 +51,8 @@ class Assertion:
 
 
 def settings_in_force() -> SamlSignOn | None:
-    """The settings when single sign-on is on and possible."""
-    row = SamlSignOn.objects.filter(pk=1, enabled=True).exclude(idp_metadata='').first()
+    """The settings when single sign-on is on and possible: metadata and address are there, and the program."""
+    row = SamlSignOn.objects.filter(pk=1, enabled=True).exclude(idp_metadata='').exclude(console_url='').first()
     return row if row is not None and shutil.which('xmlsec1') else None
 
 
