@@ -471,9 +471,9 @@ def test_off_is_as_if_it_did_not_exist(sign_in: SignIn) -> None:
         assert condition(alice.iq(kind, f"<{inside} xmlns='{MAM}'/>")) == 'service-unavailable'
         assert condition(alice.iq(kind, f"<{inside} xmlns='{MAM}'/>", to=bob.bare)) == 'service-unavailable'
     assert MAM not in tostring(alice.iq('get', "<query xmlns='http://jabber.org/protocol/disco#info'/>")).decode()
-    forged = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{bob.bare}' id='forged'/>"
-    alice.say(bob.jid, 'forged', extra=forged)
-    assert bob.expect('message', body='forged').find(STANZA_ID) is None
+    for namespace in ('urn:xmpp:sid:0', 'urn&#58;xmpp&#58;sid&#58;0'):
+        alice.say(bob.jid, 'forged', extra=f"<stanza-id xmlns='{namespace}' by='{bob.bare}' id='forged'/>")
+        assert bob.expect('message', body='forged').find(STANZA_ID) is None
 
 
 def test_with_the_plugins_of_a_client_library(sign_in: SignIn) -> None:

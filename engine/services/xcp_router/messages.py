@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOCKS_PER_USER = 1000
 """Reply locks kept for one user; above it the oldest half is forgotten, which only means forking again."""
-_COLON = ord(':')
+_COLON, _AMPERSAND = ord(':'), ord('&')
 _TYPES = frozenset(('chat', 'normal', 'headline', 'groupchat', 'error'))
 
 
@@ -43,8 +43,9 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
         router.node.counters.messages_refused += 1
         router.refuse(session, stanza, 'not-allowed', 'Instant messaging is disabled by the administrator.')
         return
-    if _COLON in stanza.raw and stanza.raw.find(STANZA_ID) >= 0:
-        stanza.raw = unforged(router, stanza.raw)
+    raw = stanza.raw
+    if (_COLON in raw or _AMPERSAND in raw) and raw.find(STANZA_ID) >= 0:  # the namespace may be references
+        stanza.raw = unforged(router, raw)
     sender = session.account
     if sender is None or sender.plain:
         deliver(router, session, stanza, attrs.get('to') or session.bare, kind)
