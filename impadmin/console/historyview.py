@@ -29,6 +29,13 @@ ACTIONS = {
     'sign-in': gettext_lazy('Signed in'),
     'sign-out': gettext_lazy('Signed out'),
     'sign-in-failed': gettext_lazy('Sign-in failed'),
+    'sign-in-locked': gettext_lazy('Locked out'),
+    'message-acknowledged': gettext_lazy('Message acknowledged'),
+    'second-factor-set': gettext_lazy('Second factor set up'),
+    'second-factor-removed': gettext_lazy('Second factor removed'),
+    'recovery-codes-renewed': gettext_lazy('Recovery codes renewed'),
+    'sessions-ended': gettext_lazy('Sessions ended'),
+    'token-first-used': gettext_lazy('Token used for the first time'),
 }
 CHANNELS = {
     'browser': gettext_lazy('Console'),

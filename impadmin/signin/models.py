@@ -84,6 +84,14 @@ class PasswordRecord(models.Model):
         db_table = 'password_record'
 
 
+class Method(models.TextChoices):
+    """How somebody signs in."""
+
+    PASSWORD = 'password', _('Password')
+    LDAP = 'LDAP', 'LDAP'
+    SAML = 'SAML', 'SAML'
+
+
 class AdministratorSession(models.Model):
     """One signed-in browser."""
 
@@ -97,8 +105,9 @@ class AdministratorSession(models.Model):
         _('Browser'), max_length=200, blank=True, editable=False, help_text=_('As it names itself.')
     )
     method = models.CharField(
-        _('Signed in by'), max_length=20, blank=True, editable=False, help_text=_('password, LDAP or SAML')
-    )
+        _('Signed in by'), max_length=20, blank=True, editable=False, choices=Method.choices,
+        help_text=_('What vouched for the user.'),
+    )  # fmt: skip
     began_at = models.DateTimeField(_('Began'), auto_now_add=True, help_text=_('When the user signed in.'))
     last_seen_at = models.DateTimeField(
         _('Last seen'), auto_now_add=True, help_text=_('The last request, to the minute.')

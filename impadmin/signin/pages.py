@@ -17,7 +17,7 @@ from impadmin.console.actions import Actor
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, Result, SettingsPage
 from impadmin.console.registry import register
 from impadmin.signin import external, sessions
-from impadmin.signin.models import AdministratorSession, LogonMessage, SignIn, SignInPolicy
+from impadmin.signin.models import AdministratorSession, LogonMessage, Method, SignIn, SignInPolicy
 
 LONGEST = 10_000
 """Characters of a logon message."""
@@ -78,8 +78,27 @@ def _what(entry: Any) -> str:
     return historyview.action_text(entry)
 
 
+WORDS = dict(Method.choices) | {
+    'local users are off': gettext_lazy('local users are off'),
+    'unknown user': gettext_lazy('unknown user'),
+    'wrong password': gettext_lazy('wrong password'),
+    'wrong code': gettext_lazy('wrong code'),
+    'not active': gettext_lazy('not active'),
+    'no group with a role': gettext_lazy('no group with a role'),
+    'not a possible user ID': gettext_lazy('not a possible user ID'),
+    'revoked': gettext_lazy('session ended by an administrator'),
+    'session time over': gettext_lazy('session time over'),
+    'idle': gettext_lazy('idle'),
+}
+"""Words of the history about signing in; others, such as what a directory answered, are shown as they are."""
+
+
 def _detail(name: str) -> Any:
-    return lambda entry: str((entry.after or {}).get(name, '')) if isinstance(entry.after, dict | None) else ''
+    def text(entry: Any) -> str:
+        word = str(entry.after.get(name, '')) if isinstance(entry.after, dict) else ''
+        return str(WORDS.get(word, word))
+
+    return text
 
 
 SIGN_INS = Page(

@@ -29,7 +29,9 @@ WORDS = re.compile(r'[A-Za-z]{3,}')
 UNTRANSLATED = re.compile(
     r'[\d年月日:-]+[ \d:]*UTC|YYYY-MM-DD|'
     r'English|test-\S+|admin|StandAloneCluster|UTC|IM and Presence Service|REST|XMPP.*|OpenAPI|[\w.@-]+\.(csv|log)'
-    r'|UserID@\[Default_Domain\]|DOMAIN\.NOT\.SET|Balanced|SHA-256|Ctrl K|CSV|JSON'
+    r'|UserID@\[Default_Domain\]|DOMAIN\.NOT\.SET|Balanced|SHA-256|Ctrl K|CSV|JSON|curl|Python|URL|HTTP|LDAP|SAML'
+    r'|JSON Lines|example\.com|[\w.*-]+:[\w*]+([,、][\w.*-]+:[\w*]+)*'
+    r'|Webhook( > Webhook)?|Sync Agent|Presence Engine|CUCM|Exchange -- EWS Server|Office 365'
 )
 """What stays as it is in every language: names of products and people, addresses, codes."""
 
@@ -44,14 +46,14 @@ class _Visible(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
-        if tag in ('script', 'style', 'symbol', 'code', 'kbd'):
+        if tag in ('script', 'style', 'symbol', 'code', 'kbd', 'pre'):
             self.skipped += 1
         if tag != 'html' and values.get('lang') in ('en', 'zh-Hans', 'ja'):
             return
         self.texts += [value for name in ('aria-label', 'placeholder', 'title') if (value := values.get(name))]
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ('script', 'style', 'symbol', 'code', 'kbd'):
+        if tag in ('script', 'style', 'symbol', 'code', 'kbd', 'pre'):
             self.skipped -= 1
 
     def handle_data(self, data: str) -> None:
@@ -74,7 +76,7 @@ def left_in_english(texts: list[str], code: str, data: set[str]) -> Iterator[str
     for text in texts:
         if CJK.search(text) or not WORDS.search(text) or UNTRANSLATED.fullmatch(text):
             continue
-        if text in same or any(text in value or value in text for value in data if value):
+        if text.removesuffix(':') in same or any(text in value or value in text for value in data if value):
             continue
         yield text
 
