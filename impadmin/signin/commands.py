@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console import roles
-from impadmin.console.actions import Actor
+from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Administrator
 from impadmin.console.page import Command, Result, Text
 from impadmin.signin import lockout, sessions, totp
@@ -42,6 +42,8 @@ def end_sessions(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) 
 def reset(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
     """Take the second factor of somebody away who lost it; his sessions end."""
     user = objects[0]
+    if user.username == actor.name:  # there the code is asked for
+        raise Refused(_('Remove your own second factor in My account.'))
     roles.require_covered(actor.grants, user.grants)
     totp.remove(user)
     sessions.drop(AdministratorSession.objects.filter(administrator=user))

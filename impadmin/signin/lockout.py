@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
-from impadmin.console.models import Administrator, LoginFailure
+from impadmin.console.models import Administrator, AuditEntry, LoginFailure
 from impadmin.signin.models import SignInPolicy, policy
 
 KEEP = timedelta(days=1)
@@ -89,6 +89,13 @@ def with_locked(users: QuerySet[Administrator]) -> QuerySet[Administrator]:
         is_locked=Q(GreaterThanOrEqual(Coalesce(Subquery(all_), 0), rules.account_failures))
         | Q(GreaterThanOrEqual(Coalesce(Subquery(worst), 0), rules.failures))
     )
+
+
+def strangers(address: str) -> int:
+    """How often the history tells lately of somebody without a name who failed from here."""
+    since = timezone.now() - timedelta(minutes=policy().lockout_minutes)
+    found = AuditEntry.objects.filter(action='sign-in-failed', at__gt=since, object_label='', source=address)
+    return found.count()
 
 
 def unlock(username: str) -> int:

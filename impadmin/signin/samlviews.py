@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,10 +17,11 @@ from impadmin.console.access import NOBODY
 from impadmin.console.actions import Actor
 from impadmin.console.models import Administrator
 from impadmin.console.preferences import local_url
-from impadmin.signin import backends, saml, sessions
-from impadmin.signin.models import SamlSignOn
+from impadmin.signin import backends, lockout, saml, sessions
+from impadmin.signin.models import SamlSignOn, policy
 from impadmin.signin.views import address_of, proven
 
+log = logging.getLogger(__name__)
 SENT = 'saml_request'
 """Session key: the ID of the request with which this browser was sent away."""
 
@@ -32,9 +34,12 @@ def _settings() -> SamlSignOn:
 
 
 def _failed(request: HttpRequest, username: str, reason: str) -> HttpResponse:
-    """The page that says so; the reason stands in the history only."""
+    """The page that says so; the reason stands in the history only, as often as one address may fail."""
     actor = Actor(username, NOBODY, address_of(request), 'browser')
-    sessions.record(actor, 'sign-in-failed', username, reason=reason, method='SAML')
+    if username or lockout.strangers(actor.source) < policy().address_failures:
+        sessions.record(actor, 'sign-in-failed', username, reason=reason, method='SAML')
+    else:
+        log.warning('SAML: %s from %s', reason, actor.source)
     problem = gettext('The identity provider did not sign you in to this console.')
     return render(request, 'signin/step.html', {'step': 'saml', 'problem': problem}, status=403)
 

@@ -96,6 +96,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
         _failed(request, username, verdict.reason)
         context['problem'] = gettext('The user name or the password is wrong.')
         return render(request, 'console/login.html', context)
+    lockout.take_back(username.lower(), address_of(request))
     chosen = request.POST.get('console', '')
     if target == '/' and chosen in CONSOLES:
         target = f'/{chosen}/'
@@ -106,7 +107,6 @@ def proven(request: HttpRequest, user: Administrator, target: str, method: str) 
     """The first factor was right: ask for the second one, or begin the session."""
     if totp.active(user) is None:
         return steps.finish(request, user, target, method)
-    lockout.take_back(user.username.lower(), address_of(request))
     request.session.cycle_key()
     request.session[HALF] = {'user': user.pk, 'at': time.time(), 'target': target, 'method': method}
     return HttpResponseRedirect(CODE_URL)

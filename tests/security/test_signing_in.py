@@ -275,6 +275,26 @@ def test_second_factor_from_setting_up_to_losing_it(olga: Administrator, admin_c
     assert codes[0] not in recorded
 
 
+def test_ones_own_second_factor_goes_only_with_a_code(admin_client: Any) -> None:
+    """A browser left alone, or a token, has no code."""
+    browser = admin_client()
+    boss = Administrator.objects.get(username='test-administrator')
+    totp.prepare(boss)
+    SecondFactor.objects.filter(administrator=boss).update(confirmed_at=timezone.now())
+    url = f'/ucm/ucm/application-users/{boss.pk}/do/reset-second-factor/'
+    assert 'in My account' in browser.post(url, {'confirmed': '1'}, follow=True).content.decode()
+    assert totp.active(boss) is not None
+
+
+def test_a_name_in_look_alike_letters_is_no_way_around_the_lockout(olga: Administrator) -> None:
+    """To the database U+017F is an s and U+0131 an i; failures are counted by name."""
+    Administrator.objects.filter(pk=olga.pk).update(username='silvia')
+    assert sign_in(Client(), username='SILVIA').status_code == 302
+    for name in ('\u017filvia', 's\u0131lvia'):
+        assert sign_in(Client(), username=name).status_code == 200
+    assert reasons() == ['unknown user', 'unknown user']
+
+
 def test_second_factor_required_by_role(olga: Administrator, api: Callable[..., Any], noon: None) -> None:
     policy().second_factor_roles.set(Role.objects.filter(name__in=('operator', 'administrator')))
     client = Client()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 
 from impadmin.console.models import Administrator, AuditEntry, Role
-from impadmin.signin import saml
-from impadmin.signin.models import ExternalGroup, SamlRequest
+from impadmin.signin import saml, totp
+from impadmin.signin.models import ExternalGroup, SamlRequest, SignInPolicy, policy
 from tests.fixtures.data import PASSWORD, make_administrator
 from tests.fixtures.provider import Provider
 from tests.proves import proves
@@ -144,6 +145,33 @@ def test_recovery_and_limits(provider: Provider, api: Any, monkeypatch: pytest.M
     assert Client().get('/saml/login/').status_code == 404
     admin = api('administrator')
     assert 'xmlsec1' in str(admin.patch(PAGE, {'enabled': True, 'user_attribute': 'mail'}).json()['errors']['enabled'])
+
+
+def test_strangers_do_not_fill_the_history(provider: Provider) -> None:
+    policy()
+    SignInPolicy.objects.update(address_failures=5)
+    for _ in range(4):
+        assert Client().get('/saml/finish/?ticket=x').status_code == 403
+        assert post(Client(), 'garbage').status_code == 403
+    assert AuditEntry.objects.filter(action='sign-in-failed').count() == 5
+    assert Client(REMOTE_ADDR='192.0.2.7').get('/saml/finish/?ticket=x').status_code == 403
+    assert AuditEntry.objects.filter(action='sign-in-failed').count() == 6
+
+
+def test_single_sign_on_gives_no_more_guesses_of_the_second_factor(provider: Provider) -> None:
+    grace = make_administrator('operator', 'grace')
+    Administrator.objects.filter(pk=grace.pk).update(origin='saml')
+    totp.prepare(grace)
+    grace.second_factor.confirmed_at = timezone.now()
+    grace.second_factor.save()
+    policy()
+    SignInPolicy.objects.update(failures=3)
+    answers = []
+    for _ in range(4):
+        client = Client()
+        assert client.get(post(client, provider.answer(sent(client)))['Location'])['Location'] == '/login/code/'
+        answers.append(client.post('/login/code/', {'code': 'x'}).status_code)
+    assert answers == [200, 200, 200, 429]
 
 
 @pytest.mark.parametrize(
