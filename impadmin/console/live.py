@@ -24,6 +24,7 @@ from impadmin.console import registry
 from impadmin.console.access import NOBODY, OPEN_STEPS, may
 from impadmin.console.generations import publish
 from impadmin.console.models import Administrator
+from impadmin.signin import sessions
 
 __all__ = ['LiveConsumer', 'publish']
 
@@ -110,7 +111,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if not same_origin(self.scope) or not isinstance(user, Administrator) or not user.is_active:
             await self.close()
             return
-        if await database_sync_to_async(lambda: self.scope['session'].get(OPEN_STEPS))():
+        if await database_sync_to_async(self._is_shut_out)():
             await self.close()
             return
         self.grants = await database_sync_to_async(lambda: user.grants)()
@@ -118,6 +119,11 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept()
         self.writer = asyncio.create_task(self._write(), name='live-socket')
         hub().add(self)
+
+    def _is_shut_out(self) -> bool:
+        """Whether the session still has steps of signing in before it, or is over."""
+        session = self.scope['session']
+        return bool(session.get(OPEN_STEPS)) or not sessions.stands(session.session_key)
 
     async def disconnect(self, code: int) -> None:
         """The page is gone."""
@@ -154,7 +160,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Whether the session and the user behind the socket still stand; takes over changed roles."""
         session = self.scope['session']
         user = Administrator.objects.filter(pk=self.scope['user'].pk, is_active=True).first()
-        if user is None or not session.exists(session.session_key):
+        if user is None or not session.exists(session.session_key) or not sessions.stands(session.session_key):
             return False
         self.grants = user.grants
         return True

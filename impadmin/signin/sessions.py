@@ -60,12 +60,7 @@ class SessionMiddleware:
         return self.get_response(request)
 
     def _check(self, request: HttpRequest) -> None:
-        rules = SignInPolicy.objects.filter(pk=1)
-        found = AdministratorSession.objects.filter(session_key=request.session.session_key).annotate(
-            idle=Subquery(rules.values('idle_minutes')), hours=Subquery(rules.values('session_hours'))
-        )  # one query: every request pays for it
-        row = found.first()
-        now = timezone.now()
+        row, now = _listed(request.session.session_key), timezone.now()
         reason = 'revoked' if row is None else ended(row)
         if reason:
             if row is not None:
@@ -74,6 +69,22 @@ class SessionMiddleware:
             logout(request)
         elif row is not None and now - row.last_seen_at > SEEN_EVERY and is_attended(request):
             AdministratorSession.objects.filter(pk=row.pk).update(last_seen_at=now)
+
+
+def _listed(session_key: str | None) -> Any:
+    """The session with the policy's limits, or None; one query: every request pays for it."""
+    rules = SignInPolicy.objects.filter(pk=1)
+    return (
+        AdministratorSession.objects.filter(session_key=session_key)
+        .annotate(idle=Subquery(rules.values('idle_minutes')), hours=Subquery(rules.values('session_hours')))
+        .first()
+    )
+
+
+def stands(session_key: str) -> bool:
+    """Whether the session is neither revoked nor idle nor too old."""
+    row = _listed(session_key)
+    return row is not None and not ended(row)
 
 
 def is_attended(request: HttpRequest) -> bool:

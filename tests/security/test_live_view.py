@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from impadmin.signin.models import AdministratorSession
 
 MINE = 987_654_321
 
@@ -51,6 +55,8 @@ def test_who_gets_in(console_url: str, admin_client: Any) -> None:
     for origin in ('http://evil.example', 'http://127.0.0.1:1', 'null', None):
         assert attempt(console_url, origin, session) == 403
     assert attempt(console_url, console_url, session, '/ws/nothing/') == 403
+    AdministratorSession.objects.update(last_seen_at=timezone.now() - timedelta(hours=2))
+    assert attempt(console_url, console_url, session) == 403, 'idle for longer than the policy allows'
 
 
 @pytest.mark.parametrize('role', ['administrator', 'read_only'])
