@@ -87,9 +87,11 @@ def store(made: StoredAnswer, answer: Any) -> None:
 
 
 def _fingerprint(request: Request) -> str:
-    """What makes two requests the same: method, address, conditions and content; files by their bytes."""
-    condition = request.headers.get('If-Match', '')
-    found = hashlib.sha256(f'{request.method}\0{request.get_full_path()}\0{condition}\0'.encode())
+    """What makes two requests the same: token, method, address, conditions and content; files by their bytes.
+
+    The token, because the answer may be more than another token of the same administrator may see."""
+    condition, token = request.headers.get('If-Match', ''), getattr(request.auth, 'pk', '')
+    found = hashlib.sha256(f'{token}\0{request.method}\0{request.get_full_path()}\0{condition}\0'.encode())
     if str(request.content_type).startswith('multipart/'):
         form: Any = request.data
         for name, values in sorted(form.lists()):

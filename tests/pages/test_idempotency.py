@@ -110,3 +110,12 @@ def test_files_count_by_their_bytes(api: Any) -> None:
     assert first.status_code == 201, first.content
     assert second.content == first.content
     assert upload(rows + rows).status_code == 422
+
+
+def test_another_token_of_the_same_user_gets_no_answer(api: Any) -> None:
+    """It may have narrower scopes; nothing is done a second time either."""
+    body = {'name': 'script', 'administrator': 'test-administrator', 'scopes': ['*:view']}
+    made = api('administrator').post('/api/v1/api-tokens/', body, headers=KEY)
+    other = api('administrator').post('/api/v1/api-tokens/', body, headers=KEY)
+    assert (made.status_code, other.status_code) == (201, 422)
+    assert made.json()['token'] not in other.content.decode()
