@@ -125,13 +125,15 @@ def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Sequence[Ne
     """Send once. Raises Blocked, OSError or http.client.HTTPException."""
     where, began = target(url), time.monotonic()
     sock = socket.create_connection((reachable(where, allowed)[0], where.port), timeout_s)
+    if where.secure:  # the socket given to it is detached: whatever is to be cut is this one
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=where.host, do_handshake_on_connect=False)
     late = threading.Timer(timeout_s, _cut, [sock])  # a time-out of the socket begins anew with every byte
     late.start()
     connection = http.client.HTTPConnection(where.host, where.port, timeout=timeout_s)
     try:
         connection.sock = sock
-        if where.secure:
-            connection.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=where.host)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.do_handshake()
         host = where.host if where.port == (443 if where.secure else 80) else f'{where.host}:{where.port}'
         connection.request('POST', where.path, body, {'Host': host, **headers})
         answer = connection.getresponse()
@@ -145,4 +147,4 @@ def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Sequence[Ne
 
 def _cut(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of an SSLSocket would go on in clear

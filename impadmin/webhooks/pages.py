@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db import models
 from django.utils.translation import gettext as _
@@ -34,7 +35,8 @@ def _events(webhook: Any) -> str:
 
 
 def _log(webhook: Any) -> tuple[str, str]:
-    return f'{page_url("webhook-deliveries")}?f=webhook__name&o=exactly&v={webhook.name}', _('Deliveries')
+    query = urlencode({'f': 'webhook__name', 'o': 'exactly', 'v': webhook.name})
+    return f'{page_url("webhook-deliveries")}?{query}', _('Deliveries')
 
 
 def _delivery_state(delivery: Any) -> tuple[str, str]:

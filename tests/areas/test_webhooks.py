@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import http.client
 import ipaddress
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import trustme
 from django.utils import timezone
 
 from impadmin.console.models import AuditEntry
@@ -240,3 +245,27 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_used(hook: Any, receiver
 def test_only_administrators_see_webhooks(api: Any) -> None:
     for name in ('webhooks', 'webhook-deliveries', 'webhook-settings'):
         assert api('operator').get(f'/api/v1/{name}/').status_code == 403
+
+
+def test_an_answer_that_never_ends_is_cut_off_in_tls_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that sends one byte now and then would hold a worker for ever."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert('localhost').configure_cert(server)
+    authority.configure_trust(client)
+    monkeypatch.setattr(ssl, 'create_default_context', lambda: client)
+    listener = socket.create_server(('127.0.0.1', 0))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError), server.wrap_socket(listener.accept()[0], server_side=True) as sock:
+            for byte in b'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n':
+                sock.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    url, allowed = f'https://localhost:{listener.getsockname()[1]}/', guard.networks('127.0.0.0/8')
+    with pytest.raises((OSError, http.client.HTTPException)):
+        guard.post(url, b'{}', {}, allowed, 1)
+    listener.close()
+    thread.join(10)
