@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -15,7 +18,7 @@ from django.db.models.functions import Lower
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import escape, format_html
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import get_language, gettext
@@ -62,6 +65,8 @@ class Line:
 
     pk: Any
     name: str
+    select: str
+    """What ticking it does, in words."""
     html: SafeString
     selected: bool = False
     refused: Text = ''
@@ -69,10 +74,10 @@ class Line:
 
 
 def line_html(cells: Sequence[Cell]) -> SafeString:
-    """The cells of one row. Written in Python because a page has thousands of cells."""
+    """The cells of one row. Written in Python because a page has thousands of cells; labels are HTML already."""
     parts = []
     for n, one in enumerate(cells):
-        text, label = escape(one.text), escape(one.label)
+        text, label = escape(one.text), one.label
         title = f' title="{escape(one.title)}"' if one.title else ''
         lang = f' lang="{one.lang}"' if one.lang else ''
         if n == 0:
@@ -80,7 +85,7 @@ def line_html(cells: Sequence[Cell]) -> SafeString:
                 f'<td class="wide prime"><a class="clip" href="{escape(one.url)}" title="{text}"{lang}>{text}</a></td>'
             )
         elif one.kind in ('state', 'bool'):
-            parts.append(f'<td data-l="{label}">{state_html(one.mark, one.text)}</td>')
+            parts.append(f'<td data-l="{label}">{_state_begins(one.mark)}{text}</span></span></td>')
         elif one.kind == 'number':
             parts.append(f'<td class="num" data-l="{label}">{text}</td>')
         elif one.kind == 'time':
@@ -94,14 +99,19 @@ def line_html(cells: Sequence[Cell]) -> SafeString:
 
 def state_html(mark: str, word: Any, classes: str = '') -> SafeString:
     """A state: mark (ok, warn, bad, busy, off) and word."""
+    return format_html('{}{}</span></span>', _state_begins(mark, classes), word)
+
+
+@functools.lru_cache(maxsize=100)
+def _state_begins(mark: str, classes: str = '') -> SafeString:
+    """A state up to its word; the same for most rows of a list."""
     return format_html(
-        '<span class="st st-{} {}"><svg class="i" aria-hidden="true" focusable="false"><use href="{}#s-{}"/></svg>'
-        '<span>{}</span></span>',
+        '<span class="st st-{} {}"><svg class="i" aria-hidden="true" focusable="false">'
+        '<use href="{}#s-{}"/></svg><span>',
         mark,
         classes,
         static('icons.svg'),
         mark,
-        word,
     )
 
 
@@ -166,7 +176,17 @@ def ordering(page: Page, all_columns: Sequence[ResolvedColumn], sort: str) -> li
     if column is None:
         return [*page.ordering, 'pk']
     key: Any = Lower(column.order_by) if column.folded else F(column.order_by)
-    return [key.desc(nulls_last=True) if descending else key.asc(nulls_last=True), 'pk']
+    last = (
+        _can_be_null(page, column.order_by) or None
+    )  # said where nothing is null it would keep indexes from being used
+    return [key.desc(nulls_last=last) if descending else key.asc(nulls_last=last), 'pk']
+
+
+def _can_be_null(page: Page, path: str) -> bool:
+    try:
+        return '__' in path or resolve(page.model, path).null
+    except FieldDoesNotExist:
+        return True  # an annotation of the page's queryset
 
 
 def number(value: Any) -> str:
@@ -247,11 +267,14 @@ def lines(
 ) -> list[Line]:
     """The rows; the first column links to the object. ``selected(key)``: whether a row is; ``guard``: rows that cannot
     be deleted cannot be selected."""
-    result = []
+    select, url, result = gettext('Select %(name)s'), page_url(page), []
+    shown = [dataclasses.replace(column, label=escape(str(column.label))) for column in shown]  # once, not in each cell
     for obj in objects:
         cells = [cell(column, obj) for column in shown]
         if cells and not cells[0].url:
-            cells[0].url = page_url(page, 'edit', obj.pk)
+            cells[0].url = f'{url}{obj.pk}/'
         refused = page.undeletable(obj) if guard and page.undeletable else ''
-        result.append(Line(obj.pk, str(obj), line_html(cells), not refused and selected(obj.pk), refused))
+        name = str(obj)
+        chosen = not refused and selected(obj.pk)
+        result.append(Line(obj.pk, name, select % {'name': name}, line_html(cells), chosen, refused))
     return result

@@ -19,7 +19,7 @@ from impadmin.ucm.models import EndUser
 from impadmin.ucm.rules import directory_uri_error
 
 SECTION = Section(gettext_lazy('User configuration'), 90)
-PLAIN_URI = r'^[A-Za-z0-9._+-]+@([A-Za-z0-9]+(-[A-Za-z0-9]+)*[.])+[A-Za-z]+$'
+PLAIN_URI = r'^[A-Za-z0-9._+-]+@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*[.])+[A-Za-z]+$'
 PLAIN_LENGTH = 64
 """Shorter Directory URIs of this form are right; only others are looked at one by one."""
 LOOKED_AT = 10_000
@@ -28,16 +28,18 @@ LOOKED_AT = 10_000
 
 def _users(found: QuerySet[EndUser]) -> tuple[str, int]:
     """(the first ten by user ID, how many)"""
-    total = found.count()
-    return listed(list(found.order_by('user_id').values_list('user_id', flat=True)[:DETAILED]), total), total
+    first = list(found.order_by('user_id').values_list('user_id', flat=True)[:DETAILED])
+    total = found.count() if len(first) == DETAILED else len(first)
+    return listed(first, total), total
 
 
 def _shared(field: str) -> Iterator[Problem]:
     """Users with a value that another user has too, compared without regard to case."""
     every = EndUser.objects.exclude(**{field: ''}).annotate(value=Lower(field)).order_by()
-    twice = list(every.values('value').annotate(owners=Count('pk')).filter(owners__gt=1).values_list('value', 'owners'))
+    found = every.values('value').annotate(owners=Count('*')).filter(owners__gt=1).order_by('value')  # reads the index
+    twice = list(found.values_list('value', 'owners'))
     if total := sum(owners for _value, owners in twice):
-        values = [value for value, _owners in sorted(twice)[:DETAILED]]
+        values = [value for value, _owners in twice[:DETAILED]]
         first = list(
             every.filter(value__in=values).order_by('value', 'user_id').values_list('user_id', field)[:DETAILED]
         )
