@@ -110,8 +110,8 @@ def delete_view(request: HttpRequest, page: Page) -> HttpResponse:
             outcome = bulkwork.delete(actor, page, keys)
 
             def said(n: int) -> str:
-                text = ngettext('%(name)s was deleted.', '%(count)s entries were deleted.', n)
-                return text % {'name': next(v.name for v in outcome.verdicts if not v.problems), 'count': n}
+                text = ngettext('%(count)s entry was deleted.', '%(count)s entries were deleted.', n)
+                return text % {'count': n}
 
             return _answer(request, page, outcome, gettext('Delete Selected'), said)
         outcome = bulkwork.delete(actor, page, keys, dry_run=True)

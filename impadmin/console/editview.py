@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.forms import FileField
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -102,8 +102,10 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
     if request.method != 'POST':
         form = forms.make(page, obj, source=source)
         return _draw(request, page, form, obj, source, closed=closed)
+    if closed == KEPT:
+        return HttpResponseNotAllowed(['GET', 'HEAD'])
     if closed:
-        raise PermissionDenied('' if closed == KEPT else closed)
+        raise PermissionDenied(closed)
     form = forms.make(page, obj, request.POST, request.FILES, source)
     preview = 'preview' in request.POST
     stale = ''
