@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
-from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models.deletion import Collector
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from impadmin.console import audit, foureyes
+from impadmin.console import audit, foureyes, objects, together
 from impadmin.console.access import EVERYTHING, Grants, grants_of, is_api, may
+from impadmin.console.objects import Lock, Remove
 from impadmin.console.rehearsal import (
     Change,
     Done,
@@ -133,7 +133,7 @@ def do_update(
         )
 
     def work() -> Done:
-        saved = _update(actor, page, obj, values, expected)
+        saved = _update(actor, page, obj, values, expected, objects.lock)
         return Done(saved, users=_users(page, saved))
 
     return transact(work, configures=page.configures, dry_run=dry_run)
@@ -155,7 +155,7 @@ def do_update_settings(
 
     def work() -> Done:
         page.model._default_manager.get_or_create(pk=1)
-        done = _change(actor, page, _lock(page.model, 1), values, expected, page.impact)
+        done = _change(actor, page, objects.lock(page.model, 1), values, expected, page.impact)
         done.users = _users(page, done.result)
         return done
 
@@ -189,7 +189,7 @@ def do_delete(
             raise Refused(gettext('Some of it was deleted in the meantime. Load the list again.'))
         done = Done(len(held))
         if rehearses():
-            done.impact, done.users = _cascade(held), users_touched(page, held)
+            done.impact, done.users = objects.cascade(held), users_touched(page, held)
         for obj in held:
             if reason := _undeletable(page, obj):
                 raise Refused(f'{obj}: {reason}')
@@ -210,8 +210,8 @@ def preview_delete(actor: Actor, page: Page, objs: Sequence[models.Model]) -> Pr
 
     def work() -> Done:
         gone = [obj for obj in objs if not _undeletable(page, obj)]
-        impact, users = _cascade(gone) if gone else [], users_touched(page, gone)
-        verdicts = [_attempt(actor, page, Change('delete', obj=obj)) for obj in tried]
+        impact, users = objects.cascade(gone) if gone else [], users_touched(page, gone)
+        verdicts = _attempt_all(actor, page, [Change('delete', obj=obj) for obj in tried])
         refused = [
             Verdict(str(obj), 'delete', problems=(('', reason),)) for obj in rest if (reason := _undeletable(page, obj))
         ]
@@ -240,8 +240,8 @@ def do_changes(actor: Actor, page: Page, changes: Sequence[Change], *, dry_run: 
     def work() -> Done:
         gone = [c.obj for c in changes if dry_run and c.action == 'delete' and not _undeletable(page, c.obj)]
         counts = [users_touched(page, gone)] if dry_run else []
-        impact = _cascade(gone) if gone else []
-        verdicts = [_attempt(actor, page, change) for change in changes]
+        impact = objects.cascade(gone) if gone else []
+        verdicts = _attempt_all(actor, page, changes)
         done = Done(verdicts, impact, verdicts=verdicts)
         if dry_run:
             counts.append(users_touched(page, [v.obj for v in verdicts if v.action and v.obj is not None]))
@@ -302,13 +302,38 @@ def do_command(
 # ---- one object, inside the transaction of the above
 
 
-def _attempt(actor: Actor, page: Page, change: Change) -> Verdict:
+def _attempt_all(actor: Actor, page: Page, changes: Sequence[Change]) -> list[Verdict]:
+    """Together; one by one when a row is refused after it has begun to write, or when an object is there twice."""
+    keys = [change.obj.pk for change in changes if change.obj is not None]
+    if len(changes) > 1 and len(keys) == len(set(keys)):
+        try:
+            with together.rows():
+                return _attempt_together(actor, page, changes, keys)
+        except together.Apart:
+            pass
+    return [_attempt(actor, page, change, objects.lock) for change in changes]
+
+
+def _attempt_together(actor: Actor, page: Page, changes: Sequence[Change], keys: Sequence[Any]) -> list[Verdict]:
+    deletes = all(change.action == 'delete' for change in changes)
+    remove = objects.remover(actor, page) if deletes else None
+    lock: Lock = objects.lock
+    if remove or (not deletes and (page.update is None or page.apart)):
+        held = {obj.pk: obj for obj in objects.locked(page.model).filter(pk__in=keys).order_by('pk')}
+
+        def lock(model: type[models.Model], pk: Any) -> Any:
+            return held.get(pk) or objects.gone()
+
+    return [_attempt(actor, page, change, lock, remove) for change in changes]
+
+
+def _attempt(actor: Actor, page: Page, change: Change, lock: Lock, remove: Remove | None = None) -> Verdict:
     def work() -> Any:
         if change.action == 'create':
             return _create(actor, page, change.values)
         if change.action == 'update':
-            return _update(actor, page, change.obj, change.values, change.expected)
-        return _delete(actor, page, _lock(page.model, change.obj.pk), change.expected)
+            return _update(actor, page, change.obj, change.values, change.expected, lock)
+        return _delete(actor, page, lock(page.model, change.obj.pk), change.expected, remove)
 
     return attempt(change, work)
 
@@ -321,16 +346,17 @@ def _create(actor: Actor, page: Page, values: Mapping[str, Any]) -> Any:
     filled = _fill(page, candidate, values)
     _validate(page, candidate, None)
     _take_clean(candidate, filled)
+    together.writes()
     obj = page.create(actor, filled.all()) if page.create else _save(candidate, filled)
     audit.record(actor, 'create', page, obj, None, {**(audit.snapshot(obj) or {}), **_extra_marks(page, filled)})
     return obj
 
 
-def _update(actor: Actor, page: Page, obj: Any, values: Mapping[str, Any], expected: str) -> Any:
+def _update(actor: Actor, page: Page, obj: Any, values: Mapping[str, Any], expected: str, lock: Lock) -> Any:
     require(actor, page, 'change')
     if 'edit' not in page.verbs:
         raise Refused(gettext('Nothing can be changed here.'))
-    held = _lock(page.model, obj.pk)
+    held = lock(page.model, obj.pk)
     if page.locked and (reason := str(page.locked(held))):
         raise Refused(reason)
     return _change(actor, page, held, values, expected, None).result
@@ -352,6 +378,7 @@ def _change(
     _validate(page, candidate, held)
     _take_clean(candidate, filled)
     touched = [(str(text), count) for text, count in impact(held, candidate)] if impact else []
+    together.writes()
     if page.update:
         obj = page.update(actor, held, filled.all()) or held
     else:
@@ -362,7 +389,8 @@ def _change(
     return Done(obj, touched)
 
 
-def _delete(actor: Actor, page: Page, obj: Any, expected: str) -> None:
+def _delete(actor: Actor, page: Page, obj: Any, expected: str, remove: Remove | None = None) -> None:
+    """``remove``: deletes it together with others, see ``objects.remover``."""
     require(actor, page, 'delete')
     if 'delete' not in page.verbs:
         raise Refused(gettext('Nothing can be deleted here.'))
@@ -371,7 +399,12 @@ def _delete(actor: Actor, page: Page, obj: Any, expected: str) -> None:
     if expected and expected != audit.digest(obj):
         raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
     key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)
-    if page.delete:
+    together.writes()
+    if remove:
+        together.merged(remove, [obj])
+    elif page.delete_many:
+        page.delete_many(actor, [obj])
+    elif page.delete:
         page.delete(actor, obj)
     else:
         obj.delete()
@@ -417,13 +450,6 @@ def _users_of_command(
 
 
 # ---- parts of the above
-
-
-def _lock(model: type[models.Model], pk: Any) -> Any:
-    try:
-        return model._base_manager.select_for_update().get(pk=pk)
-    except ObjectDoesNotExist:
-        raise Refused(gettext('It was deleted in the meantime.')) from None
 
 
 def _fill(page: Page | SettingsPage, obj: models.Model, values: Mapping[str, Any]) -> Filled:
@@ -509,19 +535,6 @@ def _extra_marks(page: Page | SettingsPage, filled: Filled) -> dict[str, Any]:
             continue
         marks[name] = audit.HIDDEN if secret or name in audit.SECRET else audit.plain(value)
     return marks
-
-
-def _cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
-    """What the database deletes together with ``objs``."""
-    collector = Collector(using=DEFAULT_DB_ALIAS)
-    collector.collect(objs)
-    counts: dict[type[models.Model], int] = {}
-    for model, found in collector.data.items():
-        counts[model] = counts.get(model, 0) + len(found)
-    for queryset in collector.fast_deletes:
-        counts[queryset.model] = counts.get(queryset.model, 0) + queryset.count()
-    counts.pop(type(objs[0]), None)
-    return [(str(model._meta.verbose_name_plural), count) for model, count in counts.items() if count]
 
 
 def _command_data(command: Command, data: Mapping[str, Any]) -> dict[str, Any] | None:

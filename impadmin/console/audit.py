@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 
+from impadmin.console import together
 from impadmin.console.models import AuditEntry
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ SHREDDED_NEW = '‹shredded, new›'
 """The same after a change, so that an entry still says which fields changed."""
 
 Snapshot = dict[str, Any]
-listeners: list[Callable[[AuditEntry], None]] = []
-"""Called with every new entry, in the transaction of the change; not in a rehearsal."""
+listeners: list[Callable[[Sequence[AuditEntry]], None]] = []
+"""Called with new entries, in the transaction of the change; not in a rehearsal."""
 _batch: ContextVar[str] = ContextVar('batch', default='')
 
 
@@ -110,8 +111,8 @@ def record(
     menu: str = '',
 ) -> AuditEntry:
     """Write one entry. ``action``: create, update, delete, or the name of a command. Give the texts when there is
-    no object (parameters) or it has no key any more."""
-    entry = AuditEntry.objects.create(
+    no object (parameters) or it has no key any more. Of rows done together all are written at their end."""
+    entry = AuditEntry(
         actor=actor.name[:150],
         source=actor.source[:64],
         channel=actor.channel[:20],
@@ -125,15 +126,19 @@ def record(
         approved_by=actor.approved_by[:150],
         batch=_batch.get(),
     )
-    rehearsal, gathered = rehearsed.get(), written.get()
-    if rehearsal is not None:
-        rehearsal.entries.append(entry)
-    else:
-        for listener in listeners:
-            listener(entry)
-    if gathered is not None:
+    together.merged(_write, [entry])
+    if (gathered := written.get()) is not None:
         gathered.append(entry)
     return entry
+
+
+def _write(entries: list[AuditEntry]) -> None:
+    AuditEntry.objects.bulk_create(entries)
+    if (rehearsal := rehearsed.get()) is not None:
+        rehearsal.entries += entries
+        return
+    for listener in listeners:
+        listener(entries)
 
 
 def as_json(entry: AuditEntry) -> dict[str, Any]:

@@ -175,12 +175,21 @@ def _changes(
 ) -> tuple[list[Change], list[Verdict]]:
     """One change for each object that is still there, one verdict for each that is not."""
     found = {obj.pk: obj for obj in listview.base_queryset(page).filter(pk__in=keys)}
+    values = {name: _loaded(page, name, value) for name, value in values.items()}
     verb: Any = 'delete' if kind == DELETE else 'update'
     gone = (('', gettext('It was deleted in the meantime.')),)
     return (
         [Change(verb, values, found[key]) for key in keys if key in found],
         [Verdict(str(key), verb, problems=gone) for key in keys if key not in found],
     )
+
+
+def _loaded(page: Page, name: str, value: Any) -> Any:
+    """The key of a related object as the object, read once for all rows; what is not found is left to validation."""
+    field = forms.model_field(page.model, name)
+    if value is None or not isinstance(field, models.ForeignKey):
+        return value
+    return field.related_model._base_manager.filter(pk=value).first() or value
 
 
 def _storable(value: Any) -> Any:

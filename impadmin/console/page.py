@@ -144,6 +144,9 @@ class Page(BasePage):
     queryset   base queryset (annotations, select_related); default ``model.objects.all()``
     create/update/delete  the page's own ``do_*`` writers where the generic ones do not suffice; same signatures:
                ``create(actor, values) -> object``, ``update(actor, object, values)``, ``delete(actor, object)``
+    delete_many  ``delete_many(actor, objects)`` in place of ``delete``, when ``undeletable`` looks at no other row
+    apart      ``update`` changes no other row's editable fields: rows of a bulk edit may be read before the first is
+               written (generic writers are so)
     rules      ``rule(object, before) -> None`` raising ValidationError by field; ``before`` is None on add
     extra      form fields that are no model fields (e.g. password): name -> factory(bound object or None) -> Field;
                their values reach create/update in ``values``; never shown in REST output
@@ -163,6 +166,8 @@ class Page(BasePage):
     create: Callable[..., Any] | None = None
     update: Callable[..., Any] | None = None
     delete: Callable[..., Any] | None = None
+    delete_many: Callable[..., Any] | None = None
+    apart: bool = False
     rules: tuple[Callable[[Any, Any], None], ...] = ()
     extra: Mapping[str, Callable[[Any], forms.Field]] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from engine.contract.config import Config
 from engine.contract.restarts import pending
 from engine.contract.services import BY_KEY
-from impadmin.console import audit, generations
+from impadmin.console import audit, generations, together
 from impadmin.console.foureyes import Waiting
 
 if TYPE_CHECKING:
@@ -233,12 +233,12 @@ def verdicts_of(entries: Sequence[Any]) -> list[Verdict]:
 
 
 def attempt(change: Change, work: Callable[[], Any]) -> Verdict:
-    """Run ``work`` for one of several objects in a savepoint; what is refused is taken back and told."""
+    """Run ``work`` for one of several objects; what is refused is taken back and told. Raises together.Apart."""
     name = change.name or (str(change.obj) if change.obj is not None else '')
     entries: list[Any] = []
     outer = audit.written.set(entries)
     try:
-        with transaction.atomic():
+        with together.row():
             obj = work()
     except ValidationError as error:
         return Verdict(name, change.action, problems=problems_of(error))

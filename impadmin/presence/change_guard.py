@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import connection
 from django.utils.translation import gettext as _
 
+from impadmin.console import together
 from impadmin.console.actions import Refused
 from impadmin.presence.models import AddressChange
 
@@ -18,8 +19,13 @@ def changing() -> bool:
 
 def guard() -> None:
     """Refuse while addresses are being changed. Call first in the transaction that writes users or domains."""
+    together.once('change_guard', _pass)
+
+
+def _pass() -> None:
     with connection.cursor() as cursor:
         cursor.execute('SELECT pg_advisory_xact_lock_shared(%s)', [_LOCK])
+    together.forget()  # what was read while a change might still have been going on
     if changing():
         raise Refused(
             _(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from django.db import connection, transaction
 
 from engine.contract.jid import InvalidJID, prepare_domain
-from impadmin.console import generations
+from impadmin.console import generations, together
 from impadmin.presence.models import AdvancedSettings, Domain
 from impadmin.presence.rules import NOT_SET, name_error
 
@@ -27,7 +27,8 @@ _IN_USE = """
 
 def advanced() -> AdvancedSettings:
     """The one row of Advanced Configuration."""
-    return AdvancedSettings.objects.get_or_create(pk=1)[0]
+    found: AdvancedSettings = together.once('advanced', lambda: AdvancedSettings.objects.get_or_create(pk=1)[0])
+    return found
 
 
 def domain_of(address: str | None) -> str:
@@ -52,6 +53,10 @@ def moved(changes: Iterable[tuple[set[str], set[str]]]) -> None:
 
     Runs inside the caller's transaction; a domain that is new becomes hosted in the same transaction.
     """
+    together.merged(_move, changes)
+
+
+def _move(changes: Iterable[tuple[set[str], set[str]]]) -> None:
     delta: Counter[str] = Counter()
     for before, after in changes:
         delta.update(after - before)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from engine.contract.credentials import verifiers
 from engine.contract.events import ContactListsChanged, UsersChanged
-from impadmin.console import generations
+from impadmin.console import generations, together
 from impadmin.console.actions import Actor
 from impadmin.console.administrators import take_password
 from impadmin.presence import inventory
@@ -27,6 +28,10 @@ _CHUNK = 1000
 
 def announce_users(ids: Iterable[int]) -> None:
     """Tell the nodes, in messages of a bounded size, that these users changed."""
+    together.merged(_announce_users, ids)
+
+
+def _announce_users(ids: Iterable[int]) -> None:
     listed = sorted(set(ids))
     for start in range(0, len(listed), _CHUNK):
         generations.announce(UsersChanged(listed[start : start + _CHUNK]))
@@ -34,6 +39,10 @@ def announce_users(ids: Iterable[int]) -> None:
 
 def announce_contact_lists(ids: Iterable[int]) -> None:
     """Tell the nodes that these contact lists were written from outside."""
+    together.merged(_announce_contact_lists, ids)
+
+
+def _announce_contact_lists(ids: Iterable[int]) -> None:
     listed = sorted(set(ids))
     for start in range(0, len(listed), _CHUNK):
         generations.announce(ContactListsChanged(listed[start : start + _CHUNK]))
@@ -48,11 +57,11 @@ def _set_password(user: EndUser, password: str) -> None:
         ) from None
 
 
-def _save(user: EndUser) -> None:
-    """Save; two at the same moment with one address are told apart by the database."""
+def _save(user: EndUser, names: Iterable[str] | None = None) -> None:
+    """Save (only these fields); two at the same moment with one address are told apart by the database."""
     try:
-        with transaction.atomic():
-            user.save()
+        with together.savepoint():
+            user.save(update_fields=names)
     except IntegrityError as error:
         field = 'user_id' if 'user_id' in str(error) else source_field(inventory.advanced())
         raise ValidationError({field: _('Another user has this address or user ID already.')}) from error
@@ -76,18 +85,14 @@ def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUs
     """Change an end user; when the IM address changes, everything stored under the old one follows."""
     guard()
     rest, password = take_password(actor, values)
-    before = EndUser.objects.select_for_update().get(pk=user.pk)
+    before = copy.copy(user)
     for name, value in rest.items():
         setattr(user, name, value)
-    # written by the engine meanwhile: keep
-    user.contact_count, user.watcher_count = before.contact_count, before.watcher_count
-    user.roster_version, user.last_login_at = before.roster_version, before.last_login_at
-    user.privacy_version = before.privacy_version
-    user.credentials = before.credentials
     if password:
         _set_password(user, password)
     user.im_address = address_of(user)
-    _save(user)
+    # only these: the engine writes the others, and a change of another user's address the counts of contacts
+    _save(user, {*rest, *(['credentials'] if password else []), 'im_address', 'updated_at'})
     if before.im_address and user.im_address and before.im_address != user.im_address:
         announce_contact_lists(rekey.rekey_user(user.pk, before.im_address, user.im_address))
         user.refresh_from_db()
@@ -103,35 +108,33 @@ def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUs
     return user
 
 
-def delete_user(actor: Actor, user: EndUser) -> None:
-    """Delete an end user with contact list, offline messages and vCard.
+def delete_users(actor: Actor, users: Sequence[EndUser]) -> None:
+    """Delete end users with contact lists, offline messages and vCards.
 
-    Entries that others hold for the user stay in their lists, without any subscription: what RFC 6121 leaves behind
+    Entries that others hold for them stay in their lists, without any subscription: what RFC 6121 leaves behind
     when the contact cancels in both directions. Entries that were no contacts (a pending request, a mere watcher) go.
     """
     guard()
-    written: list[int] = []
-    if user.im_address:
-        written = forget_contact(user.im_address)
-    inventory.moved([(inventory.domains_of(user.im_address, user.directory_uri), set())])
-    announce_users([user.pk])
+    written = forget_contacts([user.im_address for user in users if user.im_address])
+    inventory.moved([(inventory.domains_of(user.im_address, user.directory_uri), set()) for user in users])
+    announce_users([user.pk for user in users])
     announce_contact_lists(written)
-    user.delete()
+    EndUser.objects.filter(pk__in=[user.pk for user in users]).delete()
 
 
-def forget_contact(address: str) -> list[int]:
-    """End every subscription with ``address`` in the lists of the others; ids of the lists that were written."""
+def forget_contacts(addresses: list[str]) -> list[int]:
+    """End every subscription with ``addresses`` in the lists of the others; ids of the lists that were written."""
     with connection.cursor() as cursor:
-        cursor.execute('SELECT user_id FROM roster_item WHERE jid = %s', [address])
+        cursor.execute('SELECT DISTINCT user_id FROM roster_item WHERE jid = ANY(%s)', [addresses])
         owners = [row[0] for row in cursor.fetchall()]
         if not owners:
             return []
         rekey.lock(owners)
-        cursor.execute('DELETE FROM roster_item WHERE jid = %s AND NOT is_contact', [address])
+        cursor.execute('DELETE FROM roster_item WHERE jid = ANY(%s) AND NOT is_contact', [addresses])
         cursor.execute(
             'UPDATE roster_item SET subscription = 0, ask = false, pending_in = false, approved = false, '
-            'request = NULL WHERE jid = %s',
-            [address],
+            'request = NULL WHERE jid = ANY(%s)',
+            [addresses],
         )
     rekey.recount(owners)
     return owners

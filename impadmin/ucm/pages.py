@@ -126,7 +126,8 @@ END_USERS = Page(
     ),
     create=actions.create_user,
     update=actions.update_user,
-    delete=actions.delete_user,
+    delete_many=actions.delete_users,
+    apart=True,
     copy_clear=('user_id', 'mail', 'directory_uri'),
     tabs=(
         ('not-assigned', gettext_lazy('Not assigned'), ELIGIBLE & Q(home_node=None)),

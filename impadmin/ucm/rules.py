@@ -72,6 +72,8 @@ def im_address_is_unique(user: EndUser, before: Any) -> None:
     """No two users have the same IM address, compared without regard to case."""
     settings = inventory.advanced()
     address = address_of(user, settings)
+    if before is not None and before.im_address == address:
+        return
     other = address and EndUser.objects.filter(im_address=address).exclude(pk=user.pk).first()
     if other:
         raise ValidationError(

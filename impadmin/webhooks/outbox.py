@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection, transaction
@@ -49,11 +50,14 @@ def wake() -> None:
 
 
 @audit.listeners.append
-def on_entry(entry: AuditEntry) -> None:
-    """A change was recorded."""
-    if not entry.action.startswith('sign-') and entry.object_type != 'signin.SignIn':
-        subject = f'{entry.object_type}:{entry.object_id}'
-        tell('change', subject, {**audit.as_json(entry), 'type': entry.object_type, 'object_id': entry.object_id})
+def on_entries(entries: Sequence[AuditEntry]) -> None:
+    """Changes were recorded."""
+    if len(entries) > 1 and not Webhook.objects.filter(active=True, on_changes=True).exists():
+        return
+    for entry in entries:
+        if not entry.action.startswith('sign-') and entry.object_type != 'signin.SignIn':
+            subject = f'{entry.object_type}:{entry.object_id}'
+            tell('change', subject, {**audit.as_json(entry), 'type': entry.object_type, 'object_id': entry.object_id})
 
 
 @jobs.listeners.append

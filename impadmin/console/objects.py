@@ -1,0 +1,67 @@
+"""Objects as the writers hold them: locked with what a snapshot names, deleted with what hangs on them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models.deletion import Collector
+from django.utils.translation import gettext
+
+from impadmin.console.rehearsal import Refused
+
+if TYPE_CHECKING:
+    from impadmin.console.actions import Actor
+    from impadmin.console.page import Page
+
+Lock = Callable[[type[models.Model], Any], Any]
+"""The locked object of a model and primary key; raises Refused."""
+Remove = Callable[[list[Any]], Any]
+"""Deletes several objects."""
+
+
+def lock(model: type[models.Model], pk: Any) -> Any:
+    """The object, locked. Raises Refused when it is gone."""
+    return locked(model).filter(pk=pk).first() or gone()
+
+
+def locked(model: type[models.Model]) -> models.QuerySet[Any]:
+    """Objects to lock, with the objects that a snapshot names."""
+    found: models.QuerySet[Any] = model._base_manager.select_for_update(of=('self',))
+    relations = [one.name for one in model._meta.concrete_fields if one.is_relation and one.editable]
+    return found.select_related(*relations) if relations else found
+
+
+def gone() -> NoReturn:
+    """Raise Refused: somebody else deleted it."""
+    raise Refused(gettext('It was deleted in the meantime.'))
+
+
+def remover(actor: Actor, page: Page) -> Remove | None:
+    """What deletes several objects that were judged before the first is deleted; None where that may judge wrongly."""
+    if page.delete_many is not None:
+        return functools.partial(page.delete_many, actor)
+    if page.delete or page.undeletable or page.model.delete is not models.Model.delete:
+        return None
+    return _remove
+
+
+def _remove(objs: list[Any]) -> None:
+    collector = Collector(using=DEFAULT_DB_ALIAS, origin=objs[0])
+    collector.collect(objs)
+    collector.delete()
+
+
+def cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
+    """What the database deletes together with ``objs``."""
+    collector = Collector(using=DEFAULT_DB_ALIAS)
+    collector.collect(objs)
+    counts: dict[type[models.Model], int] = {}
+    for model, found in collector.data.items():
+        counts[model] = counts.get(model, 0) + len(found)
+    for queryset in collector.fast_deletes:
+        counts[queryset.model] = counts.get(queryset.model, 0) + queryset.count()
+    counts.pop(type(objs[0]), None)
+    return [(str(model._meta.verbose_name_plural), count) for model, count in counts.items() if count]
