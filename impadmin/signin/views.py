@@ -1,4 +1,4 @@
-"""Sign in, sign out, the steps in between, and what is one's own: password, second factor, sessions."""
+"""Sign in, sign out, the steps in between, and what is one's own: password, second factor, sessions, tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from impadmin.console.administrators import set_password
 from impadmin.console.models import Administrator
 from impadmin.console.navigation import CONSOLES
 from impadmin.console.preferences import local_url
-from impadmin.signin import backends, lockout, saml, sessions, steps, totp
+from impadmin.console.tokens import scope_text
+from impadmin.signin import backends, lockout, owntokens, saml, sessions, steps, totp
 from impadmin.signin.models import AdministratorSession, RecoveryCode, policy
 
 HALF = 'half_sign_in'
@@ -227,7 +228,7 @@ def _me(request: HttpRequest) -> Administrator:
 @sensitive_post_parameters('password', 'new', 'again', 'code')
 @require_http_methods(['GET', 'HEAD', 'POST'])
 def account_view(request: HttpRequest) -> HttpResponse:
-    """What is one's own: password, second factor, sessions."""
+    """What is one's own: password, second factor, sessions, tokens."""
     user = _me(request)
     context: dict[str, Any] = {'title': gettext('My account'), 'me': user}
     action = request.POST.get('do', '') if request.method == 'POST' else ''
@@ -239,6 +240,9 @@ def account_view(request: HttpRequest) -> HttpResponse:
     elif action == 'end':
         _end(request, user)
         return HttpResponseRedirect(ACCOUNT_URL)
+    elif action == 'revoke':
+        owntokens.revoke(request, user)
+        return HttpResponseRedirect(ACCOUNT_URL)
     elif action in ('confirm', 'codes', 'remove'):
         _second_factor(request, user, action, context)
     factor = totp.active(user)
@@ -247,6 +251,8 @@ def account_view(request: HttpRequest) -> HttpResponse:
         context['secret'] = ' '.join(secret[n : n + 4] for n in range(0, len(secret), 4))
         context['picture'] = totp.picture(user, secret, gettext('IM and Presence Service'))
     context.update(
+        owntokens.add(request, user, address_of(request)),
+        tokens=[(token, scope_text(token)) for token in user.tokens.order_by('name', 'pk')],
         factor=factor,
         codes_left=RecoveryCode.objects.filter(administrator=user).count(),
         local=user.origin == Administrator.Origin.LOCAL,

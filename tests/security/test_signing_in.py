@@ -316,6 +316,36 @@ def test_second_factor_required_by_role(olga: Administrator, api: Callable[..., 
     assert ApiToken.objects.filter(name='more').count() == 0
 
 
+# ---- one's own tokens
+
+
+def test_ones_own_tokens_are_added_shown_once_and_revoked(olga: Administrator, noon: None) -> None:
+    client = Client()
+    sign_in(client)
+    client.get('/account/')
+    client.post('/account/', {'do': 'confirm', 'code': code_now(olga, -1)})
+    form = {'do': 'token', 'name': 'script', 'scopes': ['right.configuration:view']}
+    assert 'The code is wrong' in client.post('/account/', form).content.decode()
+    beyond = {**form, 'scopes': ['application-users:change'], 'code': code_now(olga)}
+    assert 'may not do this' in client.post('/account/', beyond).content.decode()
+    assert not ApiToken.objects.exists()
+    page = client.post('/account/', {**form, 'code': code_now(olga, 1)})
+    clear = page.context['token']
+    assert clear in page.content.decode()
+    assert clear not in client.get('/account/').content.decode()
+    bearer = {'Authorization': f'Bearer {clear}'}
+    assert Client().get('/api/v1/domains/', headers=bearer).status_code == 200
+    token = ApiToken.objects.get(administrator=olga)
+    other = Client()
+    other.force_login(make_administrator('administrator', 'other'))
+    other.post('/account/', {'do': 'revoke', 'token': token.pk})
+    assert ApiToken.objects.filter(pk=token.pk).exists(), "somebody else's are not his own"
+    client.post('/account/', {'do': 'revoke', 'token': token.pk})
+    assert Client().get('/api/v1/domains/', headers=bearer).status_code == 401
+    recorded = AuditEntry.objects.filter(object_type='console.ApiToken').order_by('pk')
+    assert [(entry.action, entry.actor) for entry in recorded] == [('create', 'olga'), ('delete', 'olga')]
+
+
 # ---- history
 
 
