@@ -18,25 +18,30 @@ def messaging() -> str:
     return next(f'/api/v1/{page.name}/' for page in registry.pages() if page.menu == 'Messaging > Settings')
 
 
+def changes() -> int:
+    """Entries of changes: the first use of a token has one of its own."""
+    return AuditEntry.objects.exclude(object_type='signin.SignIn').count()
+
+
 def test_a_dry_run_leaves_nothing(api: Any) -> None:
     """No row, no audit entry, no generation, no number used up that a reader could see."""
     client = api('administrator')
-    audits, generations = AuditEntry.objects.count(), ConfigGeneration.objects.count()
+    audits, generations = changes(), ConfigGeneration.objects.count()
     answer = client.patch(f'{messaging()}?dry_run=true', {'im_enabled': False}).json()
     assert answer['changes'] == [{'field': 'Enable instant messaging', 'before': 'On', 'after': 'Off'}]
     assert client.post('/api/v1/domains/?dry_run=1', {'name': 'dry.example'}).status_code == 200
     assert client.post('/api/v1/domains/?dry_run=1', {'name': 'bad_.example'}).status_code == 400
-    assert (AuditEntry.objects.count(), ConfigGeneration.objects.count()) == (audits, generations)
+    assert (changes(), ConfigGeneration.objects.count()) == (audits, generations)
     assert client.get(messaging()).json()['im_enabled'] is True
 
 
 def test_audit_and_generation_go_with_the_change(api: Any) -> None:
     """One entry with before, after, who, from where; one generation; none for a save that changes nothing."""
     client = api('administrator')
-    audits, generations = AuditEntry.objects.count(), ConfigGeneration.objects.count()
+    audits, generations = changes(), ConfigGeneration.objects.count()
     assert client.patch(messaging(), {'im_enabled': False}).status_code == 200
     assert client.patch(messaging(), {'im_enabled': False}).status_code == 200
-    assert AuditEntry.objects.count() == audits + 1
+    assert changes() == audits + 1
     assert ConfigGeneration.objects.count() == generations + 1
     entry = AuditEntry.objects.latest('pk')
     assert (entry.actor, entry.channel, entry.source) == ('test-administrator', 'rest', '127.0.0.1')
