@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from impadmin.console import registry
+from impadmin.console.api import takes_files
 from impadmin.console.jobs import ENDED
 from impadmin.console.models import AuditEntry, ConfigGeneration, Job, JobInput
 from impadmin.console.page import Page
@@ -17,6 +18,8 @@ from tests.pages.test_rest_round_trip import ADDING, PAGES, body_of
 
 DOMAINS = '/api/v1/domains/'
 BULK = f'{DOMAINS}bulk/'
+FILES = {name for name in ADDING if takes_files(PAGES[name])}
+"""Pages whose objects are files: JSON has none."""
 
 
 def names(client: Any) -> set[str]:
@@ -24,13 +27,11 @@ def names(client: Any) -> set[str]:
     return {row['name'] for row in client.get(DOMAINS, {'limit': 1000}).json()['results']}
 
 
-@pytest.mark.parametrize('name', ADDING)
+@pytest.mark.parametrize('name', [name for name in ADDING if name not in FILES])
 def test_every_page_takes_rows(name: str, api: Callable[..., Any]) -> None:
     """Two added, one of them changed back to itself, both deleted: as far as the page can; wrong rows are named."""
     page, client = PAGES[name], api('administrator')
     bodies = [body_of(page, n) for n in (1, 2)]
-    if any(hasattr(value, 'read') for body in bodies for value in body.values()):
-        pytest.skip('its objects are files')
     rows = [{'do': 'create', 'values': body} for body in bodies]
     url = f'/api/v1/{name}/bulk/'
     dry = client.post(f'{url}?dry_run=true', {'rows': rows})
