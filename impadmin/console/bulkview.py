@@ -110,8 +110,11 @@ def delete_view(request: HttpRequest, page: Page) -> HttpResponse:
             outcome = bulkwork.delete(actor, page, keys)
 
             def said(n: int) -> str:
-                text = ngettext('%(count)s entry was deleted.', '%(count)s entries were deleted.', n)
-                return text % {'count': n}
+                if n == 1:
+                    return gettext('%(name)s was deleted.') % {
+                        'name': next(v.name for v in outcome.verdicts if not v.problems)
+                    }
+                return ngettext('%(count)s entry was deleted.', '%(count)s entries were deleted.', n) % {'count': n}
 
             return _answer(request, page, outcome, gettext('Delete Selected'), said)
         outcome = bulkwork.delete(actor, page, keys, dry_run=True)

@@ -64,4 +64,8 @@ def cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
     for queryset in collector.fast_deletes:
         counts[queryset.model] = counts.get(queryset.model, 0) + queryset.count()
     counts.pop(type(objs[0]), None)
-    return [(str(model._meta.verbose_name_plural), count) for model, count in counts.items() if count]
+    return [
+        (str(model._meta.verbose_name_plural), count)
+        for model, count in counts.items()
+        if count and not model._meta.auto_created  # rows that only link two objects
+    ]

@@ -137,6 +137,7 @@ class PrivacyList(models.Model):
 
     class Meta:
         db_table = 'privacy_list'
+        verbose_name_plural = _('Privacy lists')
         constraints = [
             models.UniqueConstraint(fields=['user', 'name'], name='privacy_list_name'),
             models.UniqueConstraint(fields=['user'], condition=models.Q(is_default=True), name='privacy_list_default'),
@@ -157,6 +158,7 @@ class PrivacyItem(models.Model):
 
     class Meta:
         db_table = 'privacy_item'
+        verbose_name_plural = _('Rules of privacy lists')
         constraints = [models.UniqueConstraint(fields=['list', 'order'], name='privacy_item_order')]
 
 
@@ -199,6 +201,7 @@ class AddressChange(models.Model):
 
     class Meta:
         db_table = 'address_change'
+        verbose_name_plural = _('Changes of addresses')
 
 
 class AddressJournal(models.Model):

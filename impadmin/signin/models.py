@@ -82,6 +82,7 @@ class PasswordRecord(models.Model):
 
     class Meta:
         db_table = 'password_record'
+        verbose_name_plural = _('Previous passwords')
 
 
 class Method(models.TextChoices):
@@ -150,6 +151,7 @@ class SecondFactor(models.Model):
 
     class Meta:
         db_table = 'second_factor'
+        verbose_name_plural = _('Second factors')
 
 
 class RecoveryCode(models.Model):
@@ -160,6 +162,7 @@ class RecoveryCode(models.Model):
 
     class Meta:
         db_table = 'recovery_code'
+        verbose_name_plural = _('Recovery codes')
 
 
 class SignIn(AuditEntry):
