@@ -1,4 +1,7 @@
-"""Writes the rings of samples (engine/contract/samples.py) and the certificates a node shows."""
+"""Writes the rings of samples (engine/contract/samples.py) and the certificates a node shows.
+
+Nothing is written for a node that was deleted: the lock waits for a deletion under way.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from engine.store.pool import Store
 _ADD = """
 INSERT INTO node_sample AS old (node_id, step, slot, at, seconds, sessions, users_online, queued_writes, queued_bytes,
                                 lag_ms, messages, logins, login_failures, peak)
-SELECT %s, ring.step, ring.start %% ring.slots, to_timestamp(ring.start * ring.step), %s, %s, %s, %s, %s, %s, %s, %s,
-       %s, %s
+SELECT node.id, ring.step, ring.start %% ring.slots, to_timestamp(ring.start * ring.step),
+       %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
   FROM (SELECT step, slots, floor(extract(epoch FROM now()) / step)::bigint AS start
-          FROM unnest(%s::int[], %s::int[]) AS sizes (step, slots)) AS ring
+          FROM unnest(%s::int[], %s::int[]) AS sizes (step, slots)) AS ring,
+       (SELECT id FROM node WHERE id = %s FOR KEY SHARE) AS node
     ON CONFLICT (node_id, step, slot) DO UPDATE SET
        at = excluded.at, sessions = excluded.sessions, users_online = excluded.users_online,
        queued_writes = greatest(excluded.queued_writes, CASE WHEN old.at = excluded.at THEN old.queued_writes END),
@@ -36,16 +40,17 @@ async def add(store: Store, node_id: int, seconds: float, gauges: tuple[Any, ...
     gauges  sessions, users online, writes that wait, bytes that wait for other nodes, event loop lag in ms
     grown   messages, sign-ins and failed sign-ins since the last sample
     """
-    await store.execute(_ADD, node_id, seconds, *gauges, *grown, grown[0] / seconds, *_RINGS)
+    await store.execute(_ADD, seconds, *gauges, *grown, grown[0] / seconds, *_RINGS, node_id)
 
 
 async def certificate(store: Store, node_id: int, name: str, ends_at: datetime, own: bool) -> None:
     """Note a certificate the node shows. ``own``: the administrator put it there; the node does not renew it."""
     await store.execute(
-        'INSERT INTO node_certificate (node_id, name, ends_at, own) VALUES (%s, %s, %s, %s)'
+        'INSERT INTO node_certificate (node_id, name, ends_at, own)'
+        ' SELECT id, %s, %s, %s FROM node WHERE id = %s FOR KEY SHARE'
         ' ON CONFLICT (node_id, name) DO UPDATE SET ends_at = excluded.ends_at, own = excluded.own',
-        node_id,
         name,
         ends_at,
         own,
+        node_id,
     )

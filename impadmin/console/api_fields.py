@@ -81,6 +81,7 @@ _JSON_TYPES: tuple[tuple[Any, tuple[type, ...], str], ...] = (
     ((serializers.IntegerField, django_forms.IntegerField), (int,), gettext_noop('Enter a whole number.')),
     ((django_forms.MultipleChoiceField, django_forms.ModelMultipleChoiceField), (list,), gettext_noop('Enter a list.')),
     ((django_forms.ModelChoiceField,), (str, int), gettext_noop('Enter a name or a primary key.')),
+    ((serializers.JSONField, django_forms.JSONField), (list, dict, str, int, float, bool), ''),
     ((django_forms.FileField,), (), gettext_noop('Send a file as multipart/form-data.')),
     (
         (serializers.CharField, serializers.ChoiceField, serializers.DateTimeField, django_forms.Field),
@@ -230,6 +231,8 @@ def form_schema(found: django_forms.Field) -> dict[str, Any]:
         shape = {'type': 'number'}
     elif isinstance(found, django_forms.DateTimeField):
         shape = {'type': 'string', 'format': 'date-time'}
+    elif isinstance(found, django_forms.JSONField):
+        shape = {}
     elif isinstance(found, django_forms.FileField):
         shape = {'type': 'string', 'format': 'binary'}
     elif isinstance(found, django_forms.MultipleChoiceField | django_forms.ModelMultipleChoiceField):

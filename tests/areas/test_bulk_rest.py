@@ -73,6 +73,7 @@ def test_upload_submit_poll_log_export(rest, send_file, make_user, worker):
     assert 'line 2: userA@example.com -> c@ : Invalid format' in log
     selection = {'name': 'out', 'conditions': [['user_id', 'begins', 'u']]}
     answer = call('POST', '/api/v1/contact-list-export/submit/', selection)
+    assert answer.status == 200, answer.body
     export = answer.json()['data']['job']
     found = wait_until(
         lambda: (now := call('GET', f'{JOBS}{export}/').json())['state'] == 'completed' and now, 'the export ends', 30
