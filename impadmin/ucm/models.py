@@ -10,6 +10,12 @@ from django.db import models
 from django.db.models.functions import Lower, Upper
 from django.utils.translation import gettext_lazy as _
 
+from impadmin.ucm.settings_models import SERVICE_PROFILE_HELP, USER_PROFILE_HELP, ServiceProfile, UserProfile
+from impadmin.ucm.settings_models import FeatureGroupTemplate as FeatureGroupTemplate
+from impadmin.ucm.settings_models import UcService as UcService
+from impadmin.ucm.settings_models import UniversalDeviceTemplate as UniversalDeviceTemplate
+from impadmin.ucm.settings_models import UniversalLineTemplate as UniversalLineTemplate
+
 
 class EndUser(models.Model):
     """An end user. ``im_address`` is derived (scheme, default domain) by the actions, never typed."""
@@ -41,6 +47,14 @@ class EndUser(models.Model):
     home_node = models.ForeignKey(
         'system.Node', models.SET_NULL, null=True, blank=True, related_name='users', verbose_name=_('Home Node'),
         help_text=_('The node that serves the user. Empty: not assigned, cannot sign in.'),
+    )  # fmt: skip
+    service_profile = models.ForeignKey(
+        ServiceProfile, models.PROTECT, null=True, blank=True, related_name='users',
+        verbose_name=_('Service Profile'), help_text=SERVICE_PROFILE_HELP,
+    )  # fmt: skip
+    user_profile = models.ForeignKey(
+        UserProfile, models.PROTECT, null=True, blank=True, related_name='users',
+        verbose_name=_('User Profile'), help_text=USER_PROFILE_HELP,
     )  # fmt: skip
     im_address = models.CharField(_('IM Address'), max_length=400, null=True, unique=True, editable=False)
     credentials: models.JSONField[Any] = models.JSONField(default=dict, editable=False)

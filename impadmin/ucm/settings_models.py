@@ -1,0 +1,161 @@
+"""What groups of users share: UC services, service and user profiles, feature group templates (guide 2378-2543)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Named(models.Model):
+    """What every one of them has."""
+
+    name = models.CharField(_('Name'), max_length=50, unique=True, help_text=_('1 to 50 characters, used once.'))
+    description = models.CharField(_('Description'), max_length=100, blank=True, help_text=_('At most 100 characters.'))
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Profile(Named):
+    """One of its kind may be the default: it counts for users without one of their own."""
+
+    is_default = models.BooleanField(default=False)
+
+    class Meta:
+        abstract = True
+
+    def validate_constraints(self, exclude: Any = None) -> None:
+        """The writer takes the mark from the present default first; the database sees to it."""
+
+
+def only_default(name: str) -> models.UniqueConstraint:
+    """At most one row is marked."""
+    return models.UniqueConstraint(fields=['is_default'], condition=models.Q(is_default=True), name=name)
+
+
+class UcService(Named):
+    """A server that clients may use (guide 2471-2490)."""
+
+    class Type(models.TextChoices):
+        """What it is for."""
+
+        IM_AND_PRESENCE = 'im_and_presence', _('IM and Presence')
+
+    class Product(models.TextChoices):
+        """What runs there."""
+
+        UNIFIED_CM = 'unified_cm', _('Unified CM (IM and Presence)')
+
+    type = models.CharField(
+        _('UC Service Type'), max_length=30, choices=Type, default=Type.IM_AND_PRESENCE,
+        help_text=_('What clients use the server for.'),
+    )  # fmt: skip
+    product = models.CharField(
+        _('Product Type'), max_length=30, choices=Product, default=Product.UNIFIED_CM,
+        help_text=_('The product that provides the service.'),
+    )  # fmt: skip
+    address = models.CharField(
+        _('Host Name/IP Address'), max_length=255,
+        help_text=_('Host name, IPv4 or IPv6 address, or a DNS SRV name such as _xmpp-client._tcp.example.com.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'uc_service'
+        verbose_name, verbose_name_plural = _('UC Service'), _('UC Services')
+
+
+class ServiceProfile(Profile):
+    """Which UC services the clients of a group of users get, in the order to try them (guide 2492-2513)."""
+
+    is_default = models.BooleanField(
+        _('Make this the default service profile for the system'), default=False,
+        help_text=_('Users without a service profile of their own get it. Marking one unmarks the other.'),
+    )  # fmt: skip
+    imp_primary = models.ForeignKey(
+        UcService, models.PROTECT, null=True, blank=True, related_name='primary_of', verbose_name=_('Primary'),
+        help_text=_('The server that clients use. Without one, the profile gives no IM and Presence.'),
+    )  # fmt: skip
+    imp_secondary = models.ForeignKey(
+        UcService, models.PROTECT, null=True, blank=True, related_name='secondary_of', verbose_name=_('Secondary'),
+        help_text=_('For clients that cannot reach the primary server.'),
+    )  # fmt: skip
+    imp_tertiary = models.ForeignKey(
+        UcService, models.PROTECT, null=True, blank=True, related_name='tertiary_of', verbose_name=_('Tertiary'),
+        help_text=_('For clients that reach neither of the other two.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'service_profile'
+        verbose_name, verbose_name_plural = _('Service Profile'), _('Service Profiles')
+        constraints = [only_default('one_default_service_profile')]
+
+
+class UniversalLineTemplate(Named):
+    """What the telephone lines of self-provisioned phones have in common (guide 2413)."""
+
+    class Meta:
+        db_table = 'universal_line_template'
+        verbose_name, verbose_name_plural = _('Universal Line Template'), _('Universal Line Templates')
+
+
+class UniversalDeviceTemplate(Named):
+    """What self-provisioned phones have in common (guide 2413)."""
+
+    class Meta:
+        db_table = 'universal_device_template'
+        verbose_name, verbose_name_plural = _('Universal Device Template'), _('Universal Device Templates')
+
+
+class UserProfile(Profile):
+    """Phone and line settings for users who provision their phones themselves (guide 2413)."""
+
+    is_default = models.BooleanField(
+        _('Make this the default User Profile for the system'), default=False,
+        help_text=_('Users without a user profile of their own get it. Marking one unmarks the other.'),
+    )  # fmt: skip
+    line_template = models.ForeignKey(
+        UniversalLineTemplate, models.PROTECT, related_name='profiles', verbose_name=_('Universal Line Template'),
+        help_text=_('Settings of the lines.'),
+    )  # fmt: skip
+    device_template = models.ForeignKey(
+        UniversalDeviceTemplate, models.PROTECT, related_name='profiles', verbose_name=_('Universal Device Template'),
+        help_text=_('Settings of the phones.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'user_profile'
+        verbose_name, verbose_name_plural = _('User Profile'), _('User Profiles')
+        constraints = [only_default('one_default_user_profile')]
+
+
+SERVICE_PROFILE_HELP = _('Which servers the clients of the user are told. None: the default of the system.')
+USER_PROFILE_HELP = _('Settings of phones that the user provisions. None: the default of the system.')
+
+
+class FeatureGroupTemplate(Named):
+    """Settings that many users get at once (guide 2407-2414, 2515-2539)."""
+
+    home_cluster = models.BooleanField(
+        _('Home Cluster'), default=False, help_text=_('This cluster is the home cluster of the users.')
+    )
+    im_enabled = models.BooleanField(
+        _('Enable User for Unified CM IM and Presence'), default=False,
+        help_text=_('The users may sign in and exchange instant messages and availability. Needs Home Cluster.'),
+    )  # fmt: skip
+    service_profile = models.ForeignKey(
+        ServiceProfile, models.PROTECT, null=True, blank=True, related_name='templates',
+        verbose_name=_('Service Profile'), help_text=SERVICE_PROFILE_HELP,
+    )  # fmt: skip
+    user_profile = models.ForeignKey(
+        UserProfile, models.PROTECT, null=True, blank=True, related_name='templates',
+        verbose_name=_('User Profile'), help_text=USER_PROFILE_HELP,
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'feature_group_template'
+        verbose_name, verbose_name_plural = _('Feature Group Template'), _('Feature Group Templates')
