@@ -36,12 +36,31 @@ BOM = codecs.BOM_UTF8
 _TRIGGERS = '=+\\-@\t\r\n＝＋－＠'
 _RISKY = re.compile(f"'*[{_TRIGGERS}]")
 _PROTECTED = re.compile(f"'+[{_TRIGGERS}]")
+_MARK = '"'
 _QUOTE = re.compile(r'[",\r\n]|^[ \t]|[ \t]$')
 _FIELD = re.compile(r'[ \t]*(?:"((?:[^"]|"")*+)"[ \t]*|([^",\r\n][^,\r\n]*|))(,|\r?\n?\Z)')
 _SPECIAL = ('"', '\r', '\t', '\v', '\f', ', ', ' ,', '\n ', ' \n', '\n\n')
 _OPEN = re.compile(r'[ \t]*"(?:[^"]|"")*+\Z')
 
 TOO_LARGE = gettext_noop('The file is larger than 1 GiB. Split it and upload the parts.')
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows of a file differ from plain CSV.
+
+    free        number of columns when the last one is text up to the end of the line, commas and quotation marks
+                included, unless it begins with a quotation mark; 0: no such column
+    also        column names in a second order that a first row may have as well
+    line_limit  most bytes of one line
+    """
+
+    free: int = 0
+    also: tuple[str, ...] = ()
+    line_limit: int = LINE_LIMIT
+
+
+PLAIN = Layout()
 NOT_CLOSED = gettext_noop('A quotation mark is not closed')
 STRAY_CR = gettext_noop('A carriage return stands inside the row')
 BAD_QUOTES = gettext_noop('The quotation marks are not balanced')
@@ -136,7 +155,18 @@ def unprotect(text: str) -> str:
 
 def csv_line(fields: Iterable[str]) -> str:
     """One RFC 4180 record, quoted where needed, with LF."""
-    return ','.join('"' + f.replace('"', '""') + '"' if _QUOTE.search(f) else f for f in fields) + '\n'
+    return ','.join(_quote(field) if _QUOTE.search(field) else field for field in fields) + '\n'
+
+
+def free_line(fields: Sequence[str]) -> str:
+    """One record whose last column is free text in one line (``Layout.free``), with LF."""
+    last = fields[-1]
+    head = csv_line(fields[:-1]).removesuffix('\n')
+    return f'{head},{_quote(last) if last.startswith(_MARK) else last}\n'
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 def inspect_head(head: bytes, columns: Sequence[str], least: int) -> None:
@@ -185,7 +215,8 @@ def _looks_utf16(head: bytes) -> bool:
 class ByteCheck:
     """Fed with a file's bytes as they pass: refuses NUL bytes, text that is not UTF-8, and endless lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, line_limit: int = LINE_LIMIT) -> None:
+        self._limit = line_limit
         self._decoder = codecs.getincrementaldecoder('utf-8')()
         self._lines = 0
         self._tail = 0
@@ -202,15 +233,15 @@ class ByteCheck:
             raise BadFile(
                 gettext_noop('Line %(line)s is not UTF-8. Save the file as CSV UTF-8 and upload it again.'), line=line
             ) from error
-        pieces = block.split(b'\n') if len(block) + self._tail > LINE_LIMIT else ()
+        pieces = block.split(b'\n') if len(block) + self._tail > self._limit else ()
         lengths = [len(piece) for piece in pieces]
         if lengths:
             lengths[0] += self._tail
-            if max(lengths) > LINE_LIMIT:
-                line = self._lines + next(n for n, length in enumerate(lengths) if length > LINE_LIMIT) + 1
+            if max(lengths) > self._limit:
+                line = self._lines + next(n for n, length in enumerate(lengths) if length > self._limit) + 1
                 raise BadFile(
                     gettext_noop('Line %(line)s is longer than %(limit)s bytes. Check the line ends of the file.'),
-                    line=line, limit=LINE_LIMIT,
+                    line=line, limit=self._limit,
                 )  # fmt: skip
             self._tail = lengths[-1]
         else:
@@ -219,11 +250,13 @@ class ByteCheck:
         self._lines += block.count(b'\n')
 
 
-def receive(upload: UploadedFile[Any], file: BinaryIO, columns: Sequence[str], least: int) -> tuple[int, str]:
+def receive(
+    upload: UploadedFile[Any], file: BinaryIO, columns: Sequence[str], least: int, layout: Layout = PLAIN
+) -> tuple[int, str]:
     """Check an upload while it streams into ``file``; its size and SHA-256, once it is on the disk. Raises BadFile."""
     if isinstance(upload, TooLarge):
         raise BadFile(TOO_LARGE)
-    digest, size, check = hashlib.sha256(), 0, ByteCheck()
+    digest, size, check = hashlib.sha256(), 0, ByteCheck(layout.line_limit)
     for block in upload.chunks(BLOCK):
         if not size:
             inspect_head(block[:BLOCK], columns, least)
@@ -239,10 +272,10 @@ def receive(upload: UploadedFile[Any], file: BinaryIO, columns: Sequence[str], l
     return size, digest.hexdigest()
 
 
-def count_records(file: BinaryIO, columns: Sequence[str], least: int) -> int:
+def count_records(file: BinaryIO, columns: Sequence[str], least: int, layout: Layout = PLAIN) -> int:
     """Check a whole file, then count its data rows. Raises BadFile. Memory does not grow with the file."""
     file.seek(0)
-    check, quoted, first = ByteCheck(), False, True
+    check, quoted, first = ByteCheck(layout.line_limit), False, True
     while block := file.read(BLOCK):
         if first:
             inspect_head(block, columns, least)
@@ -254,7 +287,7 @@ def count_records(file: BinaryIO, columns: Sequence[str], least: int) -> int:
     check.feed(b'', final=True)
     file.seek(0)
     if quoted:
-        total = sum(len(batch.rows) for batch in batches(file, columns))
+        total = sum(len(batch.rows) for batch in batches(file, columns, layout=layout))
     else:
         total = 0
         if file.read(len(BOM)) != BOM:
@@ -264,22 +297,27 @@ def count_records(file: BinaryIO, columns: Sequence[str], least: int) -> int:
             total += sum(1 for line in lines if not line.isspace())
         file.seek(start)
         head = next((line for line in file if not line.isspace()), b'')
-        total -= is_header([field.strip(' \t\r\n') for field in head.decode().split(',')], columns)
+        total -= is_header([field.strip(' \t\r\n') for field in head.decode().split(',')], columns, layout.also)
     if not total:
         raise BadFile(gettext_noop('The file has no data rows.'))
     return total
 
 
-def is_header(fields: Sequence[str], columns: Sequence[str]) -> bool:
-    """Whether a first row only names the columns (the last ones may be missing)."""
-    names = [name.casefold() for name in columns]
-    return len(fields) > 1 and [field.casefold() for field in fields] == names[: len(fields)]
+def is_header(fields: Sequence[str], *orders: Sequence[str]) -> bool:
+    """Whether a first row only names the columns, in one of these orders (the last ones may be missing)."""
+    found = [field.casefold() for field in fields]
+    return len(fields) > 1 and any(found == [name.casefold() for name in order[: len(fields)]] for order in orders)
 
 
-def split_quoted(text: str) -> list[str] | None:
-    """Fields of one record with quotation marks; None when a quotation is still open. Raises ValueError."""
+def split_quoted(text: str, free: int = 0) -> list[str] | None:
+    """Fields of one record with quotation marks; None when a quotation is still open. Raises ValueError.
+
+    ``free`` as in Layout.
+    """
     fields, at = [], 0
     while True:
+        if len(fields) == free - 1 and not (rest := text[at:].strip(' \t\r\n')).startswith(_MARK):
+            return [*fields, rest]
         found = _FIELD.match(text, at)
         if found is None:
             if _OPEN.match(text, at):
@@ -293,8 +331,9 @@ def split_quoted(text: str) -> list[str] | None:
 
 
 def batches(
-    file: BinaryIO, columns: Sequence[str], offset: int = 0, line: int = 1, size: int | Any = 5000
-) -> Iterator[Batch]:
+    file: BinaryIO, columns: Sequence[str], offset: int = 0, line: int = 1, size: int | Any = 5000,
+    layout: Layout = PLAIN,
+) -> Iterator[Batch]:  # fmt: skip
     """Records of a checked file from ``offset`` (a batch's end) and its line number on, ``size`` lines at a time.
 
     A record whose quotation never closes is wrong by itself; reading goes on at the next line. ``size`` may be a
@@ -312,7 +351,7 @@ def batches(
         pending = []
         if not lines:
             return
-        if not first and (plain := _plain(lines)) is not None:
+        if not first and not layout.free and (plain := _plain(lines)) is not None:
             position += sum(map(len, lines))
             yield Batch(list(zip(range(line, line + len(lines)), plain, strict=True)), position, line + len(lines))
             line += len(lines)
@@ -326,21 +365,19 @@ def batches(
             position += len(raw)
             if raw.isspace():
                 continue
-            if b'"' not in raw:
-                fields: list[str] | str = [field.strip(' \t\r\n') for field in raw.decode().split(',')]
-                if b'\r' in raw[:-2]:
-                    fields = STRAY_CR
-                number = line - 1
+            number = line - 1
+            simple = _simple(raw, layout.free)
+            if simple is not None:
+                fields: list[str] | str = simple if b'\r' not in raw[:-2] else STRAY_CR
             else:
-                number = line - 1
-                fields, used = _quoted(file, lines, at - 1)
+                fields, used = _quoted(file, lines, at - 1, layout)
                 for extra in lines[at : at + used - 1]:
                     position += len(extra)
                     line += 1
                 at += used - 1
             if first:
                 first = False
-                if isinstance(fields, list) and is_header(fields, columns):
+                if isinstance(fields, list) and is_header(fields, columns, layout.also):
                     continue
             rows.append((number, fields))
             if len(rows) >= want and at < len(lines):
@@ -357,20 +394,30 @@ def _plain(lines: list[bytes]) -> list[list[str]] | None:
     return [row.split(',') for row in text.removesuffix('\n').split('\n')]
 
 
-def _quoted(file: IO[bytes], lines: list[bytes], at: int) -> tuple[list[str] | str, int]:
+def _simple(raw: bytes, free: int) -> list[str] | None:
+    """Fields of a line without quoted ones, else None."""
+    if not free:
+        return None if b'"' in raw else [field.strip(' \t\r\n') for field in raw.decode().split(',')]
+    fields = [field.strip(' \t\r\n') for field in raw.decode().split(',', free - 1)]
+    if any(_MARK in field for field in fields[: free - 1]) or fields[-1].startswith(_MARK):
+        return None
+    return fields
+
+
+def _quoted(file: IO[bytes], lines: list[bytes], at: int, layout: Layout) -> tuple[list[str] | str, int]:
     """The record that starts at ``lines[at]`` and how many lines it takes; reads more lines into ``lines``."""
     text = ''
     for used in range(1, RECORD_LINES + 1):
         if at + used > len(lines):
-            more = file.readline(LINE_LIMIT * 2)
+            more = file.readline(layout.line_limit * 2)
             if not more:
                 return NOT_CLOSED, 1
             lines.append(more)
         text += lines[at + used - 1].decode()
-        if len(text) > LINE_LIMIT:
+        if len(text) > layout.line_limit:
             return NOT_CLOSED, 1
         try:
-            fields = split_quoted(text)
+            fields = split_quoted(text, layout.free)
         except ValueError:
             return BAD_QUOTES, 1
         if fields is not None:
