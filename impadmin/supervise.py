@@ -283,6 +283,7 @@ class Supervisor:
             raise
         if process.returncode:
             log = VAR / 'log' / 'setup.log'
+            log.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             log.write_bytes(output + errors)
             last = (errors.decode(errors='replace').strip().splitlines() or ['no message'])[-1]
             raise CannotStart(f'manage.py {" ".join(arguments)} failed: {last} (everything it said: {log})')
