@@ -257,6 +257,8 @@ class PubSubItem(models.Model):
     item_id = models.CharField(max_length=1023)
     publisher = models.CharField(max_length=2000)
     """Bare JID."""
+    resource = models.CharField(max_length=1023, default='', db_default='')
+    """The client that published it; '' when it was not one."""
     payload = models.BinaryField()
     """The element as it was published, empty when there was none."""
     at = models.DateTimeField()
