@@ -125,9 +125,14 @@ class RosterItem(models.Model):
     """State column of the original's export, carried unchanged."""
     request = models.BinaryField(null=True)
     """The subscription request stanza while pending_in."""
+    card = models.TextField(null=True)  # noqa: DJ001 - most have none, and NULL costs nothing
+    """What is known of a non-presence contact (engine.contract.cards), as JSON; None: nothing."""
 
     class Meta:
         db_table = 'roster_item'
         verbose_name_plural = _('Contact list entries')
         # not db_index: on text that makes a second index for LIKE, which nobody asks for and every import pays for
-        indexes = [models.Index(fields=['jid'], name='roster_item_jid')]
+        indexes = [
+            models.Index(fields=['jid'], name='roster_item_jid'),
+            models.Index(fields=['user', 'jid'], name='roster_item_cards', condition=models.Q(card__isnull=False)),
+        ]
