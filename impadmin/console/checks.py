@@ -111,7 +111,7 @@ def _twice(kind: str, names: Sequence[str]) -> Iterator[Problem]:
 def _fields(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
     if not isinstance(page, Page | SettingsPage):
         return
-    from impadmin.console.forms import editable_names, fieldsets, model_field, shown_names
+    from impadmin.console.forms import computed, editable_names, fieldsets, model_field, shown_names
 
     if isinstance(page, SettingsPage) and not page.fieldsets:
         yield 'it has no fieldsets', 'Group the fields of the settings page.'
@@ -120,10 +120,10 @@ def _fields(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
     shown = shown_names(page)
     yield from _twice('form field', shown)
     for name in shown:
-        if name not in extra and not _is_attribute(page.model, name):
+        if name not in extra and not _is_attribute(page.model, name) and computed(page, name) is None:
             yield f'the form field {name!r} is no field of {page.model.__name__}', 'Name a field or an extra field.'
     for name in (*read_only, *(page.copy_clear if isinstance(page, Page) else ())):
-        if not _is_attribute(page.model, name):
+        if not _is_attribute(page.model, name) and computed(page, name) is None:
             yield f'{name!r} is no field of {page.model.__name__}', 'Name a model field.'
     writes = isinstance(page, SettingsPage) or {'add', 'edit'} & set(page.verbs)
     for name in editable_names(page) if writes else ():

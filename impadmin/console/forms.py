@@ -15,7 +15,7 @@ from django.forms.models import fields_for_model
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import audit, restarts, tables
-from impadmin.console.page import Fieldset, Page, SettingsPage, Text
+from impadmin.console.page import Column, Fieldset, Page, SettingsPage, Text
 
 MANY = 100
 """Above this number of choices a reference is typed with suggestions instead of chosen from a list."""
@@ -143,6 +143,12 @@ def editable_names(page: Page | SettingsPage) -> list[str]:
     """Model fields the form writes. An extra field of the same name (a password) stands for the model's."""
     other = read_only_names(page) | set(page.extra if isinstance(page, Page) else ())
     return [n for n in shown_names(page) if n not in other and model_field(page.model, n) is not None]
+
+
+def computed(page: Page | SettingsPage, name: str) -> Column | None:
+    """The list column of that name that is no field of the model: a form may show it too."""
+    columns = page.columns if isinstance(page, Page) and model_field(page.model, name) is None else ()
+    return next((one for one in columns if isinstance(one, Column) and one.name == name), None)
 
 
 def unit_of(name: str) -> Text:
@@ -307,6 +313,8 @@ class PageForm(forms.Form):
     def _row(self, name: str, locked: bool) -> Row:
         found = model_field(self.page.model, name)
         if locked or name not in self.fields:
+            if (column := computed(self.page, name)) is not None and column.value is not None:
+                return Row(name, column.label, 'readonly', text=display_value(None, column.value(self.obj)))
             label = found.verbose_name if found is not None else name.replace('_', ' ').capitalize()
             value = getattr(self.obj, name, None)
             if isinstance(found, models.ForeignKey):

@@ -15,7 +15,16 @@ from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.console.registry import page_url, register
 from impadmin.console.rehearsal import one_each
 from impadmin.presence.models import PresenceSettings
-from impadmin.ucm import actions, administration, commands, rules
+from impadmin.ucm import (
+    actions,
+    administration,
+    commands,
+    defaults,
+    flows,
+    phone_settings,
+    rules,
+    user_settings,
+)
 from impadmin.ucm.forms import AssignForm, password_again_field, password_field
 from impadmin.ucm.models import EndUser
 
@@ -25,7 +34,9 @@ AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
 
 def _users() -> models.QuerySet[EndUser]:
     limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
-    return EndUser.objects.select_related('home_node').annotate(contact_limit=Subquery(limit))
+    profile = defaults.default_service_profiles()[:1]
+    users = EndUser.objects.select_related('home_node', 'service_profile')
+    return users.annotate(contact_limit=Subquery(limit), default_service_profile=Subquery(profile))
 
 
 def user_state(user: Any) -> tuple[str, str]:
@@ -80,6 +91,12 @@ END_USERS = Page(
         'contact_count',
         'watcher_count',
         'last_login_at',
+        Column(
+            'effective_service_profile',
+            gettext_lazy('Effective Service Profile'),
+            value=defaults.service_profile_of,
+            default=False,
+        ),
         Column('display_name', gettext_lazy('Display Name'), order_by='display_name', default=False),
         Column('mail', gettext_lazy('Mail ID'), order_by='mail', default=False),
         Column('directory_uri', gettext_lazy('Directory URI'), order_by='directory_uri', default=False),
@@ -95,6 +112,7 @@ END_USERS = Page(
         'mail',
         'department',
         'home_node__name',
+        'service_profile__name',
     ),
     search=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'mail'),
     fieldsets=(
@@ -113,9 +131,20 @@ END_USERS = Page(
                 'active',
             ),
         ),
-        Fieldset(gettext_lazy('Service Settings'), ('home_cluster', 'im_enabled', 'home_node', 'im_address')),
+        Fieldset(
+            gettext_lazy('Service Settings'),
+            (
+                'home_cluster',
+                'im_enabled',
+                'service_profile',
+                'effective_service_profile',
+                'user_profile',
+                'home_node',
+                'im_address',
+            ),
+        ),
     ),
-    read_only=('im_address', 'contact_count', 'watcher_count', 'last_login_at'),
+    read_only=('effective_service_profile', 'im_address', 'contact_count', 'watcher_count', 'last_login_at'),
     extra={'password': password_field, 'password_again': password_again_field},
     rules=(
         rules.user_id_is_free,
@@ -137,6 +166,7 @@ END_USERS = Page(
     ),
     ordering=('user_id',),
     panel='ucm/end_user_panel.html',
+    commands=(user_settings.APPLY_TEMPLATE,),
     sample=lambda n: {
         'user_id': f'jsmith{n}',
         'first_name': 'John',
@@ -205,4 +235,4 @@ ASSIGN = Page(
         ),
     ),
 )
-register(END_USERS, ASSIGN, *administration.PAGES)
+register(END_USERS, ASSIGN, *user_settings.PAGES, *phone_settings.PAGES, flows.USER_SETTINGS, *administration.PAGES)

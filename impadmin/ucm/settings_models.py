@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from django.db import models
@@ -93,6 +95,12 @@ class ServiceProfile(Profile):
         db_table = 'service_profile'
         verbose_name, verbose_name_plural = _('Service Profile'), _('Service Profiles')
         constraints = [only_default('one_default_service_profile')]
+
+    @classmethod
+    def with_service(cls, services: Any) -> models.QuerySet[ServiceProfile]:
+        """The profiles that name one of these services."""
+        places = ('imp_primary', 'imp_secondary', 'imp_tertiary')
+        return cls.objects.filter(functools.reduce(operator.or_, (models.Q(**{f'{p}__in': services}) for p in places)))
 
 
 class UniversalLineTemplate(Named):

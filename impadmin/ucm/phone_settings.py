@@ -1,0 +1,102 @@
+"""User Profile with its universal templates: for phones that users provision themselves (guide 2413)."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy
+
+from impadmin.console.access import Right
+from impadmin.console.page import Fieldset, Help, Page
+from impadmin.ucm import defaults
+from impadmin.ucm.models import UniversalDeviceTemplate, UniversalLineTemplate, UserProfile
+
+WAITS = gettext_lazy('It waits for phones, which users would provision with it.')
+HELP = Help(
+    when=gettext_lazy('Before users provision phones of their own.'),
+    effect=gettext_lazy('Phones that a user provisions get these settings.'),
+    guide='2413',
+)
+
+
+def line_template() -> UniversalLineTemplate:
+    """One to choose, for generated tests."""
+    return UniversalLineTemplate.objects.get_or_create(name='Sample line')[0]
+
+
+def device_template() -> UniversalDeviceTemplate:
+    """One to choose, for generated tests."""
+    return UniversalDeviceTemplate.objects.get_or_create(name='Sample device')[0]
+
+
+LINE_TEMPLATES = Page(
+    name='universal-line-templates',
+    console='ucm',
+    area='ucm',
+    menu='User Management > User/Phone Add > Universal Line Template',
+    title=gettext_lazy('Universal Line Templates'),
+    order=121,
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('What the lines of self-provisioned phones have in common.'),
+    help=HELP,
+    waits_for=WAITS,
+    model=UniversalLineTemplate,
+    columns=('name', 'description'),
+    find=('name', 'description'),
+    fieldsets=(Fieldset(gettext_lazy('Universal Line Template'), ('name', 'description')),),
+    copy_clear=('name',),
+    ordering=('name',),
+    sample=lambda n: {'name': f'Line {n}', 'description': 'Lines of one site'},
+    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,)},
+)
+DEVICE_TEMPLATES = Page(
+    name='universal-device-templates',
+    console='ucm',
+    area='ucm',
+    menu='User Management > User/Phone Add > Universal Device Template',
+    title=gettext_lazy('Universal Device Templates'),
+    order=122,
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('What self-provisioned phones have in common.'),
+    help=HELP,
+    waits_for=WAITS,
+    model=UniversalDeviceTemplate,
+    columns=('name', 'description'),
+    find=('name', 'description'),
+    fieldsets=(Fieldset(gettext_lazy('Universal Device Template'), ('name', 'description')),),
+    copy_clear=('name',),
+    ordering=('name',),
+    sample=lambda n: {'name': f'Phone {n}', 'description': 'Phones of one site'},
+    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,)},
+)
+USER_PROFILES = Page(
+    name='user-profiles',
+    console='ucm',
+    area='ucm',
+    menu='User Management > User Settings > User Profile',
+    title=gettext_lazy('User Profiles'),
+    order=112,
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('Phone and line settings for users who provision their phones themselves.'),
+    help=HELP,
+    related=('universal-line-templates', 'universal-device-templates', 'feature-group-templates'),
+    waits_for=WAITS,
+    model=UserProfile,
+    queryset=lambda: UserProfile.objects.select_related('line_template', 'device_template'),
+    columns=('name', 'is_default', 'line_template', 'device_template', 'description'),
+    find=('name', 'description'),
+    fieldsets=(
+        Fieldset(gettext_lazy('User Profile'), ('name', 'description', 'is_default')),
+        Fieldset(gettext_lazy('Self-Provisioning'), ('line_template', 'device_template')),
+    ),
+    create=defaults.create_user_profile,
+    update=defaults.update,
+    copy_clear=('name', 'is_default'),
+    ordering=('name',),
+    sample=lambda n: {
+        'name': f'Office {n}',
+        'description': 'Phones on desks',
+        'line_template': line_template().pk,
+        'device_template': device_template().pk,
+    },
+    bad={'name': ('', 'x' * 51), 'line_template': ('no such template', None)},
+)
+PAGES = (USER_PROFILES, LINE_TEMPLATES, DEVICE_TEMPLATES)
