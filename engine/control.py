@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from engine import session_report
 from engine.contract import events, messages
 from engine.contract.messages import Text, message
 from engine.contract.services import BY_KEY, CONFIG_AGENT, PRESENCE_ENGINE, XCP_ROUTER
+from engine.features.pubsub import written
 from engine.node import RedisDown
 from engine.store import status
 from engine.store.pool import Unavailable
@@ -20,6 +21,7 @@ from engine.supervisor import Refused, describe
 
 if TYPE_CHECKING:
     from engine.node import Node
+    from engine.services.xcp_router.router import XcpRouter
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +153,9 @@ class Control:
                 self._look.set()
         elif isinstance(event, events.UsersChanged):
             self._tell(XCP_ROUTER, 'users_changed', event.ids)
+        elif isinstance(event, events.PersonalItemsWritten):
+            if (router := self.node.service(XCP_ROUTER)) is not None:
+                self.node.spawn(written.tell(cast('XcpRouter', router), event.ids, event.node), 'items written')
         else:
             self._tell(PRESENCE_ENGINE, 'contact_lists_changed', event.ids)
 

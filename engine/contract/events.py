@@ -34,6 +34,13 @@ class ContactListsChanged(msgspec.Struct, frozen=True, tag='contact_lists'):
     ids: list[int]
 
 
+class PersonalItemsWritten(msgspec.Struct, frozen=True, tag='personal_items'):
+    """Items of the node ``node`` of these end users' accounts were written from outside the engine."""
+
+    ids: list[int]
+    node: str
+
+
 class CommandQueued(msgspec.Struct, frozen=True, tag='command'):
     """A row was added to ``service_command`` for this node."""
 
@@ -45,7 +52,7 @@ SESSIONS_REPORT = 'sessions-report'
 stands where other commands name a service."""
 
 
-Event = ConfigChanged | UsersChanged | ContactListsChanged | CommandQueued
+Event = ConfigChanged | UsersChanged | ContactListsChanged | PersonalItemsWritten | CommandQueued
 
 
 class ServiceStateLive(msgspec.Struct, frozen=True, tag='service'):

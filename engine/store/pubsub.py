@@ -88,6 +88,21 @@ async def watchers(
     return {row[0]: tuple(row[1]) for row in await cursor.fetchall()}
 
 
+async def watched(store: Store, owners: Sequence[int], watchers: Sequence[str]) -> list[tuple[str, str]]:
+    """(IM address of one of these owners, one of ``watchers`` who sees its availability or is the owner)."""
+    rows = await store.fetch(
+        'SELECT u.im_address, w.bare FROM end_user u JOIN unnest(%s::text[]) AS w (bare) ON w.bare = u.im_address'
+        ' WHERE u.id = ANY(%s) UNION ALL'
+        ' SELECT u.im_address, r.jid FROM roster_item r JOIN end_user u ON u.id = r.user_id'
+        ' WHERE r.user_id = ANY(%s) AND r.jid = ANY(%s) AND r.subscription IN (2, 3)',
+        list(watchers),
+        list(owners),
+        list(owners),
+        list(watchers),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 # nodes
 
 
@@ -157,20 +172,28 @@ async def delete(connection: Connection, node_id: int) -> None:
 async def publish(
     connection: Connection, target: Node, items: Sequence[tuple[str, str, bytes]], most: int
 ) -> tuple[list[str], int]:
-    """Store items (id, publisher, payload) of a locked node, the last one newest, and keep the newest ``most``.
+    """Store items (id, JID of the publisher, payload) of a locked node, the last one newest, and keep the newest
+    ``most``.
 
     Gives the ids that had to leave and the new size of the node in bytes.
     """
     ids = [entry[0] for entry in items]
     await connection.execute('DELETE FROM pubsub_item WHERE node_id = %s AND item_id = ANY(%s)', (target.id, ids))
     await connection.execute(
-        'INSERT INTO pubsub_item (node_id, item_id, publisher, payload, at)'
-        ' SELECT %s, item_id, publisher, payload, %s FROM unnest(%s::text[], %s::text[], %s::bytea[])'
-        ' WITH ORDINALITY AS i (item_id, publisher, payload, place) ORDER BY place',
-        (target.id, datetime.now(UTC), ids, [entry[1] for entry in items], [entry[2] for entry in items]),
+        'INSERT INTO pubsub_item (node_id, item_id, publisher, resource, payload, at)'
+        ' SELECT %s, item_id, publisher, resource, payload, %s'
+        ' FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[])'
+        ' WITH ORDINALITY AS i (item_id, publisher, resource, payload, place) ORDER BY place',
+        (target.id, datetime.now(UTC), ids, *_publishers(items), [entry[2] for entry in items]),
     )
     gone = await trim(connection, target.id, most)
     return gone, await recount(connection, target.id)
+
+
+def _publishers(items: Sequence[tuple[str, str, bytes]]) -> tuple[list[str], list[str]]:
+    """Bare addresses and resources."""
+    parts = [entry[1].partition('/') for entry in items]
+    return [part[0] for part in parts], [part[2] for part in parts]
 
 
 async def trim(connection: Connection, node_id: int, most: int) -> list[str]:

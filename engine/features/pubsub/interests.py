@@ -120,7 +120,7 @@ def on_contact(router: XcpRouter, full: str, raw: bytes, available: bool, users:
     for bare in new[: abroad.USERS - len(far.users)]:
         far.users[bare] = None
         if names:
-            _later(router, far, names, bare)
+            later(router, far, names, bare)
     if tag is not None:
         _announced(router, far, tag, xml.parse(raw))
 
@@ -157,7 +157,7 @@ def _ask(router: XcpRouter, table: _Table, session: Client, caps: Caps) -> None:
     table.questions[question.identity] = question
     if session.notes is not None:
         session.notes.setdefault(ASKED, set()).add(question.identity)
-    question.timer = asyncio.get_running_loop().call_later(ANSWER_S, _unanswered, router, question.identity)
+    question.timer = asyncio.get_running_loop().calllater(ANSWER_S, _unanswered, router, question.identity)
     user = session.bare if isinstance(session, Session) else next(iter(session.users), router.config.default_domain)
     domain = user.rpartition('@')[2]
     query = f"<query xmlns='{ns.DISCO_INFO}' node='{quote(f'{caps.node}#{caps.ver}')}'/>"
@@ -239,17 +239,17 @@ def _take(router: XcpRouter, session: Client, names: Names) -> None:
     if not new or not session.shown:
         return
     if isinstance(session, Session):
-        _later(router, session, new)
+        later(router, session, new)
     else:
         for owner in session.users:
-            _later(router, session, new, owner)
+            later(router, session, new, owner)
 
 
 def on_available(router: XcpRouter, session: Session) -> None:
     """A client came online; its interests may be known already."""
     names = interests(session)
     if names:
-        _later(router, session, names)
+        later(router, session, names)
 
 
 def on_subscription(router: XcpRouter, user: str, contact: str) -> None:
@@ -262,10 +262,11 @@ def on_subscription(router: XcpRouter, user: str, contact: str) -> None:
         for session in clients:
             names = interests(session)
             if names and session.shown:
-                _later(router, session, names, owner)
+                later(router, session, names, owner)
 
 
-def _later(router: XcpRouter, session: Client, names: Names, owner: str = '') -> None:
+def later(router: XcpRouter, session: Client, names: Names, owner: str = '') -> None:
+    """Send the newest items of nodes with these names: of everybody whom the client may see, or of one owner."""
     router.node.spawn(_send_last(router, session, names, owner), f'last items for {session.jid}')
 
 

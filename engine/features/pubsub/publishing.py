@@ -77,7 +77,7 @@ async def publish(place: Place, sender: Who, stanza: Stanza, pubsub: Element, ac
             _fits(config, entries)
             gone: list[str] = []
             if config.persist_items and config.max_items != 0:
-                rows = [(entry[0], sender.bare, entry[1]) for entry in entries]
+                rows = [(entry[0], sender.jid, entry[1]) for entry in entries]
                 most = bounds.items if config.max_items is None else min(config.max_items, bounds.items)
                 gone, size = await store.publish(connection, node, rows, most)
                 _, used = await store.usage(connection, place.owner, node.creator)
