@@ -13,7 +13,7 @@ from engine.contract.services import BULK_PROVISIONING
 from impadmin.bulkadmin import actions, files, views
 from impadmin.bulkadmin.forms import ExportForm, ImportForm, ScheduleForm
 from impadmin.bulkadmin.models import BulkFile
-from impadmin.console import jobs
+from impadmin.console import jobs, visibility
 from impadmin.console.access import Right
 from impadmin.console.models import Job
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, ViewPage
@@ -147,6 +147,7 @@ JOB_SCHEDULER = Page(
     order=40,
     model=Job,
     queryset=_bulk_jobs,
+    seen_by=visibility.jobs,
     columns=(
         Column('id', gettext_lazy('Job ID'), order_by='id', kind='number'),
         Column('scheduled_at', gettext_lazy('Scheduled Time'), order_by='scheduled_at', kind='time'),

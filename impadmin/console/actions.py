@@ -280,18 +280,21 @@ def do_command(
             },
             lambda: do_command(actor, page, command, objs, data, dry_run=True),
             foureyes.named(objs),
+            foureyes.place(page, objs),
         )
 
     def work() -> Done:
-        named = [(obj._meta.label, str(obj.pk), str(obj)) for obj in objs]
+        named = [(obj._meta.label, str(obj.pk), str(obj), foureyes.place(page, [obj])) for obj in objs]
         users = _users_of_command(page, command, objs, data) if rehearses() else None
         before = {obj.pk: audit.snapshot(obj) for obj in objs}
         result = command.run(actor, objs, data)
         given = _command_data(command, data)
         differing = _differing(page, before)
-        for kind, key, label in named:
+        for kind, key, label, menu in named:
             old, new = differing.get(key, (None, given))
-            audit.record(actor, command.name, page, None, old, new, object_type=kind, object_id=key, label=label)
+            audit.record(
+                actor, command.name, page, None, old, new, object_type=kind, object_id=key, label=label, menu=menu
+            )
         if not named:
             audit.record(actor, command.name, page, None, None, given)
         return Done(result, users=users, message=str(result.message))

@@ -36,8 +36,9 @@ from impadmin.console import (
     parameter_values,
     registry,
     tables,
+    visibility,
 )
-from impadmin.console.access import SAFE_METHODS, Requirement, rest, signed_in
+from impadmin.console.access import SAFE_METHODS, Requirement, grants_of, rest, signed_in
 from impadmin.console.actions import Actor, Preview, actor_of
 from impadmin.console.api_fields import PageSerializer, StrictJSONParser, is_json, serializer_of, wrong_type
 from impadmin.console.api_filters import PageFilter, Pagination, flag
@@ -126,7 +127,7 @@ class ModelView(PageView):
             for name in forms.shown_names(self.page)
             if isinstance(forms.model_field(self.page.model, name), models.ForeignKey)
         }
-        queryset = listview.base_queryset(self.page)
+        queryset = listview.base_queryset(self.page, grants_of(self.request))
         return queryset.select_related(*sorted(related)) if related else queryset
 
     def object(self) -> Any:
@@ -223,7 +224,8 @@ class HistoryView(ModelView):
 
     def get(self, request: Request, pk: str) -> Response:
         """Audit entries of one object, newest first; deleted objects have theirs too."""
-        entries = AuditEntry.objects.filter(object_type=self.page.model._meta.label, object_id=str(pk)[:100])
+        kept = AuditEntry.objects.filter(object_type=self.page.model._meta.label, object_id=str(pk)[:100])
+        entries = visibility.of_pages(kept, grants_of(request))
         if not entries.exists():
             self.object()
         found = self.paginate_queryset(entries.order_by('-at', '-pk'))
@@ -279,7 +281,7 @@ class BulkView(ModelView):
         if data.get('all') is not True or verb not in ('update', 'delete') or (verb == 'delete' and values):
             text = gettext('Send "rows", or "all": true with "do": update and "values", or with "do": delete.')
             raise serializers.ValidationError({'non_field_errors': [text]})
-        keys = list(self.filter_queryset(listview.base_queryset(self.page)).values_list('pk', flat=True))
+        keys = list(self.filter_queryset(listview.base_queryset(self.page, actor.grants)).values_list('pk', flat=True))
         if not keys:
             return Outcome(0)
         if verb == 'delete':

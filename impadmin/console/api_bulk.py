@@ -58,7 +58,7 @@ def run(actor: Actor, page: Page, rows: Any, *, atomic: bool, dry_run: bool) -> 
         job = bulkwork.submit(actor, page, KIND, {'sealed': sealed}, len(rows), atomic=atomic)
         return Outcome(len(rows), job=job)
     if dry_run:
-        changes, wrong = changes_of(page, rows)
+        changes, wrong = changes_of(actor, page, rows)
         found = actions.do_changes(actor, page, list(changes.values()), dry_run=True)
         return Outcome(len(rows), in_order(changes, found.verdicts, wrong), preview=found)
     try:
@@ -70,7 +70,7 @@ def run(actor: Actor, page: Page, rows: Any, *, atomic: bool, dry_run: bool) -> 
 def do(actor: Actor, page: Page, rows: Sequence[Any], *, atomic: bool) -> Sequence[Verdict]:
     """Do the rows in one transaction; a verdict for each. Raises NotAll."""
     with transaction.atomic():
-        changes, wrong = changes_of(page, rows)
+        changes, wrong = changes_of(actor, page, rows)
         verdicts = in_order(changes, actions.do_changes(actor, page, list(changes.values())), wrong)
         if atomic and any(verdict.problems for verdict in verdicts):
             raise NotAll(verdicts)
@@ -124,10 +124,12 @@ def _shape(row: Any) -> str:
     return ''
 
 
-def changes_of(page: Page, rows: Sequence[Any]) -> tuple[dict[int, Change], dict[int, Verdict]]:
+def changes_of(actor: Actor, page: Page, rows: Sequence[Any]) -> tuple[dict[int, Change], dict[int, Verdict]]:
     """(changes, verdicts on what cannot become one) by number of the row."""
     keys = {number: _key(page, row['id']) for number, row in enumerate(rows) if 'id' in row}
-    objects = {obj.pk: obj for obj in listview.base_queryset(page).filter(pk__in={k for k in keys.values() if k})}
+    objects = {
+        obj.pk: obj for obj in listview.base_queryset(page, actor.grants).filter(pk__in={k for k in keys.values() if k})
+    }
     kind = serializer_of(page)
     changes: dict[int, Change] = {}
     wrong: dict[int, Verdict] = {}

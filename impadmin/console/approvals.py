@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import actions, audit, foureyes, registry, revert, roles
-from impadmin.console.access import EVERYTHING, may
+from impadmin.console.access import EVERYTHING, Grants, may
 from impadmin.console.actions import Actor, Change, Preview, Refused
 from impadmin.console.models import Administrator, ApprovalRequest, RequestState
 from impadmin.console.page import Page, Result, SettingsPage
@@ -238,6 +238,18 @@ def _held(request: ApprovalRequest) -> ApprovalRequest:
     return held
 
 
+def decides(who: Grants, name: str, page: str, action: str, requested_by: str) -> bool:
+    """Whether ``who``, called ``name``, may approve or reject such a request: who may do it himself, but not his own."""
+    if name == requested_by or not may(who, registry.page(foureyes.REQUESTS_PAGE), 'do/approve'):
+        return False
+    if action == APPLY:
+        return not roles.beyond(who, EVERYTHING)
+    try:
+        return may(who, registry.page(page), action)
+    except KeyError:
+        return False
+
+
 def _decider(actor: Actor, request: ApprovalRequest) -> None:
     if actor.name == request.requested_by:
         raise Refused(gettext('You cannot decide on your own request. Ask another administrator.'))
@@ -296,7 +308,8 @@ def expire() -> int:
         )
         for request in late:
             _close(request, actions.SYSTEM, RequestState.EXPIRED, '')
-            audit.record(actions.SYSTEM, 'expire', registry.page(foureyes.REQUESTS_PAGE), request, None, None)
+            page = registry.page(foureyes.REQUESTS_PAGE)
+            audit.record(actions.SYSTEM, 'expire', page, request, None, None, menu=request.place)
         return Done(len(late))
 
     count: int = transact(work, configures=False, dry_run=False)

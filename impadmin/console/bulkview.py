@@ -55,7 +55,9 @@ def _selected(request: HttpRequest, page: Page) -> tuple[selection.Selection, li
     """The selection of a form and the keys of its rows as they are now."""
     chosen = listview.selection_of(request, page)
     return chosen, list(
-        listview.selected(page, chosen).order_by('pk').values_list('pk', flat=True)[: bulkwork.MOST + 1]
+        listview.selected(page, grants_of(request), chosen)
+        .order_by('pk')
+        .values_list('pk', flat=True)[: bulkwork.MOST + 1]
     )
 
 
@@ -222,7 +224,7 @@ def export_view(request: HttpRequest, page: Page) -> HttpResponseBase:
     """The file of a list: what the search of this URL finds, in its order; without ``format`` the choices for it."""
     state = listview.read_state(page, tables.columns(page), request.GET, {})
     known = exports.columns(page)
-    queryset = listview.found(page, state.conditions, state.tab)
+    queryset = listview.found(page, grants_of(request), state.conditions, state.tab)
     kind = request.GET.get('format', '')
     if kind not in exports.KINDS:
         written = [column.name for column in known if column.written]

@@ -149,7 +149,7 @@ def rows(actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mappi
     if len(keys) > MOST:
         raise Refused(gettext('These are more than %(most)s rows. Narrow the search.') % {'most': MOST})
     if dry_run:
-        changes, missing = _changes(page, kind, keys[:AT_ONCE], values)
+        changes, missing = _changes(actor, page, kind, keys[:AT_ONCE], values)
         found = actions.preview(actor, page, changes)
         verdicts = (*found.verdicts, *missing)
         left = max(0, len(keys) - AT_ONCE)
@@ -165,16 +165,16 @@ def rows(actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mappi
             f'{len(keys)}',
         )
         return Outcome(len(keys), job=submit(actor, page, kind, {'keys': keys, 'values': dict(values)}, len(keys)))
-    changes, missing = _changes(page, kind, keys, values)
+    changes, missing = _changes(actor, page, kind, keys, values)
     with audit.batch(uuid.uuid4().hex):
         return Outcome(len(keys), (*actions.do_changes(actor, page, changes), *missing))
 
 
 def _changes(
-    page: Page, kind: str, keys: Sequence[Any], values: Mapping[str, Any]
+    actor: Actor, page: Page, kind: str, keys: Sequence[Any], values: Mapping[str, Any]
 ) -> tuple[list[Change], list[Verdict]]:
     """One change for each object that is still there, one verdict for each that is not."""
-    found = {obj.pk: obj for obj in listview.base_queryset(page).filter(pk__in=keys)}
+    found = {obj.pk: obj for obj in listview.base_queryset(page, actor.grants).filter(pk__in=keys)}
     values = {name: _loaded(page, name, value) for name, value in values.items()}
     verb: Any = 'delete' if kind == DELETE else 'update'
     gone = (('', gettext('It was deleted in the meantime.')),)
@@ -282,7 +282,7 @@ def _run(job: RunningJob) -> None:
             part = keys[job.position : job.position + CHUNK]
             lines = {key: job.position + n for n, key in enumerate(part, 1)}
             with transaction.atomic():
-                changes, missing = _changes(page, job.record.kind, part, values)
+                changes, missing = _changes(actor, page, job.record.kind, part, values)
                 keyed = [lines[change.obj.pk] for change in changes]
                 try:
                     verdicts = actions.do_changes(actor, page, changes)

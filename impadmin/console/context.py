@@ -193,7 +193,7 @@ class Shell:
     @functools.cached_property
     def active(self) -> list[notifications.Notification]:
         """Active Notifications."""
-        return notifications.active() if self.user else []
+        return notifications.of(self.request) if self.user else []
 
     @functools.cached_property
     def causes(self) -> list[Cause]:

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpRes
 from django.utils.http import content_disposition_header
 
 from impadmin.console import errors
+from impadmin.console.access import grants_of
 from impadmin.console.actions import Refused
 from impadmin.console.editview import object_of
 from impadmin.console.page import Page
@@ -61,7 +62,7 @@ def answer(request: HttpRequest, page: Page, name: str, pk: str | None = None) -
     view = page.files.get(name)
     if view is None or of_page(view) != (pk is None):
         raise Http404
-    found: HttpResponseBase = view(request, None if pk is None else object_of(page, pk))
+    found: HttpResponseBase = view(request, None if pk is None else object_of(page, grants_of(request), pk))
     return found
 
 

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 
 from impadmin.console import actions, audit, forms, listview, notifications, selection
-from impadmin.console.access import grants_of, may
+from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.models import AuditEntry
 from impadmin.console.page import BasePage, Command, Page, SettingsPage, ViewPage
@@ -35,11 +35,11 @@ def must(request: HttpRequest, page: BasePage, action: str) -> None:
         raise PermissionDenied(gettext('Your role does not allow this.'))
 
 
-def object_of(page: Page, pk: str) -> Any:
-    """The object of a URL; 404 when there is none or the key has no valid form."""
+def object_of(page: Page, who: Grants, pk: str) -> Any:
+    """The object of a URL; 404 when there is none that ``who`` sees or the key has no valid form."""
     try:
         key = page.model._meta.pk.to_python(pk)
-        return listview.base_queryset(page).get(pk=key)
+        return listview.base_queryset(page, who).get(pk=key)
     except (ObjectDoesNotExist, ValidationError, ValueError, OverflowError) as error:
         raise Http404(
             gettext('There is no such %(type)s. It may have been deleted.') % {'type': page.model._meta.verbose_name}
@@ -61,12 +61,12 @@ def add_view(request: HttpRequest, page: Page) -> HttpResponse:
 
 def copy_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
     """Add New with the values of another object."""
-    return _form_view(request, page, None, object_of(page, pk))
+    return _form_view(request, page, None, object_of(page, grants_of(request), pk))
 
 
 def edit_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
     """One object: edit it, or see it when it is locked or the role only reads."""
-    return _form_view(request, page, object_of(page, pk), None)
+    return _form_view(request, page, object_of(page, grants_of(request), pk), None)
 
 
 def settings_view(request: HttpRequest, page: SettingsPage) -> HttpResponse:
@@ -151,7 +151,8 @@ def _apply(request: HttpRequest, page: Page | SettingsPage, obj: Any, values: Ma
 
 def _reload(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> tuple[Any, forms.PageForm, str]:
     """After a stale save: the saved object as it is now, the typed values kept, and who changed it."""
-    fresh = settings_row(page) if isinstance(page, SettingsPage) else object_of(page, str(obj.pk))
+    who = grants_of(request)
+    fresh = settings_row(page) if isinstance(page, SettingsPage) else object_of(page, who, str(obj.pk))
     form = forms.make(page, fresh, request.POST, request.FILES)
     form.is_valid()
     last = AuditEntry.objects.filter(object_type=fresh._meta.label, object_id=str(fresh.pk)).order_by('-at').first()
@@ -284,7 +285,7 @@ def delete_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
     must(request, page, 'delete')
     if 'delete' not in page.verbs:
         raise Http404
-    obj = object_of(page, pk)
+    obj = object_of(page, grants_of(request), pk)
     problem, kept = '', str(page.undeletable(obj)) if page.undeletable else ''
     impact: Preview | None = None
     try:
@@ -389,9 +390,9 @@ def _command_objects(
     if not isinstance(page, Page) or command.scope == 'page':
         return [], {}
     if pk is not None:
-        return [object_of(page, pk)], {}
+        return [object_of(page, grants_of(request), pk)], {}
     chosen = listview.selection_of(request, page)
-    objects = list(listview.selected(page, chosen).order_by('pk'))
+    objects = list(listview.selected(page, grants_of(request), chosen).order_by('pk'))
     expected = request.POST.get('expected', str(len(objects)))
     if expected != str(len(objects)):
         raise Refused(gettext('The list changed in the meantime. Check the number and confirm again.'))

@@ -83,9 +83,10 @@ def hold(
     call: Callable[[], dict[str, Any]],
     rehearse: Callable[[], Preview],
     names: str = '',
+    menu: str = '',
 ) -> None:
     """Raise Waiting when the action needs approval. ``call``: how to do it later (see approvals.py); ``rehearse``: its
-    preview, which raises what the action would raise; ``names``: the objects it is about."""
+    preview, which raises what the action would raise; ``names``: the objects it is about; ``menu``: see ``place``."""
     if not waits(actor, page, action):
         return
     if actor.channel == 'job':
@@ -94,11 +95,14 @@ def hold(
         raise Refused(gettext('It needs approval, and a job cannot wait for it. Do it in smaller parts.'))
     with compared():
         preview = rehearse()
-    raise waiting(actor, page.name, action, call(), preview, names)
+    raise waiting(actor, page.name, action, call(), preview, names, menu or page.menu)
 
 
-def waiting(actor: Actor, page: str, action: str, call: dict[str, Any], preview: Preview, names: str = '') -> Waiting:
-    """A request that waits, as the exception to raise; stored already unless a transaction is still open."""
+def waiting(
+    actor: Actor, page: str, action: str, call: dict[str, Any], preview: Preview, names: str = '', menu: str = ''
+) -> Waiting:
+    """A request that waits, as the exception to raise; stored already unless a transaction is still open. Without
+    ``menu`` only who may open every page sees it."""
     from impadmin.console.models import ApprovalRequest, ApprovalSettings
 
     hours = ApprovalSettings.objects.values_list('hours', flat=True).get(pk=1)
@@ -106,6 +110,7 @@ def waiting(actor: Actor, page: str, action: str, call: dict[str, Any], preview:
         ApprovalRequest(
             title=names[:400],
             page=page,
+            place=menu[:200],
             action=action,
             call=call,
             preview=preview.as_json(),
@@ -177,6 +182,12 @@ def document(value: Any, name: str = '') -> Any:
         return [document(one, name) for one in value]
     refuse_secret(name, value)
     return value
+
+
+def place(page: BasePage, objs: Sequence[Any]) -> str:
+    """Menu path of the page that an action on ``objs`` is about: who may open that one sees the action."""
+    about = getattr(page, 'about', None)
+    return str(about(objs[0])) if about and objs else page.menu
 
 
 def named(objs: Sequence[Any]) -> str:

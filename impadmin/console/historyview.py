@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from impadmin.console import audit, exports, filters, registry, revert
+from impadmin.console import audit, exports, filters, registry, revert, visibility
 from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.editview import object_of
 from impadmin.console.models import AuditEntry
@@ -98,7 +98,7 @@ def where(entry: AuditEntry, who: Grants) -> str:
         return ''
     if isinstance(page, Page) and entry.object_id and entry.object_type == page.model._meta.label:
         try:
-            obj = object_of(page, entry.object_id)
+            obj = object_of(page, who, entry.object_id)
         except Http404:
             return ''
         return registry.page_url(page, 'edit', obj.pk)
@@ -137,12 +137,13 @@ def asked(request: HttpRequest) -> list[tuple[str, Any, filters.Condition]]:
 
 def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) -> HttpResponseBase:
     """The history tab: entries on the left, the chosen one field by field on the right; ``format`` gives a file."""
-    obj = object_of(page, pk) if isinstance(page, Page) and pk is not None else None
+    who = grants_of(request)
+    obj = object_of(page, who, pk) if isinstance(page, Page) and pk is not None else None
     if isinstance(page, Page) and obj is None:
         raise PermissionDenied
     conditions = asked(request)
     query = filters.combine([one for _, _, one in conditions])
-    entries = entries_of(page, obj)
+    entries = visibility.of_pages(entries_of(page, obj), who)
     entries = entries.filter(query) if query else entries
     if (kind := request.GET.get('format', '')) in exports.KINDS:
         return exports.answer(request, _history(), entries, kind, EXPORTED)
@@ -163,8 +164,8 @@ def history_view(request: HttpRequest, page: BasePage, pk: str | None = None) ->
         'query': urlencode([(name, one.value) for name, _, one in conditions if one.value]),
         'actions': [*ACTIONS.items(), *((c.name, c.label) for c in getattr(page, 'commands', ()))],
         'reverts': chosen is not None
-        and may(grants_of(request), page, 'change')
-        and may(grants_of(request), registry.page('history'), 'do/revert')
+        and may(who, page, 'change')
+        and may(who, registry.page('history'), 'do/revert')
         and not revert.impossible(chosen),
         **(entry_context(chosen) if chosen is not None else {}),
     }

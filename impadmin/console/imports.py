@@ -195,10 +195,10 @@ def _unknown(cell: str, taken: Sequence[str]) -> BadFile:
 class Rows:
     """Turns rows of one file into changes, for one page and one choice of options."""
 
-    def __init__(self, page: Page, options: Options, names: Sequence[str]) -> None:
+    def __init__(self, actor: Actor, page: Page, options: Options, names: Sequence[str]) -> None:
         from impadmin.console.api_fields import serializer_of
 
-        self.page, self.options, self.names = page, options, names
+        self.actor, self.page, self.options, self.names = actor, page, options, names
         self.keys = key_names(page)
         self.serializer: Any = serializer_of(page)(partial=True)
         self.columns = {column.name: column for column in exports.columns(page)}
@@ -218,7 +218,7 @@ class Rows:
             if isinstance(field, models.ForeignKey):
                 name, field = f'{name}__{forms.natural_field(field.remote_field.model)}', None
             lookups[f'{name}__in'] = [value for text in texts if (value := _as_key(field, text)) is not None]
-        for obj in listview.base_queryset(self.page).filter(**lookups) if lookups else ():
+        for obj in listview.base_queryset(self.page, self.actor.grants).filter(**lookups) if lookups else ():
             key = tuple(exports.text(self.columns[name].read(obj)) for name in self.keys)
             self.present.setdefault(key, []).append(obj)
         return [(line, self.change(cells)) for line, cells in batch.rows]
@@ -380,7 +380,7 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
     try:
         with path(upload.token).open('rb') as file:
             first = _first(file)
-            rows = Rows(page, options, header(page, first))
+            rows = Rows(actor, page, options, header(page, first))
             source = (row for one in batches(file, (), first.end, first.line, bulkwork.AT_ONCE) for row in one.rows)
             batch = Batch(list(islice(source, bulkwork.AT_ONCE)), 0, 0)
     except FileNotFoundError:
@@ -440,7 +440,7 @@ def bulk_import(job: RunningJob) -> None:
         try:
             with path(job.parameters['upload']).open('rb') as file:
                 first = _first(file)
-                rows = Rows(page, Options(**job.parameters['options']), header(page, first))
+                rows = Rows(actor, page, Options(**job.parameters['options']), header(page, first))
                 _remember(file, rows, first, job.position)
                 source = batches(
                     file, (), job.position or first.end, job.counts.get('line', first.line), bulkwork.CHUNK

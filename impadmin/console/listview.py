@@ -16,7 +16,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import filters, preferences, selection, tables
-from impadmin.console.access import grants_of, may, may_write
+from impadmin.console.access import Grants, grants_of, may, may_write
 from impadmin.console.page import Page
 from impadmin.console.registry import page_url
 
@@ -120,14 +120,15 @@ def _worth_remembering(state: State) -> dict[str, Any]:
     }
 
 
-def base_queryset(page: Page) -> QuerySet[Any]:
-    """The objects of a page."""
-    return page.queryset() if page.queryset else page.model._default_manager.all()
+def base_queryset(page: Page, who: Grants) -> QuerySet[Any]:
+    """The objects of a page, as far as ``who`` sees them."""
+    objects = page.queryset() if page.queryset else page.model._default_manager.all()
+    return page.seen_by(objects, who) if page.seen_by else objects
 
 
-def found(page: Page, conditions: Sequence[filters.Condition], tab: str) -> QuerySet[Any]:
+def found(page: Page, who: Grants, conditions: Sequence[filters.Condition], tab: str) -> QuerySet[Any]:
     """The objects the sentence and the tab find, not sorted."""
-    queryset = base_queryset(page)
+    queryset = base_queryset(page, who)
     if any(c.error for c in conditions):
         return queryset.none()
     if tab:
@@ -136,11 +137,11 @@ def found(page: Page, conditions: Sequence[filters.Condition], tab: str) -> Quer
     return queryset.filter(query) if query else queryset
 
 
-def selected(page: Page, chosen: selection.Selection) -> QuerySet[Any]:
+def selected(page: Page, who: Grants, chosen: selection.Selection) -> QuerySet[Any]:
     """The objects of a selection, as they are now."""
     if not chosen.everything:
-        return base_queryset(page).filter(pk__in=chosen.keys)
-    return found(page, selection.conditions(page, chosen), chosen.tab).exclude(pk__in=chosen.keys)
+        return base_queryset(page, who).filter(pk__in=chosen.keys)
+    return found(page, who, selection.conditions(page, chosen), chosen.tab).exclude(pk__in=chosen.keys)
 
 
 def selection_of(request: HttpRequest, page: Page) -> selection.Selection:
@@ -192,11 +193,11 @@ def counted(querysets: Sequence[QuerySet[Any]]) -> list[int]:
     return [found[n] if n in found else next(row) for n in range(len(querysets))]
 
 
-def _tabs(page: Page, state: State) -> list[dict[str, Any]]:
+def _tabs(page: Page, who: Grants, state: State) -> list[dict[str, Any]]:
     """Saved searches with their counts: one query for all of them."""
     if not page.tabs:
         return []
-    queryset = base_queryset(page)
+    queryset = base_queryset(page, who)
     all_, *counts = counted([queryset, *(queryset.filter(query) for _, _, query in page.tabs)])
     result = [{'label': gettext('All'), 'count': all_, 'slug': '', 'current': not state.tab}]
     result += [
@@ -260,13 +261,14 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     if not redraw and (worth := _worth_remembering(state)) != stored:
         preferences.store(request.user, key, worth)
     shown = [column for column in all_columns if column.name in state.chosen]
-    queryset = found(page, state.conditions, state.tab) if not redraw else base_queryset(page).none()
+    who = grants_of(request)
+    queryset = found(page, who, state.conditions, state.tab)
+    queryset = queryset.none() if redraw else queryset
     total = counted([queryset])[0]
     pages = max(1, -(-total // state.rows))
     state.number = min(state.number, pages)
     first = (state.number - 1) * state.rows
     related = [column.related for column in shown if column.related]
-    who = grants_of(request)
     allowed = [c for c in page.commands if may(who, page, f'do/{c.name}')]
     commands = [c for c in allowed if c.scope == 'selection']
     deletes = 'delete' in page.verbs and may(who, page, 'delete')
@@ -284,7 +286,7 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'page': page,
         'state': state,
         'query': state.query(),
-        'tabs': _tabs(page, state),
+        'tabs': _tabs(page, who, state),
         'find': _lines_of_find(page, state, request.GET),
         'heads': _heads(state, shown, default_sort),
         'lines': lines,

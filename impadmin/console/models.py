@@ -237,7 +237,7 @@ class AuditEntry(models.Model):
             return gettext(title) + dot + node if title else self.action
         if self.object_label and self.object_label == self.page.rpartition(' > ')[2]:
             return gettext(self.object_label)
-        return self.object_label or self.page or self.action
+        return self.object_label or self.action
 
 
 class HistorySettings(models.Model):
@@ -290,6 +290,8 @@ class ApprovalRequest(models.Model):
     title = models.CharField(_('Request'), max_length=400)
     page = models.CharField(_('Page'), max_length=200)
     """Name of the page the action belongs to."""
+    place = models.CharField(max_length=200, blank=True, db_default='', editable=False)
+    """Menu path of the page it is about: who may open it sees the request; '': who may open every page."""
     action = models.CharField(_('Action'), max_length=60)
     """As in a permission: change, delete, do/COMMAND."""
     call: models.JSONField[Any] = models.JSONField(default=dict, editable=False)

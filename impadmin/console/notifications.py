@@ -26,7 +26,7 @@ from engine.contract.config import Config, value_at
 from engine.contract.restarts import Pending, pending
 from engine.contract.services import BY_KEY, PRESENCE_ENGINE, XCP_ROUTER, parameter
 from impadmin.console import audit, generations
-from impadmin.console.access import signed_in
+from impadmin.console.access import Grants, grants_of, signed_in
 from impadmin.console.models import ConfigGeneration
 
 NOT_SET = 'DOMAIN.NOT.SET'
@@ -65,6 +65,7 @@ class Notification:
     rule      id of the restart rule, e.g. ``RST-R10``
     text      what an alarm or advice says; '' for a restart, whose sentence is ``reason``
     paths     (configuration path, value in force, saved value) of a restart
+    asks      (page name, action, who asked) of a request that waits for approval
     """
 
     key: str
@@ -77,6 +78,7 @@ class Notification:
     rule: str = ''
     text: str | Promise = ''
     paths: tuple[tuple[str, Any, Any], ...] = ()
+    asks: tuple[str, str, str] = ('', '', '')
 
     @property
     def service_name(self) -> str:
@@ -154,7 +156,7 @@ SELECT
   (SELECT json_agg(json_build_array(a.id, a.name, n.name, a.severity, a.text, extract(epoch FROM a.raised_at))
           ORDER BY a.id)
      FROM alarm a LEFT JOIN node n ON n.id = a.node_id WHERE a.cleared_at IS NULL),
-  (SELECT json_agg(json_build_array(id, requested_by, extract(epoch from requested_at)) ORDER BY id)
+  (SELECT json_agg(json_build_array(id, page, action, requested_by, extract(epoch from requested_at)) ORDER BY id)
      FROM approval_request WHERE state = 'waiting' AND expires_at > now())
 """
 """A node not heard from for a minute runs nothing; when it comes back it starts with the newest generation."""
@@ -188,13 +190,32 @@ def _running(services: Iterable[list[Any]]) -> list[tuple[str, str, Config]]:
 
 
 def active() -> list[Notification]:
-    """All active notifications, the most severe first. One query, as long as nothing changed."""
+    """All active notifications, whoever may see them, the most severe first. One query, as long as nothing changed."""
     global _cache
     state = _state()
     mark = json.dumps(state, ensure_ascii=False)
     if _cache[0] != mark:
         _cache = (mark, tuple(sorted(_find(state), key=_order)))
     return list(_cache[1])
+
+
+def readable(found: Iterable[Notification], who: Grants, name: str = '') -> list[Notification]:
+    """Those for ``who``, called ``name``: of pages he may open, and requests that he may approve."""
+    from impadmin.console import approvals, visibility
+
+    everywhere, menus = visibility.sees_all(who), visibility.menus(who)
+
+    def is_for(one: Notification) -> bool:
+        if one.kind == 'approval':
+            return approvals.decides(who, name, *one.asks)
+        return everywhere or not one.page or one.page in menus
+
+    return [one for one in found if is_for(one)]
+
+
+def of(request: HttpRequest) -> list[Notification]:
+    """The active notifications that this reader sees."""
+    return readable(active(), grants_of(request), str(getattr(request.user, 'username', '')))
 
 
 def _order(one: Notification) -> tuple[Any, ...]:
@@ -291,8 +312,9 @@ def _approvals(requests: list[list[Any]]) -> list[Notification]:
             page='System > Security > Pending Approvals',
             since=datetime.fromtimestamp(float(at), UTC),
             text=format_lazy(gettext_lazy('{name} waits for approval (request {id}).'), name=name, id=key),
+            asks=(page, action, name),
         )
-        for key, name, at in requests
+        for key, page, action, name, at in requests
     ]
 
 
@@ -324,9 +346,9 @@ def _advice() -> Notification:
     )
 
 
-def as_json() -> dict[str, Any]:
+def as_json(request: HttpRequest) -> dict[str, Any]:
     """``{"count": n, "results": [...]}`` for ``GET /api/v1/notifications/``; the same as the page shows."""
-    found = active()
+    found = of(request)
     return {
         'count': len(found),
         'results': [
@@ -358,12 +380,12 @@ def _token(one: Notification) -> str:
 def unseen(request: HttpRequest) -> list[Notification]:
     """Those this browser session has not dismissed: the pop-up shows them."""
     dismissed = set(request.session.get(_DISMISSED, ()))
-    return [one for one in active() if _token(one) not in dismissed]
+    return [one for one in of(request) if _token(one) not in dismissed]
 
 
 def dismiss(request: HttpRequest) -> None:
     """Do not show the present ones again in this browser session. They stay in the header and on the page."""
-    request.session[_DISMISSED] = [_token(one) for one in active()]
+    request.session[_DISMISSED] = [_token(one) for one in of(request)]
 
 
 @signed_in

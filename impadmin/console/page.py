@@ -13,7 +13,7 @@ from django import forms
 from django.db import models
 from django.utils.functional import Promise
 
-from impadmin.console.access import Right
+from impadmin.console.access import Grants, Right
 from impadmin.console.actions import Actor
 
 Text = str | Promise
@@ -142,6 +142,8 @@ class Page(BasePage):
     columns    model field names or Column objects; the first links to the object
     find       model fields offered in the search sentence
     queryset   base queryset (annotations, select_related); default ``model.objects.all()``
+    seen_by    ``seen_by(queryset, grants)``: the objects that somebody sees, where opening the page does not mean all
+    about      ``about(object) -> menu path`` of the page that an object tells of: what is done to it is told there
     create/update/delete  the page's own ``do_*`` writers where the generic ones do not suffice; same signatures:
                ``create(actor, values) -> object``, ``update(actor, object, values)``, ``delete(actor, object)``
     delete_many  ``delete_many(actor, objects)`` in place of ``delete``, when ``undeletable`` looks at no other row
@@ -163,6 +165,8 @@ class Page(BasePage):
     fieldsets: tuple[Fieldset, ...] = ()
     verbs: tuple[Verb, ...] = ('add', 'edit', 'copy', 'delete')
     queryset: Callable[[], models.QuerySet[Any]] | None = None
+    seen_by: Callable[[models.QuerySet[Any], Grants], models.QuerySet[Any]] | None = None
+    about: Callable[[Any], str] | None = None
     create: Callable[..., Any] | None = None
     update: Callable[..., Any] | None = None
     delete: Callable[..., Any] | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
-from impadmin.console import approvals, historyview, revert, shredding
+from impadmin.console import approvals, historyview, revert, shredding, visibility
 from impadmin.console.access import Right
 from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry, HistorySettings
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
@@ -28,6 +30,8 @@ HISTORY = Page(
     ),
     order=900,
     model=AuditEntry,
+    seen_by=visibility.of_pages,
+    about=attrgetter('page'),
     columns=(
         Column(
             'label',
@@ -108,6 +112,8 @@ APPROVALS = Page(
     ),
     related=('approval-settings', 'history'),
     model=ApprovalRequest,
+    seen_by=visibility.requests,
+    about=attrgetter('place'),
     columns=(
         Column('request', gettext_lazy('Request'), value=str),
         'requested_by',

@@ -83,7 +83,7 @@ def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
     settings = {one.text for _, one in known['setting']}
     known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
     static = {kind: Hits(str(title), _best(known[kind], wanted, each)) for kind, title in GROUPS}
-    objects = [_objects(page, wanted, each) for page in pages if isinstance(page, Page) and page.search]
+    objects = [_objects(page, who, wanted, each) for page in pages if isinstance(page, Page) and page.search]
     objects.sort(key=lambda group: not _is_exact(group))
     exact = sum(map(_is_exact, objects))
     groups = [*objects[:exact], static['page'], static['setting'], *objects[exact:], static['action'], static['help']]
@@ -127,7 +127,7 @@ def split(text: str, wanted: str) -> tuple[str, str, str]:
     return text[:start], text[start : start + len(wanted)], text[start + len(wanted) :]
 
 
-def _objects(page: Page, wanted: str, each: int) -> Hits:
+def _objects(page: Page, who: Grants, wanted: str, each: int) -> Hits:
     """The objects of one page, ranked by the database."""
     number = wanted.isdigit() and len(wanted) < 15 and page.model._meta.pk.get_internal_type().endswith('AutoField')
     by_key = Q(pk=int(wanted)) if number else Q()
@@ -137,7 +137,7 @@ def _objects(page: Page, wanted: str, each: int) -> Hits:
         for rank, lookup, before in ranks[:-1]
     ]
     found = (
-        listview.base_queryset(page)
+        listview.base_queryset(page, who)
         .filter(_any(page, 'icontains', wanted) | by_key)
         .annotate(rank=Case(*cases, default=Value(CONTAINS), output_field=IntegerField()))
         .order_by('-rank', 'pk')[: each + 1]

@@ -120,7 +120,7 @@ def shred_old(now: datetime | None = None) -> int:
     HistorySettings.objects.filter(pk=1).update(shredded_until=until)
     if count:
         told = {'entries': count, 'before': until.isoformat()}
-        audit.record(SYSTEM, 'shred', registry.page('history'), None, None, told, label='History')
+        audit.record(SYSTEM, 'shred', registry.page('history-settings'), None, None, told)
     return count
 
 

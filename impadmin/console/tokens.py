@@ -145,6 +145,8 @@ class TokenAuthentication(BaseAuthentication):
         kind, _, clear = request.headers.get('Authorization', '').partition(' ')
         if kind.lower() != 'bearer':
             return None
+        from impadmin.signin import sessions
+
         now = timezone.now()
         token = ApiToken.objects.select_related('administrator').filter(digest=digest(clear.strip())).first()
         if token is None or (token.expires_at is not None and token.expires_at <= now):
@@ -158,10 +160,9 @@ class TokenAuthentication(BaseAuthentication):
             )
             ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
             if first:
-                audit.record(
+                sessions.record(
                     Actor(token.administrator.username, NOBODY, request.META.get('REMOTE_ADDR') or '', 'rest'),
-                    'token-first-used', None, None, None, {'name': token.name},
-                    object_type='signin.SignIn', label=token.administrator.username,
+                    'token-first-used', token.administrator.username, name=token.name,
                 )  # fmt: skip
         return token.administrator, token
 

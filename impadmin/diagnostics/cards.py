@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
 from engine.contract.services import BY_KEY, SYNC_AGENT, State
-from impadmin.console import context, diagnosis, flows, historyview, jobs
+from impadmin.console import context, diagnosis, flows, historyview, jobs, notifications, visibility
 from impadmin.console.dashboard import Shown
 from impadmin.console.models import AuditEntry, Job, JobState
 from impadmin.console.pace import pace
@@ -159,7 +159,8 @@ def numbers(shown: Shown) -> dict[str, Any]:
 
 def restarts(shown: Shown) -> dict[str, Any]:
     """Services that run an older configuration."""
-    found = context.causes([one for one in shown.facts(active) if one.kind == 'restart'])
+    told = notifications.readable(shown.facts(active), shown.who)
+    found = context.causes([one for one in told if one.kind == 'restart'])
     names = ('mark', 'title', 'nodes', 'text', 'since', 'url')
     return {'waiting': [{name: getattr(cause, name) for name in names} for cause in found]}
 
@@ -180,7 +181,7 @@ def recent_jobs(shown: Shown) -> dict[str, Any]:
                 'user': job.submitted_by,
                 **pace(job),
             }
-            for job in Job.objects.order_by('-pk')[:MOST]
+            for job in visibility.jobs(Job.objects.order_by('-pk'), shown.who)[:MOST]
         ],
         'waiting': Job.objects.filter(state='pending').count(),
     }
@@ -219,7 +220,8 @@ def expiring(shown: Shown) -> dict[str, Any]:
 
 def changes(shown: Shown) -> dict[str, Any]:
     """The newest changes."""
-    found = AuditEntry.objects.exclude(action__startswith='sign-').order_by('-at')[:MOST]
+    told = AuditEntry.objects.exclude(action__startswith='sign-').order_by('-at')
+    found = visibility.of_pages(told, shown.who)[:MOST]
     return {
         'changes': [
             {

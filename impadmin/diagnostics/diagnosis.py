@@ -100,7 +100,7 @@ def restarts(facts: Facts) -> Iterator[Problem]:
 
 def notices(facts: Facts) -> Iterator[Problem]:
     """No alarm is open, no standing advice is left undone."""
-    for cause in context.causes([one for one in facts(active) if one.kind != 'restart']):
+    for cause in context.causes([one for one in facts(active) if one.kind not in ('restart', 'approval')]):
         where = f' ({_(", ").join(cause.nodes)})' if cause.nodes else ''
         page = 'advanced-configuration' if cause.page and not cause.nodes else ''
         yield Problem(

@@ -41,7 +41,7 @@ def cluster() -> Cluster:
 
 
 def active() -> list[notifications.Notification]:
-    """Active Notifications."""
+    """Active Notifications, whoever may see them."""
     return notifications.active()
 
 

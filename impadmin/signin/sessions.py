@@ -20,6 +20,8 @@ from impadmin.console.actions import Actor, actor_of
 from impadmin.console.models import Administrator
 from impadmin.signin.models import AdministratorSession, SignInPolicy, policy
 
+TYPE, MENU = 'signin.SignIn', 'User Management > Sign-In History'
+"""What the history calls entries about signing in, and the page they belong to."""
 SEEN_EVERY = timedelta(minutes=1)
 """``last_seen_at`` is written at most this often."""
 
@@ -124,4 +126,4 @@ def of(user: Administrator) -> Sequence[AdministratorSession]:
 
 def record(actor: Actor, action: str, label: str, **details: Any) -> None:
     """An entry of the history about signing in: sign-in, sign-in-failed, sign-in-locked, sign-out, ..."""
-    audit.record(actor, action, None, None, None, details or None, object_type='signin.SignIn', label=label)
+    audit.record(actor, action, None, None, None, details or None, object_type=TYPE, label=label, menu=MENU)

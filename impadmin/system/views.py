@@ -102,7 +102,7 @@ def presence_topology_api(request: HttpRequest) -> dict[str, Any]:
 
 def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Everything that needs attention, by cause."""
-    found = notifications.active()
+    found = notifications.of(request)
     nodes = dict(Node.objects.values_list('name', 'pk'))
     causes = []
     for cause in context.causes(found):
@@ -138,7 +138,7 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
 
 def notifications_api(request: HttpRequest) -> dict[str, Any]:
     """The same as JSON."""
-    return notifications.as_json()
+    return notifications.as_json(request)
 
 
 def standards_page(request: HttpRequest, page: ViewPage) -> HttpResponse:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from engine.contract.restarts import RULES
 from engine.contract.services import SERVICES
+from tests.fixtures.data import make_administrator
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 
@@ -197,7 +198,7 @@ def test_dismissed_for_the_session_only(admin_client: Any, api: Any, running: An
     one, two = admin_client('operator'), admin_client('operator')
     assert one.post('/alerts/dismiss/', headers={'HX-Request': 'true'}).status_code == 204
     request = RequestFactory().get('/')
-    request.session = one.session
+    request.user, request.session = make_administrator('operator'), one.session
     assert notifications.unseen(request) == []
     request.session = two.session
     assert len(notifications.unseen(request)) == 1

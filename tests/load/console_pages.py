@@ -26,6 +26,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
 from impadmin.console import generations, listview, registry  # noqa: E402
+from impadmin.console.access import EVERYTHING  # noqa: E402
 from impadmin.console.page import Page, SettingsPage  # noqa: E402
 from impadmin.presence.models import AdvancedSettings, Domain  # noqa: E402
 from impadmin.setup import install  # noqa: E402
@@ -79,7 +80,7 @@ def addresses() -> Iterator[tuple[str, str]]:
         if isinstance(page, Page):
             if 'add' in page.verbs:
                 yield 'add', registry.page_url(page, 'add')
-            if (one := listview.base_queryset(page).order_by('-pk').first()) is not None:
+            if (one := listview.base_queryset(page, EVERYTHING).order_by('-pk').first()) is not None:
                 yield 'object', registry.page_url(page, 'edit', one.pk)
                 if page.verbs:
                     yield 'history', registry.page_url(page, 'history', one.pk)

@@ -215,7 +215,7 @@ def test_approvers_are_notified(api: Any, second: Client) -> None:
     client.patch('/api/v1/messaging-settings/', {'im_enabled': False})
 
     def told() -> list[str]:
-        rows = client.get('/api/v1/notifications/').json()['results']
+        rows = second.get('/api/v1/notifications/').json()['results']
         return [row['reason'] for row in rows if row['kind'] == 'approval']
 
     request = ApprovalRequest.objects.get()

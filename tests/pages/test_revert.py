@@ -31,8 +31,8 @@ def test_settings_go_back_with_their_restart(api: Any, admin_client: Any) -> Non
     done = browser.post(f'/admin/diagnostics/history/{entry["id"]}/do/revert/', {'confirmed': '1'}, follow=True)
     assert '2 fields were set back.' in done.content.decode()
     assert client.get(SETTINGS).json()['im_enabled'] is True
-    again = newest(client, page='Messaging > Settings')
-    assert (again['actor'], again['action']) == ('test-administrator', 'update')
+    again = newest(client, action='update')
+    assert (again['actor'], again['page']) == ('test-administrator', 'Messaging > Settings')
 
 
 def test_only_the_fields_of_the_entry_go_back(api: Any) -> None:
