@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Connection(Protocol):
     """What a session needs of the socket below it (services/connection_manager/connection.py)."""
 
+    address: str
+    """The client's IP address."""
     congested: bool
     """The client reads slower than it is sent to."""
     blocked: bool

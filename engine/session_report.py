@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from engine.contract.services import XCP_ROUTER
+from engine.features.devices import device_of
 from engine.store import session_report as store
+from engine.store import status
 
 if TYPE_CHECKING:
     from engine.node import Node
 
-_MOBILE = (('ipad', 'iPad'), ('iphone', 'iPhone'))
-_TABLET = ('tablet', 'tab')
 
-
-def device_type(resource: str) -> str:
-    """What a client runs on, as its resource tells; the product counts Android tablets as desktops (guide 7049)."""
-    name = resource.lower()
-    for word, device in _MOBILE:
-        if word in name:
-            return device
-    return 'Android' if 'android' in name and not any(word in name for word in _TABLET) else 'Desktop'
-
-
-def devices(resources: list[str]) -> str:
+def listed(devices: Iterable[str]) -> str:
     """The device types of one user's clients: ``Desktop, iPhone (2)``."""
-    kinds = sorted(device_type(resource) for resource in resources)
+    kinds = sorted(devices)
     counted = {kind: kinds.count(kind) for kind in kinds}
     return ', '.join(f'{kind} ({count})' if count > 1 else kind for kind, count in counted.items())
 
 
 async def write(node: Node, report: str) -> None:
-    """Write this node's part. A router that does not run serves nobody."""
+    """Write this node's part. A router that does not run serves nobody.
+
+    The subcluster of a node is its presence redundancy group. There are no groups of two yet, so each node is the only
+    one of a group that has its name."""
     router: Any = node.service(XCP_ROUTER)
     accounts = router.accounts.values() if router is not None else ()
     rows = [
-        (account.user.user_id, account.user.bare, len(account.sessions), devices(list(account.sessions)))
+        (
+            account.user.user_id,
+            account.user.bare,
+            len(account.sessions),
+            listed(device_of(session) for session in account.sessions.values()),
+        )
         for account in accounts
         if account.sessions
     ]
-    await store.write(node.store, int(report), node.name, rows)
+    classes = router.capacity.sessions() if router is not None else (0, 0, 0)
+    composed = await status.assigned_users(node.store, node.id)
+    await store.write(node.store, int(report), node.name, node.name, rows, (composed, *classes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from engine.contract.params import Param
 from engine.contract.service_keys import XCP_ROUTER
 
+_DAY = '(Mon|Tue|Wed|Thu|Fri|Sat|Sun)'
+
 MESSAGE_PARAMS = (
     Param(
         'max_offline_bytes',
@@ -123,6 +125,37 @@ MESSAGE_PARAMS = (
         high=86400,
         unit='seconds',
         scope='node',
+        section='Device Capacity Monitoring',
+    ),
+    Param(
+        'jsm_alert_days',
+        'Mon,Tue,Wed,Thu,Fri,Sat,Sun',
+        'Alert days',
+        'The alarm is raised and renewed on these days only, for example Mon,Tue,Wed. It is cleared at any time.',
+        pattern=f'{_DAY}(, ?{_DAY}){{0,6}}',
+        scope='node',
+        section='Device Capacity Monitoring',
+    ),
+    *(
+        Param(
+            name,
+            '00:00',
+            label,
+            'Time of day on the node, for example 08:30. The alarm is raised and renewed between the two times only; '
+            'when they are the same, all day.',
+            pattern='([01][0-9]|2[0-3]):[0-5][0-9]',
+            scope='node',
+            section='Device Capacity Monitoring',
+        )
+        for name, label in (('jsm_alert_from', 'Alert from'), ('jsm_alert_until', 'Alert until'))
+    ),
+    Param(
+        'internal_networks',
+        '10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 127.0.0.0/8, fc00::/7, fe80::/10, ::1',
+        'Internal networks',
+        'Clients with other addresses count as off-site. Leave out the address of an Expressway, which clients outside '
+        'come through.',
+        pattern='[0-9A-Fa-f.:/, ]*',
         section='Device Capacity Monitoring',
     ),
 )

@@ -9,11 +9,21 @@ from engine.store.pool import Store
 
 Row = tuple[str, str, int, str]
 """User ID, IM address, number of sessions, their device types in words."""
+_COUNTS = ('one_device', 'several_devices', 'sessions', 'composed', 'internal', 'off_site', 'phantom')
+_ADD = (
+    f'INSERT INTO sessions_total AS t (report_id, redundancy_group, node, {", ".join(_COUNTS)})'  # noqa: S608
+    f' VALUES (%s, %s, %s{", %s" * len(_COUNTS)}) ON CONFLICT (report_id, redundancy_group, node) DO UPDATE SET '
+    + ', '.join(f'{name} = t.{name} + excluded.{name}' for name in _COUNTS)
+    + " WHERE t.node = ''"
+)
 
 
-async def write(store: Store, report: int, node: str, rows: Sequence[Row]) -> None:
-    """Add the users of a node, and what they add up to; the last node that was asked finishes the report, and what was
-    reported before goes. Once more changes nothing, nor does a report that is gone."""
+async def write(
+    store: Store, report: int, group: str, node: str, rows: Sequence[Row], classes: tuple[int, ...]
+) -> None:
+    """Add the users of a node of a presence redundancy group, and what they add up to there, in the group and in the
+    cluster; the last node that was asked finishes the report, and what was reported before goes. Once more changes
+    nothing, nor does a report that is gone. ``classes``: sessions composed, internal, off-site and phantom."""
     one = sum(row[2] == 1 for row in rows)
     sessions = sum(row[2] for row in rows)
     async with store.transaction() as connection:
@@ -21,15 +31,8 @@ async def write(store: Store, report: int, node: str, rows: Sequence[Row]) -> No
         asked = await found.fetchone()
         if asked is None:
             return
-        for name in (node, ''):
-            added = await connection.execute(
-                'INSERT INTO sessions_total AS t (report_id, node, one_device, several_devices, sessions)'
-                ' VALUES (%s, %s, %s, %s, %s) ON CONFLICT (report_id, node) DO UPDATE SET'
-                ' one_device = t.one_device + excluded.one_device,'
-                ' several_devices = t.several_devices + excluded.several_devices,'
-                " sessions = t.sessions + excluded.sessions WHERE t.node = ''",
-                (report, name, one, len(rows) - one, sessions),
-            )
+        for level in ((group, node), (group, ''), ('', '')):
+            added = await connection.execute(_ADD, (report, *level, one, len(rows) - one, sessions, *classes))
             if not added.rowcount:
                 return  # this node has written already
         await connection.execute(

@@ -28,6 +28,7 @@ class Column:
     order_by  model expression to sort by; '' means the column cannot be sorted
     kind      how the cell is shown: text, number, time, bool, state (value is a (mark, word) pair with mark
               ok/warn/bad/busy/off), link (value is a (url, text) pair)
+    hint      what a number says when it is pointed at, in words; another column must say it too, for everybody else
     """
 
     name: str
@@ -36,6 +37,7 @@ class Column:
     order_by: str = ''
     kind: Literal['text', 'number', 'time', 'bool', 'state', 'link'] = 'text'
     default: bool = True
+    hint: Callable[[Any], Text] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, models
 from django.utils.translation import gettext
 
+from engine.contract.networks import networks
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER, XCP_ROUTER
 from impadmin.console import audit
@@ -87,10 +88,16 @@ def _web_listener(found: Mapping[str, Any]) -> dict[str, str]:
     return errors
 
 
-def _router_listeners(found: Mapping[str, Any]) -> dict[str, str]:
+def _router(found: Mapping[str, Any]) -> dict[str, str]:
+    errors = {}
     if found['node_link_port'] == found['component_port']:
-        return {'component_port': gettext('The port for components and the port for other nodes must differ.')}
-    return {}
+        errors['component_port'] = gettext('The port for components and the port for other nodes must differ.')
+    try:
+        networks(found['internal_networks'])
+    except ValueError as error:
+        wrong = gettext('Enter networks such as 192.0.2.0/24, separated by commas: %(problem)s')
+        errors['internal_networks'] = wrong % {'problem': error}
+    return errors
 
 
 def _address(found: Mapping[str, Any]) -> dict[str, str]:
@@ -103,7 +110,7 @@ def _address(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
-    XCP_ROUTER: _router_listeners,
+    XCP_ROUTER: _router,
     CONNECTION_MANAGER: _listeners,
     WEB_CONNECTION_MANAGER: _web_listener,
 }

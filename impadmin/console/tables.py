@@ -44,6 +44,7 @@ class ResolvedColumn:
     """Text that is sorted without regard to case."""
     default: bool
     related: str = ''
+    hint: Callable[[Any], Text] | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ def line_html(cells: Sequence[Cell]) -> SafeString:
         elif one.kind in ('state', 'bool'):
             parts.append(f'<td data-l="{label}">{_state_begins(one.mark)}{text}</span></span></td>')
         elif one.kind == 'number':
-            parts.append(f'<td class="num" data-l="{label}">{text}</td>')
+            parts.append(f'<td class="num" data-l="{label}"{title}>{text}</td>')
         elif one.kind == 'time':
             parts.append(f'<td class="num nowrap muted" data-l="{label}"{title}>{text}</td>')
         elif one.url:
@@ -166,7 +167,9 @@ def _declared(page: Page, column: Column) -> ResolvedColumn:
         except FieldDoesNotExist:
             folded = False  # an annotation of the page's queryset
     value = column.value or _getter(column.name)
-    return ResolvedColumn(column.name, column.label, column.kind, value, column.order_by, folded, column.default)
+    return ResolvedColumn(
+        column.name, column.label, column.kind, value, column.order_by, folded, column.default, hint=column.hint
+    )
 
 
 def ordering(page: Page, all_columns: Sequence[ResolvedColumn], sort: str) -> list[Any]:
@@ -251,7 +254,7 @@ def cell(column: ResolvedColumn, obj: Any) -> Cell:
     if column.kind == 'bool':
         return Cell('bool', gettext('yes') if value else gettext('no'), column.label, mark='ok' if value else 'off')
     if column.kind == 'number' and isinstance(value, int | float):
-        return Cell('number', number(value), column.label)
+        return Cell('number', number(value), column.label, title=str(column.hint(obj)) if column.hint else '')
     if column.kind == 'time' and isinstance(value, datetime):
         return Cell('time', when(value), column.label, title=exactly_when(value))
     text = str(value)

@@ -154,22 +154,29 @@ class SessionsReport(models.Model):
 
 
 class SessionsTotal(models.Model):
-    """A row of the report: the cluster (no node name), or one node."""
+    """A row of the report: the cluster (no group, no node), a presence redundancy group (no node), or one node."""
 
     report = models.ForeignKey(SessionsReport, models.CASCADE, related_name='totals')
+    redundancy_group = models.CharField(_('Presence Redundancy Group'), max_length=255, blank=True)
     node = models.CharField(_('Node Name'), max_length=255, blank=True)
     one_device = models.IntegerField(_('Users logged in from one device'))
     several_devices = models.IntegerField(_('Users logged in from multiple devices'))
     sessions = models.IntegerField(_('Number of Sessions'))
+    composed = models.IntegerField(_('Composed sessions'), db_default=0)
+    internal = models.IntegerField(_('Internal sessions'), db_default=0)
+    off_site = models.IntegerField(_('Off-site sessions'), db_default=0)
+    phantom = models.IntegerField(_('Phantom sessions'), db_default=0)
 
     class Meta:
         db_table = 'sessions_total'
         verbose_name = _('Total of sessions')
         verbose_name_plural = _('Totals of sessions')
-        constraints = [models.UniqueConstraint(fields=['report', 'node'], name='one_total_per_node')]
+        constraints = [
+            models.UniqueConstraint(fields=['report', 'redundancy_group', 'node'], name='one_total_per_node')
+        ]
 
     def __str__(self) -> str:
-        return self.node or gettext('Cluster')
+        return self.node or self.redundancy_group or gettext('Cluster')
 
 
 class UserSessions(models.Model):

@@ -61,11 +61,14 @@ def generate(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> R
 
 
 def _level(total: SessionsTotal) -> str:
-    return _('Node') if total.node else _('Cluster')
+    if total.node:
+        return _('Node')
+    return _('Subcluster') if total.redundancy_group else _('Cluster')
 
 
 def _signed_in(total: SessionsTotal) -> tuple[str, str]:
-    query = urlencode({'f': 'node', 'o': 'exactly', 'v': total.node}) if total.node else ''
+    name = total.node or total.redundancy_group  # a group has one node, of its name
+    query = urlencode({'f': 'node', 'o': 'exactly', 'v': name}) if name else ''
     return f'{page_url("user-sessions")}?{query}'.rstrip('?'), str(total.one_device + total.several_devices)
 
 
@@ -76,13 +79,17 @@ TOTALS = Page(
     menu='System Reports > IM and Presence User Sessions Report',
     title=gettext_lazy('IM and Presence User Sessions Report'),
     right=Right.MONITOR,
-    intro=gettext_lazy('How many users are signed in, from one or several devices, in the cluster and on each node.'),
+    intro=gettext_lazy(
+        'How many users are signed in, from one or several devices, in the cluster, its subclusters and on each node.'
+    ),
     help=Help(
         when=gettext_lazy('Before nodes are sized or users are moved, and when a node has too many sessions.'),
         effect=gettext_lazy(
             'Generate Report asks every running node; the report before stays until all have answered. Nothing else '
             'changes. When JSMSessionsExceedsThreshold is raised: check memory and processor of the node, and move '
-            'users to other nodes by hand.'
+            'users to other nodes by hand. A subcluster is a presence redundancy group; each node is one of its own as '
+            'long as there are no groups of two. Composed sessions: users assigned to the node. Internal and off-site '
+            'sessions have a client inside and outside of the internal networks; phantom ones wait for their client.'
         ),
         guide='7019-7049',
     ),
@@ -91,22 +98,28 @@ TOTALS = Page(
     queryset=_totals,
     columns=(
         Column('level', gettext_lazy('Level'), value=_level, order_by='node'),
+        'redundancy_group',
         'node',
         Column('users', gettext_lazy('Number of Users logged in from one or multiple devices'), _signed_in,
                order_by='one_device', kind='link'),
         'one_device',
         'several_devices',
         'sessions',
+        'composed',
+        'internal',
+        'off_site',
+        'phantom',
         Column('generated', gettext_lazy('Generated'), lambda total: total.report.finished_at,
                order_by='report__finished_at', kind='time'),
     ),
-    find=('node', 'sessions'),
+    find=('redundancy_group', 'node', 'sessions'),
     verbs=(),
     tabs=(
-        ('cluster', gettext_lazy('Cluster'), Q(node='')),
+        ('cluster', gettext_lazy('Cluster'), Q(node='', redundancy_group='')),
+        ('subclusters', gettext_lazy('Subclusters'), Q(node='') & ~Q(node='', redundancy_group='')),
         ('nodes', gettext_lazy('Nodes'), ~Q(node='')),
     ),
-    ordering=('node',),
+    ordering=('redundancy_group', 'node'),
     commands=(Command('generate', gettext_lazy('Generate Report'), generate, scope='page'),),
 )  # fmt: skip
 USERS = Page(
@@ -120,7 +133,7 @@ USERS = Page(
     help=Help(
         when=gettext_lazy('To see behind a number of the report.'),
         effect=gettext_lazy(
-            'Nothing: the page only shows. The device type follows from the name a client gives itself; Android '
+            'Nothing: the page only shows. The device type follows from what a client tells about itself; Android '
             'tablets are shown as Desktop.'
         ),
         guide='7042-7049',
@@ -128,9 +141,16 @@ USERS = Page(
     related=('user-sessions-report', 'end-users'),
     model=UserSessions,
     queryset=_users,
-    columns=('user_id', 'address', 'node', 'sessions', 'devices'),
+    columns=(
+        'user_id',
+        'address',
+        'node',
+        Column('sessions', gettext_lazy('Number of Sessions'), order_by='sessions', kind='number',
+               hint=lambda user: f'{_("Device Type")}: {user.devices}'),
+        'devices',
+    ),
     find=('user_id', 'address', 'node', 'sessions', 'devices'),
     verbs=(),
     ordering=('user_id',),
-)
+)  # fmt: skip
 PAGES = (TOTALS, USERS)

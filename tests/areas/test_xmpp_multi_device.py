@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
 import pytest
 
-from engine.capacity import Threshold
+from engine.capacity import Threshold, scheduled
 from tests.areas.xmpp_fixtures import address, command, configure, in_force, parameter, sign_in
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
@@ -414,7 +415,7 @@ def test_the_counters(sign_in: SignIn, engine: Engine) -> None:
     assert metric(engine, 'MDMSilentModeSessions') == 0
 
 
-@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-36', 'MDM-38')
+@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-37', 'MDM-38')
 def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api: Any, admin_client: Any) -> None:
     """Two clients of one user are two sessions; exactly the threshold is not above it; cleared when it is over, or when
     the alert is switched off. The administrator sets all of it for a node."""
@@ -429,9 +430,12 @@ def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api:
     def alarm() -> Any:
         return Alarm.objects.filter(name='JSMSessionsExceedsThreshold', cleared_at=None).first()
 
+    now = datetime.now()  # noqa: DTZ005 - the time of day of the node
     node = Node.objects.get(name=data.NODE)
     page = admin_client('read_only').get(f'/admin/system/service-parameters/?node={node.pk}&service=xcp_router')
-    assert '1.5 times the users of its machine template (7,500, 22,500 or 37,500)' in page.content.decode()
+    shown = page.content.decode()
+    assert '1.5 times the users of its machine template (7,500, 22,500 or 37,500)' in shown
+    assert 'When both nodes of a redundancy group are active, half of that.' in shown
     assert client.get(url).json()['rated_jsm_sessions'] == 7500
     parameter('xcp_router', 'rated_jsm_sessions', 5)
     parameter('xcp_router', 'jsm_threshold_s', 1)
@@ -449,12 +453,26 @@ def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api:
     assert 'Check its memory and processor; move users to other nodes' in advice
     set_alert(jsm_alert=False)
     wait_until(lambda: alarm() is None, 'no alarm while the alert is off')
-    set_alert(jsm_alert=True, jsm_alert_frequency_s=60)
+    never = next(day for day in ('Mon', 'Thu') if day not in (f'{now:%a}', f'{now - timedelta(days=1):%a}'))
+    set_alert(jsm_alert=True, jsm_alert_frequency_s=60, jsm_alert_days=never)
+    assert client.patch(url, {'jsm_alert_days': 'Someday'}).status_code == 400
+    assert client.patch(url, {'jsm_alert_from': '24:00'}).status_code == 400
+    answer = client.patch(url, {'internal_networks': '10.0.0.1/8'})
+    assert 'such as 192.0.2.0/24' in answer.content.decode()
+    in_force()
+    clients[0].expect_none('message', within=1.5)
+    assert alarm() is None, 'it is not the day for alarms'
+    set_alert(jsm_alert_days=f'{never},{now:%a}, {now + timedelta(days=1):%a}', jsm_alert_until='00:00')
     wait_until(lambda: alarm() is not None, 'the alarm again')
     set_alert(jsm_threshold_percent=100)
     wait_until(lambda: alarm() is None, 'exactly the threshold is not above it')
-    set_alert(jsm_threshold_percent=80)
-    wait_until(lambda: alarm() is not None, 'the alarm for more than 80 percent')
+    # Both nodes of a redundancy group active: the administrator halves the threshold of each node (guide 7010-7013).
+    set_alert(rated_jsm_sessions=13, jsm_threshold_percent=40)
+    in_force()
+    clients[0].expect_none('message', within=1.3)
+    assert alarm() is None, '5 of 13 are not above 40 percent'
+    set_alert(rated_jsm_sessions=12)
+    wait_until(lambda: alarm() is not None, 'the alarm for more than 40 percent')
     clients[0].close()
     wait_until(lambda: alarm() is None, 'the alarm is cleared')
 
@@ -472,5 +490,27 @@ def test_the_threshold_must_hold(samples: list[tuple[float, float]], verdicts: l
     """Ten minutes without a break; again every ten minutes; cleared below."""
     threshold = Threshold()
     assert [threshold.sample(now, percent, 80, 600, 600) for now, percent in samples] == verdicts
+    at_night = Threshold()
+    told = [at_night.sample(now, 90, 80, 600, 600, now >= 900) for now in (0, 600, 899, 900, 901)]
+    assert told == ['', '', '', 'raise', '']
     often = Threshold()
     assert [often.sample(now, 90, 80, 600, 60) for now in (0, 600, 659, 660)] == ['', 'raise', '', 'raise']
+
+
+@pytest.mark.parametrize(
+    ('at', 'days', 'begin', 'end', 'due'),
+    [
+        ('2026-11-16 03:00', 'Mon', '00:00', '00:00', True),  # a Monday
+        ('2026-11-17 03:00', 'Mon', '00:00', '00:00', False),
+        ('2026-11-16 07:59', 'Mon,Tue', '08:00', '18:00', False),
+        ('2026-11-16 08:00', 'Mon,Tue', '08:00', '18:00', True),
+        ('2026-11-16 18:00', 'Mon,Tue', '08:00', '18:00', False),
+        ('2026-11-16 23:00', 'Mon', '22:00', '06:00', True),
+        ('2026-11-17 05:59', 'Mon', '22:00', '06:00', True),
+        ('2026-11-17 06:00', 'Mon, Tue', '22:00', '06:00', False),
+        ('2026-11-16 05:00', 'Mon', '22:00', '06:00', False),
+        ('2026-11-16 23:59', 'Mon', '08:00', '00:00', True),
+    ],
+)
+def test_the_schedule_of_the_alert(at: str, days: str, begin: str, end: str, due: bool) -> None:
+    assert scheduled(datetime.fromisoformat(at), days, begin, end) is due

@@ -19,6 +19,7 @@ import structlog
 
 from engine import filters
 from engine.contract.pubsub_nodes import NAME_BYTES
+from engine.features import devices
 from engine.features.pubsub import abroad, notify
 from engine.features.pubsub import config as configuration
 from engine.features.pubsub.abroad import Far
@@ -59,15 +60,16 @@ _ID: Final = 'caps-'
 ASKED, TAG = 'caps_asked', 'caps'
 _LISTED: Final = (OWNER, PUBLISHER, MEMBER)
 Names = frozenset[str]
+Known = tuple[Names, devices.Client]
+"""What a client with certain capabilities wants to hear, and what it is."""
 
-
-Client = Session | Far
+Receiver = Session | Far
 
 
 class _Question:
     __slots__ = ('caps', 'identity', 'session', 'timer')
 
-    def __init__(self, session: Client, caps: Caps) -> None:
+    def __init__(self, session: Receiver, caps: Caps) -> None:
         self.session = session
         self.caps = caps
         self.identity = _ID + secrets.token_hex(8)
@@ -79,8 +81,8 @@ class _Table:
 
     def __init__(self) -> None:
         self.tags: OrderedDict[bytes, Caps] = OrderedDict()
-        self.known: OrderedDict[Caps, Names] = OrderedDict()
-        self.waiting: dict[Caps, deque[Client]] = {}
+        self.known: OrderedDict[Caps, Known] = OrderedDict()
+        self.waiting: dict[Caps, deque[Receiver]] = {}
         self.questions: dict[str, _Question] = {}
         self.slots = asyncio.Semaphore(AT_ONCE)
 
@@ -125,7 +127,7 @@ def on_contact(router: XcpRouter, full: str, raw: bytes, available: bool, users:
         _announced(router, far, tag, xml.parse(raw))
 
 
-def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -> None:
+def _announced(router: XcpRouter, session: Receiver, tag: bytes, stanza: Stanza) -> None:
     notes = session.notes
     if notes is None:
         notes = session.notes = {}
@@ -140,10 +142,10 @@ def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -
             return
         if tag and len(tag) <= capabilities.LENGTH:
             remember(table.tags, tag, caps, KNOWN)
-    names = table.known.get(caps)
-    if names is not None:
+    known = table.known.get(caps)
+    if known is not None:
         table.known.move_to_end(caps)
-        _take(router, session, names)
+        _take(router, session, known)
     elif caps in table.waiting:
         if len(table.waiting[caps]) < WAITING:
             table.waiting[caps].append(session)
@@ -152,7 +154,7 @@ def _announced(router: XcpRouter, session: Client, tag: bytes, stanza: Stanza) -
         _ask(router, table, session, caps)
 
 
-def _ask(router: XcpRouter, table: _Table, session: Client, caps: Caps) -> None:
+def _ask(router: XcpRouter, table: _Table, session: Receiver, caps: Caps) -> None:
     question = _Question(session, caps)
     table.questions[question.identity] = question
     if session.notes is not None:
@@ -217,22 +219,24 @@ def on_answer(router: XcpRouter, sender: Who, stanza: Stanza, bare: str) -> bool
         return True
     wanted = [name.removesuffix('+notify') for name in capabilities.features(query) if name.endswith('+notify')]
     names = frozenset(name for name in wanted[:NAMES] if name and len(name.encode()) <= NAME_BYTES)
+    known = names, devices.described(query)
     if not capabilities.verify(query, caps):
         _unanswered(router, identity)
-        _take(router, session, names)
+        _take(router, session, known)
         return True
     del table.questions[identity]
     _forget(question)
-    remember(table.known, caps, names, KNOWN)
+    remember(table.known, caps, known, KNOWN)
     for other in (session, *table.waiting.pop(caps, ())):
         if not other.closed:
-            _take(router, other, names)
+            _take(router, other, known)
     return True
 
 
-def _take(router: XcpRouter, session: Client, names: Names) -> None:
+def _take(router: XcpRouter, session: Receiver, known: Known) -> None:
     if session.notes is None:
         session.notes = {}
+    names, session.notes[devices.CLIENT] = known
     before = session.notes.get(INTERESTS, frozenset())
     session.notes[INTERESTS] = names
     new = names - before
@@ -257,7 +261,7 @@ def on_subscription(router: XcpRouter, user: str, contact: str) -> None:
     for watcher, owner in ((contact, user), (user, contact)):
         if owner == contact and contact in router.accounts:
             continue
-        clients: list[Client] = [*router.sessions_of(watcher)]
+        clients: list[Receiver] = [*router.sessions_of(watcher)]
         clients += abroad.table(router).by_bare.get(watcher, {}).values()
         for session in clients:
             names = interests(session)
@@ -265,12 +269,12 @@ def on_subscription(router: XcpRouter, user: str, contact: str) -> None:
                 later(router, session, names, owner)
 
 
-def later(router: XcpRouter, session: Client, names: Names, owner: str = '') -> None:
+def later(router: XcpRouter, session: Receiver, names: Names, owner: str = '') -> None:
     """Send the newest items of nodes with these names: of everybody whom the client may see, or of one owner."""
     router.node.spawn(_send_last(router, session, names, owner), f'last items for {session.jid}')
 
 
-async def _send_last(router: XcpRouter, session: Client, names: Names, owner: str) -> None:
+async def _send_last(router: XcpRouter, session: Receiver, names: Names, owner: str) -> None:
     table = _table(router)
     asked = sorted(names)
     found = partial(store.last_items, router.node.store, session.bare, asked, LAST_ITEMS)
@@ -303,7 +307,7 @@ async def _send_last(router: XcpRouter, session: Client, names: Names, owner: st
     router.node.counters.pubsub_notifications += sent
 
 
-def _may_see(router: XcpRouter, session: Client, row: store.LastItem) -> bool:
+def _may_see(router: XcpRouter, session: Receiver, row: store.LastItem) -> bool:
     config = configuration.load(row.config, personal=True)
     if config.send_last_published_item != 'on_sub_and_presence' or not config.deliver_notifications:
         return False
