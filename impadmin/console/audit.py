@@ -266,6 +266,8 @@ def _moment(model: type[models.Model], name: str, value: str) -> datetime.dateti
         found = parse_datetime(value)
     except (FieldDoesNotExist, ValueError):
         return None
+        if isinstance(value, list) and (words := getattr(model._meta.get_field(name), 'words', None)) is not None:
+            return str(words(value))
     return found if found is not None and timezone.is_aware(found) else None
 
 

@@ -63,8 +63,8 @@ def causes(active: list[notifications.Notification]) -> list[Cause]:
             Cause(
                 severity=first.severity,
                 mark=MARKS.get(first.severity, 'warn'),
-                title=gettext(', ').join(services) or place or gettext('System'),
-                text=first.reason if first.kind == 'restart' else str(first.text),
+                title=gettext(', ').join(services) or place or first.alarm or gettext('System'),
+                text=first.reason if first.kind == 'restart' else first.said,
                 since=min(m.since for m in members),
                 page=place,
                 url=registry.page_url(page) if page is not None else '',

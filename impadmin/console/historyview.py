@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from impadmin.console import audit, exports, filters, registry, revert, visibility
@@ -47,8 +48,10 @@ CHANNELS = {
 
 
 def action_text(entry: AuditEntry) -> str:
-    """What happened, in words; the name of a command as it is, where it has no translation."""
-    return str(ACTIONS.get(entry.action) or gettext(entry.action))
+    """What happened, in words: the label of a command; its name, where no page has it any more."""
+    pages = (page for page in registry.pages() if page.menu == entry.page)
+    labels = {c.name: c.label for page in pages for c in getattr(page, 'commands', ())}
+    return capfirst(str(ACTIONS.get(entry.action) or labels.get(entry.action) or gettext(entry.action)))
 
 
 def channel_text(entry: AuditEntry) -> str:

@@ -27,6 +27,12 @@ class Permissions(models.JSONField):
 
         return PermissionsField(label=self.verbose_name, help_text=self.help_text, required=not self.blank)
 
+    def words(self, value: Any) -> str:
+        """The permissions as people read them."""
+        from impadmin.console.permissions import labels
+
+        return labels(value or ())
+
 
 def _known_permissions(value: object) -> None:
     from impadmin.console.roles import check_permissions

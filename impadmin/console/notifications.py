@@ -66,6 +66,7 @@ class Notification:
     text      what an alarm or advice says; '' for a restart, whose sentence is ``reason``
     paths     (configuration path, value in force, saved value) of a restart
     asks      (page name, action, who asked) of a request that waits for approval
+    alarm     name of the alarm, without the service that may follow it
     """
 
     key: str
@@ -79,6 +80,7 @@ class Notification:
     text: str | Promise = ''
     paths: tuple[tuple[str, Any, Any], ...] = ()
     asks: tuple[str, str, str] = ('', '', '')
+    alarm: str = ''
 
     @property
     def service_name(self) -> str:
@@ -94,6 +96,12 @@ class Notification:
     def changes(self) -> tuple[tuple[str, str, str], ...]:
         """(field, value in force, saved value) in the active language."""
         return tuple((path_label(path), path_text(path, old), path_text(path, new)) for path, old, new in self.paths)
+
+    @property
+    def said(self) -> str:
+        """What an alarm says below its name, or an advice."""
+        head = gettext('%(alarm)s: %(text)s') % {'alarm': self.alarm, 'text': ''}
+        return str(self.text).removeprefix(head) if self.alarm else str(self.text)
 
     @property
     def reason(self) -> str:
@@ -296,6 +304,7 @@ def _alarms(services: list[list[Any]], alarms: list[list[Any]]) -> list[Notifica
                 since=datetime.fromtimestamp(float(raised), UTC),
                 rule=rule,
                 text=_alarm_text(name, text),
+                alarm=name.partition(':')[0],
             )
         )
     return found

@@ -32,6 +32,20 @@ RIGHTS: dict[str, Text] = {
     Right.ADMINISTRATORS: gettext_lazy('Administrators'),
 }
 
+AREAS: dict[str, Text] = {
+    'bulkadmin': gettext_lazy('Bulk Administration'),
+    'diagnostics': gettext_lazy('Diagnostics'),
+    'messaging': gettext_lazy('Messaging'),
+    'presence': gettext_lazy('Presence'),
+    'serviceability': gettext_lazy('Serviceability'),
+    'signin': gettext_lazy('Signing in'),
+    'system': gettext_lazy('System'),
+    'system-reports': gettext_lazy('System Reports'),
+    'ucm': gettext_lazy('User Management'),
+    'webhooks': gettext_lazy('Webhooks'),
+}
+"""What the groups of pages are called that a permission ``area.NAME`` covers."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -70,13 +84,32 @@ def sections(chosen: Iterable[str]) -> list[Section]:
             found[key] = Section(f'{navigation.CONSOLES[page.console].title}: {gettext(head)}', [])
         if page.area not in areas:
             areas.add(page.area)
-            title = gettext('All pages of the area %(name)s') % {'name': page.area}
+            title = gettext('All pages of %(name)s') % {'name': AREAS.get(page.area, page.area)}
             found[key].rows.append(_row(f'area.{page.area}', title, roles.WHOLE_ACTIONS, (), held))
         commands = [(command.name, command.label) for command in getattr(page, 'commands', ())]
         actions = [*page.actions(), *(['do'] if commands else []), '*']
         title = ' > '.join(gettext(part) for part in navigation.menu_parts(page)[1:]) or gettext(head)
         found[key].rows.append(_row(page.name, title, actions, commands, held))
     return list(found.values())
+
+
+def label(permission: str) -> str:
+    """A permission in words, e.g. *End User: View*; as it is, when this version does not know it."""
+    subject, _, action = permission.partition(':')
+    page = next((page for page in registry.pages() if page.name == subject), None)
+    kind, _, name = subject.partition('.')
+    if page is not None:
+        where: Text = navigation.menu_path(page).rpartition(' > ')[2]
+        does = next((c.label for c in getattr(page, 'commands', ()) if f'do/{c.name}' == action), ACTIONS.get(action))
+    else:
+        where = gettext('All pages') if subject == '*' else {'area': AREAS, 'right': RIGHTS}.get(kind, {}).get(name, '')
+        does = ACTIONS.get(action)
+    return gettext('%(page)s: %(action)s') % {'page': where, 'action': does} if where and does else permission
+
+
+def labels(permissions: Iterable[str]) -> str:
+    """Permissions in words, in one line."""
+    return gettext(', ').join(map(label, permissions)) or '–'
 
 
 def _row(

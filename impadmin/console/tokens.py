@@ -20,7 +20,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from impadmin.console import audit, roles
+from impadmin.console import audit, permissions, roles
 from impadmin.console.access import EVERYTHING, NOBODY, Grants
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Administrator, ApiToken
@@ -65,7 +65,7 @@ def scope_text(token: ApiToken) -> str:
     """The scopes in a list: the first few."""
     if token.scopes == ALL:
         return gettext('Everything its user may')
-    return ', '.join(token.scopes[:3]) + (' …' if len(token.scopes) > 3 else '')
+    return permissions.labels(token.scopes[:3]) + (' …' if len(token.scopes) > 3 else '')
 
 
 # ---- the page of all tokens

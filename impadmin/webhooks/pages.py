@@ -16,7 +16,7 @@ from impadmin.webhooks import actions, outbox
 from impadmin.webhooks.models import Delivery, DeliveryState, Webhook, WebhookSettings
 
 __all__ = ['outbox']
-_MARKS = {DeliveryState.PENDING: 'busy', DeliveryState.DELIVERED: 'ok', DeliveryState.FAILED: 'bad'}
+MARKS = {DeliveryState.PENDING: 'busy', DeliveryState.DELIVERED: 'ok', DeliveryState.FAILED: 'bad'}
 
 
 def _state(webhook: Any) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def _log(webhook: Any) -> tuple[str, str]:
 
 
 def _delivery_state(delivery: Any) -> tuple[str, str]:
-    return _MARKS[delivery.state], delivery.get_state_display()
+    return MARKS[delivery.state], delivery.get_state_display()
 
 
 def _deliveries() -> models.QuerySet[Delivery]:
