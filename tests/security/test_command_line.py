@@ -8,8 +8,9 @@ import sys
 import pytest
 from rest_framework.test import APIClient
 
+from tests.fixtures import snapshot
 from tests.fixtures.processes import ROOT
-from tests.fixtures.servers import empty_database, environment
+from tests.fixtures.servers import environment
 
 
 def manage(*arguments: str, **extra: str) -> tuple[int, str, str]:
@@ -29,7 +30,7 @@ def test_set_up_is_done_once(db: None) -> None:
     from impadmin.console.models import Administrator, ConfigGeneration
     from impadmin.system.models import Node
 
-    empty_database()
+    snapshot.restore(refill=False)
     status, output, errors = manage('imp_setup', IMP_NODE_NAME='first.example.com', IMP_DOMAIN='Example.ORG')
     assert status == 0, errors
     password = output.split('password ')[1].split()[0]
@@ -47,7 +48,7 @@ def test_a_wrong_domain_is_one_clear_line(domain: str, db: None) -> None:
     """The setting is named, nothing is half done."""
     from impadmin.console.models import Administrator
 
-    empty_database()
+    snapshot.restore(refill=False)
     status, _, errors = manage('imp_setup', IMP_DOMAIN=domain)
     assert status != 0
     assert 'IMP_DOMAIN' in errors
