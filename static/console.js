@@ -94,6 +94,8 @@
     const field = event.target.closest?.('form[data-changes] .field');
     if (!field) return;
     if (event.target.dataset.nolimit) noLimit(event.target);
+    const mine = field.querySelector('[data-mine]');
+    if (mine && !event.target.closest('.pick')) mine.checked = true;
     markField(field);
     countChanges(field.closest('form'));
   });

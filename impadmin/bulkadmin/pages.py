@@ -73,7 +73,11 @@ FILES = Page(
     create=files.create,
     delete=files.delete,
     undeletable=files.in_use,
-    commands=(Command('download', gettext_lazy('Download Selected'), actions.download_selected, scope='selection'),),
+    commands=(
+        Command(
+            'download', gettext_lazy('Download Selected'), actions.download_selected, scope='selection', at_once=True
+        ),
+    ),
     files={'content': views.file_content, 'zip': views.file_zip},
     detail='bulkadmin/file.html',
     search=('name',),

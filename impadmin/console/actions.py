@@ -296,8 +296,10 @@ def do_command(
                 actor, command.name, page, None, old, new, object_type=kind, object_id=key, label=label, menu=menu
             )
         if not named:
-            audit.record(actor, command.name, page, None, None, given)
-        return Done(result, users=users, message=str(result.message))
+            audit.record(actor, command.name, page, None, *(result.changed or (None, given)))
+        impact = [(str(text), count) for text, count in result.impact]
+        refused = [Verdict(str(name), command.name, problems=(('', str(why)),)) for name, why in result.refused]
+        return Done(result, impact, users, message=str(result.message), refused=refused)
 
     return transact(work, configures=dry_run or bool(getattr(page, 'configures', False)), dry_run=dry_run)
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
@@ -25,7 +26,7 @@ from impadmin.console.models import AuditEntry
 
 if TYPE_CHECKING:
     from impadmin.console.actions import Actor
-    from impadmin.console.page import BasePage
+    from impadmin.console.page import BasePage, Command
 
 SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'})
 """Field names whose value is never recorded."""
@@ -50,7 +51,7 @@ class Rehearsal:
     """What a preview gathers while it runs: the entries written, what goes with the action, and users touched."""
 
     entries: list[AuditEntry] = field(default_factory=list)
-    impact: list[tuple[str, int]] = field(default_factory=list)
+    impact: list[tuple[str, int | None]] = field(default_factory=list)
     users: int | None = None
 
 
@@ -205,8 +206,32 @@ def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
             model = apps.get_model(entry.object_type)
         except LookupError:
             model = None
-    page = next((page for page in registry.pages() if model and getattr(page, 'model', None) is model), None)
-    return differences(model, before, after, extra_labels(page))
+    page = next(
+        (p for p in registry.pages() if p.name == entry.object_type or (model and getattr(p, 'model', None) is model)),
+        None,
+    )
+    commands = [one for one in getattr(page, 'commands', ()) if model is None or one.name == entry.action]
+    labels, words = _asked(commands)
+    found = differences(model, before, after, {**extra_labels(page), **labels})
+    return [(text, words.get((text, old), old), words.get((text, new), new)) for text, old, new in found]
+
+
+def _asked(commands: Sequence[Command]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """Of the forms of commands: labels of their fields and of the choices of which many can be taken, and the words
+    for the values of the others, by (label, value)."""
+    labels: dict[str, str] = {}
+    words: dict[tuple[str, str], str] = {}
+    declared = [command.form.base_fields for command in commands if command.form is not None]
+    for name, one in (item for fields in declared for item in fields.items()):
+        labels[name] = str(one.label or name)
+        if isinstance(one, forms.ModelChoiceField):
+            continue
+        for key, text in getattr(one, 'choices', ()):
+            if isinstance(one, forms.MultipleChoiceField):
+                labels[str(key)] = str(text)
+            else:
+                words[labels[name], str(key)] = str(text)
+    return labels, words
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

@@ -176,16 +176,18 @@ def _commands(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
             yield f'the command {command.name!r} has scope {command.scope!r}', 'Only lists have objects to act on.'
         if not command.label:
             yield f'the command {command.name!r} has no label', 'Give the text of its button.'
-        if command.danger and command.confirm is None and command.form is None and isinstance(page, Page):
-            yield f'the command {command.name!r} is dangerous and does not ask', 'Give confirm: name the consequence.'
+        if command.danger and command.at_once:
+            yield f'the command {command.name!r} is dangerous and does not ask', 'Leave out at_once.'
+        if unknown := set(command.consents) - set(command.form.base_fields if command.form is not None else ()):
+            yield f'the command {command.name!r} has no field {min(unknown)!r}', 'Name consents of its form.'
 
 
 def _templates(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
-    if isinstance(page, Page | SettingsPage) and page.panel:
+    for panel in (getattr(page, 'panel', ''), *(command.panel for command in getattr(page, 'commands', ()))):
         try:
-            get_template(page.panel)
+            get_template(panel or 'console/base.html')
         except TemplateDoesNotExist:
-            yield f'its panel template {page.panel!r} does not exist', 'Put it below templates/.'
+            yield f'its panel template {panel!r} does not exist', 'Put it below templates/.'
 
 
 def _parameters(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:

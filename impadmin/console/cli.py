@@ -329,7 +329,7 @@ def _written(session: Session, answer: Answer) -> None:
     for one in data['restarts']:
         session.out.write(f'  restart needed: {one["service"]} on {", ".join(one["nodes"])}\n')
     for one in data['impact']:
-        session.out.write(f'  {one["text"]}: {one["count"]}\n')
+        session.out.write(f'  {one["text"]}' + ('' if one['count'] is None else f': {one["count"]}') + '\n')
 
 
 def delete(session: Session, name: str, keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Add, Edit, Copy, Delete, Delete Selected, settings forms, their impact preview, and commands, from a declaration."""
+"""Add, Edit, Copy, Delete, settings forms, and their impact preview, from a declaration."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
-from django.forms import FileField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.translation import gettext
 
-from impadmin.console import actions, audit, forms, listview, notifications, selection
+from impadmin.console import actions, audit, forms, listview, notifications, stale
 from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
-from impadmin.console.models import AuditEntry
-from impadmin.console.page import BasePage, Command, Page, SettingsPage, ViewPage
+from impadmin.console.page import BasePage, Page, SettingsPage
 from impadmin.console.registry import page_url
 
 NAMED = 20
@@ -107,28 +105,34 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
     if closed:
         raise PermissionDenied(closed)
     form = forms.make(page, obj, request.POST, request.FILES, source)
+    given = stale.answers(request.POST) if obj is not None else stale.Answers()
     preview = 'preview' in request.POST
-    stale = ''
+    other = ''
     result: Any = None
-    if form.is_valid():
-        try:
+    try:
+        if request.POST.get('version', form.version) != form.version:
+            raise Stale
+        stale.settle(form, given.picks)
+        if form.is_valid():
             result = _apply(request, page, obj, form.values(), preview)
-        except ValidationError as error:
-            form.refuse(error)
-        except Stale:
-            obj, form, stale = _reload(request, page, obj)
-        except Refused as error:
-            form.add_error(None, str(error))
+    except ValidationError as error:
+        form.refuse(error)
+    except Stale:
+        obj, form, other = _reload(request, page, obj, given)
+    except Refused as error:
+        form.add_error(None, str(error))
+    if given.picks and not other:
+        form.choices = stale.asked_again(given, form, form.saved, form.shown, _last_editor(obj))
     if preview:
         shown = result if isinstance(result, Preview) else None
         if request.htmx:  # type: ignore[attr-defined]
-            return render(request, 'console/preview.html', {'preview': shown, 'form': form, 'stale': stale})
-        return _draw(request, page, form, obj, source, preview=shown, previewed=True, stale=stale)
-    if form.errors or stale:
-        return _draw(request, page, form, obj, source, stale=stale)
+            return render(request, 'console/preview.html', {'preview': shown, 'form': form, 'stale': other})
+        return _draw(request, page, form, obj, source, preview=shown, previewed=True, other=other)
+    if form.errors or other:
+        return _draw(request, page, form, obj, source, other=other)
     if secrets := getattr(result, 'shown_once', None):
         return shown_once(request, page, secrets, page_url(page, 'edit', result.pk))
-    _say_saved(request, page, result, adding, form.changed_data)
+    _say_saved(request, page, result, adding, [name for name in form.changed_data if name in form.cleaned_data])
     if isinstance(page, SettingsPage):
         return HttpResponseRedirect(page_url(page))
     return HttpResponseRedirect(page_url(page, 'edit', result.pk))
@@ -149,14 +153,21 @@ def _apply(request: HttpRequest, page: Page | SettingsPage, obj: Any, values: Ma
     return actions.do_update(actor, page, obj, values, expected=expected, dry_run=dry_run)
 
 
-def _reload(request: HttpRequest, page: Page | SettingsPage, obj: Any) -> tuple[Any, forms.PageForm, str]:
-    """After a stale save: the saved object as it is now, the typed values kept, and who changed it."""
+def _reload(
+    request: HttpRequest, page: Page | SettingsPage, obj: Any, given: stale.Answers
+) -> tuple[Any, forms.PageForm, str]:
+    """After a stale save: the saved object as it is now, the form with both versions, and who changed it."""
     who = grants_of(request)
     fresh = settings_row(page) if isinstance(page, SettingsPage) else object_of(page, who, str(obj.pk))
     form = forms.make(page, fresh, request.POST, request.FILES)
-    form.is_valid()
-    last = AuditEntry.objects.filter(object_type=fresh._meta.label, object_id=str(fresh.pk)).order_by('-at').first()
-    return fresh, form, last.actor if last is not None else gettext('Somebody else')
+    other = _last_editor(fresh)
+    form.choices = stale.choices(given, form, form.saved, form.shown, other)
+    stale.settle(form, {name: 'theirs' for name, choice in form.choices.items() if choice.pick == 'theirs'})
+    return fresh, form, other
+
+
+def _last_editor(obj: Any) -> str:
+    return stale.last_editor(object_type=obj._meta.label, object_id=str(obj.pk))
 
 
 def _draw(
@@ -169,7 +180,7 @@ def _draw(
     closed: str = '',
     preview: Preview | None = None,
     previewed: bool = False,
-    stale: str = '',
+    other: str = '',
 ) -> HttpResponse:
     who = grants_of(request)
     if isinstance(page, SettingsPage):
@@ -185,11 +196,12 @@ def _draw(
     if isinstance(page, Page) and obj is not None:
         verbs = page.verbs
         undeletable = str(page.undeletable(obj)) if page.undeletable else ''
+    groups = form.groups(closed=bool(closed))
     context = {
         'page': page,
         'form': form,
-        'groups': form.groups(closed=bool(closed)),
-        'previews': not any(isinstance(field, FileField) for field in form.fields.values()),
+        'groups': groups,
+        'choices': [row for group in groups for row in group.rows if row.choice],
         'object': obj,
         'title': title,
         'is_settings': not is_page,
@@ -200,7 +212,7 @@ def _draw(
         'changed': [name for name in form.changed_data if name in form.fields] if form.is_bound else [],
         'preview': preview,
         'previewed': previewed,
-        'stale': stale,
+        'stale': other,
         'commands': [
             (command, str(command.when(obj)) if command.when else '')
             for command in page.commands
@@ -312,111 +324,3 @@ def delete_view(request: HttpRequest, page: Page, pk: str) -> HttpResponse:
     }
     template = 'console/delete_dialog.html' if request.htmx else 'console/delete.html'  # type: ignore[attr-defined]
     return render(request, template, context)
-
-
-# ---- commands
-
-
-def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | None = None) -> HttpResponse:
-    """Run a command: ask for its fields and its confirmation first where it declares them."""
-    must(request, page, f'do/{command}')
-    declared: Sequence[Command] = page.commands if isinstance(page, Page | SettingsPage | ViewPage) else ()
-    found = next((c for c in declared if c.name == command), None)
-    if found is None or (found.scope == 'object') != (pk is not None):
-        raise Http404
-    objects, carried = _command_objects(request, page, found, pk)
-    back = page_url(page, 'edit', pk) if pk is not None else page_url(page)
-    if found.scope == 'selection' and not objects:
-        messages.info(request, gettext('Nothing is selected.'))
-        return HttpResponseRedirect(back)
-    problem = ''
-    preview: Preview | None = None
-    subjects = objects or ([settings_row(page)] if isinstance(page, SettingsPage) else [])
-    if found.when:
-        problem = next((str(reason) for obj in subjects if (reason := found.when(obj))), '')
-    asks = found.form is not None or found.confirm is not None
-    run = request.method == 'POST' and ('confirmed' in request.POST or not asks)
-    rehearse = 'preview' in request.POST if run else asks and found.form is None
-    form = None
-    if found.form is not None:
-        form = found.form(
-            request.POST if run else None, request.FILES if run else None, auto_id='f-%s', label_suffix=''
-        )
-        form.use_required_attribute = False
-    if (run or rehearse) and not problem and (form is None or form.is_valid()):
-        data = form.cleaned_data if form is not None else _posted(request)
-        try:
-            result = actions.do_command(actor_of(request), page, found, objects, data, dry_run=rehearse)
-        except ValidationError as error:
-            problem = _refuse(form, error)
-        except Refused as error:
-            problem = str(error)
-        else:
-            if isinstance(result, Preview):
-                preview = result
-            elif result.message:
-                say_done(request, page, str(result.message))
-            if preview is None and result.shown_once:
-                return shown_once(request, page, result.shown_once, result.url or back)
-            if preview is None:
-                return HttpResponseRedirect(result.url or back)
-    if run and problem and not asks:
-        messages.error(request, problem)
-        return HttpResponseRedirect(back)
-    context = {
-        'page': page,
-        'command': found,
-        'form': form,
-        'rows': forms.plain_rows(form) if form is not None else [],
-        'problems': forms.problems(form) if form is not None and form.is_bound else [],
-        'problem': problem,
-        'preview': preview,
-        'previews': form is not None and not any(isinstance(field, FileField) for field in form.fields.values()),
-        'text': found.confirm(objects) if found.confirm else '',
-        'objects': objects[:NAMED] if found.scope != 'page' else [],
-        'more': max(0, len(objects) - NAMED),
-        'back': back,
-        'action': request.get_full_path(),
-        'selection': carried.get('selection', ''),
-        'expected': carried.get('count', ''),
-    }
-    template = 'console/command_dialog.html' if request.htmx else 'console/command.html'  # type: ignore[attr-defined]
-    return render(request, template, context)
-
-
-def _command_objects(
-    request: HttpRequest, page: BasePage, command: Command, pk: str | None
-) -> tuple[list[Any], dict[str, Any]]:
-    if not isinstance(page, Page) or command.scope == 'page':
-        return [], {}
-    if pk is not None:
-        return [object_of(page, grants_of(request), pk)], {}
-    chosen = listview.selection_of(request, page)
-    objects = list(listview.selected(page, grants_of(request), chosen).order_by('pk'))
-    expected = request.POST.get('expected', str(len(objects)))
-    if expected != str(len(objects)):
-        raise Refused(gettext('The list changed in the meantime. Check the number and confirm again.'))
-    return objects, {'selection': selection.sign(page, chosen), 'count': len(objects)}
-
-
-def _posted(request: HttpRequest) -> dict[str, Any]:
-    """What a page's own form sent: single values as text, repeated ones as lists."""
-    skipped = {'csrfmiddlewaretoken', 'confirmed', 'pk', 'mark', 'shown', 'selection', 'expected'}
-    return {
-        key: values[0] if len(values) == 1 else values
-        for key, values in request.POST.lists()
-        if key not in skipped and values
-    }
-
-
-def _refuse(form: Any, error: ValidationError) -> str:
-    """Put messages at the fields of a command's form; returns the text of what belongs to none."""
-    if form is None or not hasattr(error, 'error_dict'):
-        return ' '.join(error.messages)
-    rest = []
-    for name, found in error.message_dict.items():
-        if name in form.fields:
-            form.add_error(name, found)
-        else:
-            rest += found
-    return ' '.join(rest)

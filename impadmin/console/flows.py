@@ -132,13 +132,14 @@ class TaskFlow(ViewPage):
             'StepForm', (forms.Form,), {'step': forms.ChoiceField(label=label, choices=choices, help_text=help_text)}
         )
         own = (
-            ('start', gettext_lazy('Start'), start, None),
-            ('tick', gettext_lazy('Done'), tick, asks),
-            ('untick', gettext_lazy('Not done'), untick, asks),
-            ('reset', gettext_lazy('Reset'), reset, None),
+            ('start', gettext_lazy('Start'), start, None, True),
+            ('tick', gettext_lazy('Done'), tick, asks, True),
+            ('untick', gettext_lazy('Not done'), untick, asks, True),
+            ('reset', gettext_lazy('Reset'), reset, None, False),
         )
         commands = tuple(
-            Command(name, text, partial(run, self), scope='page', form=form) for name, text, run, form in own
+            Command(name, text, partial(run, self), scope='page', form=form, at_once=at_once)
+            for name, text, run, form, at_once in own
         )
         object.__setattr__(self, 'commands', commands)
         if self.help is None:
@@ -299,6 +300,7 @@ def flow_view(request: HttpRequest, page: TaskFlow) -> HttpResponse:
         'done': sum(now.status == 'done' for now in steps),
         'current': next((now.step.name for now in steps if now.status == 'next'), ''),
         'writes': {command.name: may(who, page, f'do/{command.name}') for command in page.commands},
+        'ending': next(command for command in page.commands if command.name == 'reset'),
     }
     part = request.GET.get('part') == 'steps'
     return render(request, 'console/flow_steps.html' if part else 'console/flow.html', context)

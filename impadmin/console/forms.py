@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from django import forms
@@ -14,7 +15,7 @@ from django.db import models
 from django.forms.models import fields_for_model
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.console import audit, restarts, tables
+from impadmin.console import audit, restarts, stale, tables
 from impadmin.console.page import Column, Fieldset, Page, SettingsPage, Text
 
 MANY = 100
@@ -256,6 +257,8 @@ class Row:
     """Which services must restart, as a sentence."""
     anchor: str = ''
     """Where the field stands on the help page; '': its name."""
+    choice: stale.Choice | None = None
+    """Somebody else changed it, too."""
     errors: list[str] = field(default_factory=list)
 
 
@@ -275,11 +278,26 @@ class PageForm(forms.Form):
 
     page: Page | SettingsPage
     obj: models.Model | None
+    choices: Mapping[str, stale.Choice] = MappingProxyType({})
 
     @property
     def version(self) -> str:
         """Fingerprint of the saved object, so that saving over somebody else's change is noticed; '' on add."""
         return '' if self.obj is None or self.obj.pk is None else audit.digest(self.obj)
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What is saved now, see stale.py; {} on add."""
+        return {} if self.obj is None or self.obj.pk is None else stale.saved(self.obj, editable_names(self.page))
+
+    @property
+    def seen(self) -> str:
+        """The same for a hidden field."""
+        return stale.written(self.saved)
+
+    def shown(self, name: str, value: Any) -> str:
+        """A value of ``saved`` as people read it."""
+        return audit.display(value, self.page.model, name) or '–'
 
     def values(self) -> dict[str, Any]:
         """What the actions take: the cleaned editable fields and the extra ones."""
@@ -335,6 +353,7 @@ class PageForm(forms.Form):
             number='inputmode' in bound.field.widget.attrs,
             errors=[str(message) for message in bound.errors],
             restarts=restarts.sentence(self._restarts.get(name, ())),
+            choice=self.choices.get(name),
         )
         decorate(row, bound)
         if isinstance(bound.field, ReferenceField):
@@ -376,6 +395,7 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
     if row.kind != 'radio':
         attrs['class'] = classes.get(row.kind, 'input input-s num' if row.number else 'input')
     described = [f'{bound.auto_id}-help'] if row.help else []
+    attrs.pop('aria-invalid', None)
     if row.errors:
         attrs['aria-invalid'] = 'true'
         described.insert(0, f'{bound.auto_id}-err')
@@ -436,9 +456,9 @@ def make(
 
 
 def plain_rows(form: forms.Form) -> list[Row]:
-    """Rows of any other form, e.g. of a command."""
+    """Rows of any other form, e.g. of a command; without its hidden fields."""
     rows = []
-    for bound in form:
+    for bound in form.visible_fields():
         row = Row(
             bound.name,
             bound.label,

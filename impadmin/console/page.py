@@ -64,11 +64,18 @@ class Help:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command did: message for the user, and the URL to go to ('' stays)."""
+    """What a command did: message for the user, and the URL to go to ('' stays).
+
+    changed  (before, after) by names of the form's fields, or by its choices: what it changed where that is no object
+    impact   (text, how many or None) of what users will notice; refused: (name, why) of what was left out
+    """
 
     message: Text = ''
     url: str = ''
     data: Mapping[str, Any] = field(default_factory=dict)
+    changed: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    impact: Sequence[tuple[Text, int | None]] = ()
+    refused: Sequence[tuple[Text, Text]] = ()
     shown_once: Mapping[str, str] = field(default_factory=dict)
     """Secrets by name: in the answer to this request and nowhere else."""
 
@@ -77,10 +84,16 @@ class Result:
 class Command:
     """A button beyond save and delete; also ``POST /api/v1/PAGE[/PK]/NAME/``.
 
+    The button opens a dialog with what it asks and what it would do. A page's own form is sent to ``do/NAME/``: without
+    ``confirmed`` it opens the same dialog, see templates/console/command_savebar.html.
+
     run      ``run(actor, objects, data)``; objects is [] for scope 'page', one object for 'object', several for
              'selection' (REST: ids in the body). Raises ValidationError (by field) or Refused.
     form     fields asked before running (REST: request body), or None
-    confirm  ``confirm(objects) -> text`` naming the consequence; None runs at once
+    confirm  ``confirm(objects) -> text`` naming the consequence
+    at_once  the button asks nothing: it changes nothing that anybody else notices (a test, a download, a tick)
+    consents  boxes of the form that are drawn only when ``run`` has raised a ValidationError at them
+    panel    template shown in the dialog, given its ``form``
     when     ``when(object) -> reason it cannot be used now, or ''``; the button stays and says why
     touches  ``touches(objects, data) -> how many users notice``; default: those of the page's objects
     """
@@ -93,6 +106,9 @@ class Command:
     confirm: Callable[[Sequence[Any]], Text] | None = None
     when: Callable[[Any], Text] | None = None
     danger: bool = False
+    at_once: bool = False
+    consents: tuple[str, ...] = ()
+    panel: str = ''
     touches: Callable[[Sequence[Any], Mapping[str, Any]], int] | None = None
 
 

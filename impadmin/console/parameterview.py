@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from django.utils.translation import gettext
 
 from engine.contract.params import Param
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
-from impadmin.console import actions, forms, parameter_values, restarts
+from impadmin.console import actions, forms, parameter_values, restarts, stale
 from impadmin.console.actions import Preview, Refused, Stale, actor_of
 from impadmin.console.editview import changes, say_done, service_name
 from impadmin.console.page import ParameterPage
@@ -87,7 +88,9 @@ def make(target: Target, values: dict[str, Any], data: Any = None) -> django_for
     return form
 
 
-def groups(form: django_forms.Form, target: Target, values: dict[str, Any], closed: str) -> list[forms.Group]:
+def groups(
+    form: django_forms.Form, target: Target, values: dict[str, Any], closed: str, chosen: Mapping[str, stale.Choice]
+) -> list[forms.Group]:
     """The parameters by section."""
     rows = {row.name: row for row in forms.plain_rows(form)}
     result: dict[str, forms.Group] = {}
@@ -97,6 +100,7 @@ def groups(form: django_forms.Form, target: Target, values: dict[str, Any], clos
         row.suggested = text_of(param, param.default)
         row.was = text_of(param, values[param.name])
         row.changed = form.is_bound and param.name in form.changed_data
+        row.choice = chosen.get(param.name)
         if target.service:
             row.note = gettext('This server only') if param.scope == 'node' else gettext('All servers')
         row.restarts = restarts.sentence(tuple(map(service_name, param.restart)))
@@ -148,45 +152,64 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     if target is None:
         return render(request, 'console/parameters.html', context)
     values = parameter_values.in_force(target.service, target.node)
-    stale, preview = False, None
+    preview: Preview | None = None
+    other = ''
     previewed = 'preview' in request.POST
     resetting = 'default' in request.POST
+    chosen: Mapping[str, stale.Choice] = {}
     if request.method == 'POST':
         if closed:
             raise PermissionDenied(closed)
+        given = stale.answers(request.POST)
         form = make(target, values, _with_defaults(target, request.POST))
-        stale = request.POST.get('version') != parameter_values.fingerprint(values)
-        if not resetting and form.is_valid() and (previewed or not stale):
-            try:
+        try:
+            if request.POST.get('version') != parameter_values.fingerprint(values):
+                raise Stale
+            stale.settle(form, given.picks)
+            if not resetting and form.is_valid():
                 result = _apply(request, target, form, previewed)
-            except ValidationError as error:
-                _refuse(form, error)
-            except Stale:
-                stale = True
-                values = parameter_values.in_force(target.service, target.node)
-            except Refused as error:
-                form.add_error(None, str(error))
-            else:
                 if not previewed:
                     _say(request, page, form, target)
                     return HttpResponseRedirect(_url(page, target))
                 preview = result if isinstance(result, Preview) else None
+        except ValidationError as error:
+            _refuse(form, error)
+        except Stale:
+            values = parameter_values.in_force(target.service, target.node)
+            form = make(target, values, _with_defaults(target, request.POST))
+            other = _last_editor(target)
+            chosen = stale.choices(given, form, values, partial(_shown, target), other)
+            stale.settle(form, {name: 'theirs' for name, choice in chosen.items() if choice.pick == 'theirs'})
+        except Refused as error:
+            form.add_error(None, str(error))
+        if given.picks and not other:
+            chosen = stale.asked_again(given, form, values, partial(_shown, target), _last_editor(target))
         if previewed and request.htmx:  # type: ignore[attr-defined]
-            return render(request, 'console/preview.html', {'preview': preview, 'form': form, 'stale': ''})
+            return render(request, 'console/preview.html', {'preview': preview, 'form': form, 'stale': other})
     else:
         form = make(target, values)
+    drawn = groups(form, target, values, closed, chosen)
     context |= {
         'form': form,
-        'groups': groups(form, target, values, closed),
+        'groups': drawn,
+        'choices': [row for group in drawn for row in group.rows if row.choice],
         'version': parameter_values.fingerprint(values),
+        'seen': stale.written(values),
         'problems': forms.problems(form) if form.is_bound and not resetting else [],
         'changed': form.changed_data if form.is_bound else [],
-        'stale': gettext('Somebody else') if stale else '',
+        'stale': other,
         'preview': preview,
         'previewed': previewed,
-        'previews': True,
     }
     return render(request, 'console/parameters.html', context)
+
+
+def _shown(target: Target, name: str, value: Any) -> str:
+    return text_of(next(param for param in target.params if param.name == name), value)
+
+
+def _last_editor(target: Target) -> str:
+    return stale.last_editor(object_type='system.ParameterValue', object_id__startswith=f'{target.service}:')
 
 
 def _with_defaults(target: Target, data: Any) -> Any:
@@ -209,6 +232,7 @@ def _apply(request: HttpRequest, target: Target, form: django_forms.Form, dry_ru
     values = {
         name: None if form.cleaned_data[name] == defaults[name] else form.cleaned_data[name]
         for name in form.changed_data
+        if name in form.cleaned_data
     }
     if not values:
         return Preview()

@@ -67,13 +67,13 @@ class Preview:
     """What an action would do.
 
     verdicts  one for each object; restarts: (service name, node names) that would newly need a restart
-    impact    (text, how many) of what goes with it; users: how many users it touches, None: it is not about users
+    impact    (text, how many or None) of what goes with it; users: how many it touches, None: it is not about users
     message   what a command would say; left: objects beyond those that were tried one by one
     """
 
     verdicts: tuple[Verdict, ...] = ()
     restarts: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    impact: tuple[tuple[str, int], ...] = ()
+    impact: tuple[tuple[str, int | None], ...] = ()
     users: int | None = None
     message: str = ''
     left: int = 0
@@ -156,10 +156,12 @@ class Done:
     """What the work inside the transaction hands back: the result, and what a preview says beyond the entries."""
 
     result: Any
-    impact: Sequence[tuple[str, int]] = ()
+    impact: Sequence[tuple[str, int | None]] = ()
     users: int | None = None
     verdicts: Sequence[Verdict] | None = None
     """None: read from the audit entries."""
+    refused: Sequence[Verdict] = ()
+    """Added to the verdicts."""
     message: str = ''
     left: int = 0
 
@@ -210,7 +212,7 @@ def _rehearse(work: Callable[[], Done], configures: bool) -> Preview:
             verdicts = done.verdicts if done.verdicts is not None else verdicts_of(found.entries)
             users = _larger(found.users, done.users)
             impact = (*done.impact, *found.impact)
-            preview = Preview(tuple(verdicts), restarts, impact, users, done.message, done.left)
+            preview = Preview((*verdicts, *done.refused), restarts, impact, users, done.message, done.left)
             raise _Rollback
     except _Rollback:
         return preview
@@ -223,9 +225,11 @@ def _larger(first: int | None, second: int | None) -> int | None:
 
 
 def verdicts_of(entries: Sequence[Any]) -> list[Verdict]:
-    """What audit entries say happened, one for each object that changed."""
+    """What audit entries say happened, one for each object that changed. What a command was asked is no change."""
     found = []
     for entry in entries:
+        if entry.before is None and entry.action != 'create':
+            continue
         changes = () if entry.action == 'delete' else tuple(audit.changes(entry))
         if changes or entry.action == 'delete':
             found.append(Verdict(str(entry), entry.action, changes))

@@ -143,7 +143,7 @@ def _actions(page: BasePage) -> Iterator[Entry]:
         label = gettext('Add %(type)s') % {'type': page.model._meta.verbose_name}
         yield Entry('action', page, label, title, page_url(page, 'add'), 'plus', (fold(label),), action='add')
     for command in page.commands if isinstance(page, Page | SettingsPage | ViewPage) else ():
-        if command.scope == 'page' and (command.form is not None or command.confirm is not None):
+        if command.scope == 'page' and not command.at_once:
             verb, label = f'do/{command.name}', str(command.label)
             yield Entry('action', page, label, title, page_url(page, verb), icon(page), (fold(label),), action=verb)
 

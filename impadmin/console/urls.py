@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from impadmin.console import (
     bulkview,
+    commandview,
     context,
     downloads,
     editview,
@@ -80,18 +81,18 @@ def patterns(page: BasePage) -> list[URLPattern]:
             part('import/', bulkview.import_view, 'import'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
             part('help/', help.page_help, 'help'),
-            part('do/<str:command>/', editview.command_view, 'do', 'do'),
+            part('do/<str:command>/', commandview.command_view, 'do', 'do'),
             part('file/<str:name>/', downloads.file_view, 'file'),
             part('<str:pk>/', editview.edit_view, 'edit', 'change', always=False),
             part('<str:pk>/copy/', editview.copy_view, 'copy', 'add'),
             part('<str:pk>/delete/', editview.delete_view, 'delete', 'delete'),
             part('<str:pk>/history/', historyview.history_view, 'history'),
             part('<str:pk>/file/<str:name>/', downloads.file_view, 'file-object'),
-            part('<str:pk>/do/<str:command>/', editview.command_view, 'do-object', 'do'),
+            part('<str:pk>/do/<str:command>/', commandview.command_view, 'do-object', 'do'),
         ]
     history = part('history/', historyview.history_view, 'history')
     about = part('help/', help.page_help, 'help')
-    command = part('do/<str:command>/', editview.command_view, 'do', 'do')
+    command = part('do/<str:command>/', commandview.command_view, 'do', 'do')
     if isinstance(page, SettingsPage):
         return [part('', editview.settings_view, 'list', 'change', always=False), history, about, command]
     if isinstance(page, ParameterPage):

@@ -120,7 +120,7 @@ TOTALS = Page(
         ('nodes', gettext_lazy('Nodes'), ~Q(node='')),
     ),
     ordering=('redundancy_group', 'node'),
-    commands=(Command('generate', gettext_lazy('Generate Report'), generate, scope='page'),),
+    commands=(Command('generate', gettext_lazy('Generate Report'), generate, scope='page', at_once=True),),
 )  # fmt: skip
 USERS = Page(
     name='user-sessions',

@@ -11,6 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from engine.contract.services import BY_KEY
 from impadmin.console import jobs
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Job
@@ -144,7 +145,14 @@ def start_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) 
         },
         _('Default domain %(domain)s') % {'domain': domain},
     )
-    return Result(_('The change has started.'), data={'job': job.pk})
+    before = {'default_domain': settings.default_domain, 'address_scheme': settings.address_scheme}
+    names = _(', ').join(_(BY_KEY[key].name) for key in default_domain.STOP_ORDER)
+    return Result(
+        _('The change has started.'),
+        data={'job': job.pk},
+        changed=(before, {'default_domain': domain, 'address_scheme': scheme}),
+        impact=[(_('These services stop on every node and start again: %(services)s.') % {'services': names}, None)],
+    )
 
 
 def confirmations(scheme: str, domain: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage, Text, ViewPage
 from impadmin.console.registry import register
 from impadmin.presence import actions, federation, gateways, rules, views
-from impadmin.presence.forms import ChangeForm
+from impadmin.presence.forms import CONFIRMATIONS, ChangeForm
 from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
 from impadmin.ucm.models import EndUser
 
@@ -161,6 +161,8 @@ ADVANCED = ViewPage(
             form=ChangeForm,
             touches=actions.addresses_changed,
             danger=True,
+            consents=CONFIRMATIONS,
+            panel='presence/without_address.html',
         ),
         Command('retry', gettext_lazy('Retry'), actions.retry_change, scope='page'),
         Command('cancel', gettext_lazy('Cancel'), actions.cancel_change, scope='page', danger=True),

@@ -1,21 +1,18 @@
-"""Advanced Configuration: values, confirmations, and the Status area of the change that is under way."""
+"""Advanced Configuration: its values, and the Status area of the change that is under way."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from impadmin.console import access, actions, jobs, registry
-from impadmin.console.actions import Refused
+from impadmin.console import access, forms, jobs
 from impadmin.console.models import Job
 from impadmin.console.page import ViewPage
-from impadmin.presence import actions as presence_actions
 from impadmin.presence import default_domain, inventory
-from impadmin.presence.forms import CONFIRMATIONS, ChangeForm
+from impadmin.presence.forms import ChangeForm
 from impadmin.presence.models import AdvancedSettings
 from impadmin.ucm.models import EndUser
 
@@ -46,63 +43,39 @@ def _status(job: Job | None) -> dict[str, Any] | None:
     }
 
 
-def _confirmations(form: ChangeForm, questions: dict[str, str]) -> list[tuple[str, Any, str, bool]]:
-    """(name, label, text, ticked) of everything to confirm, what is confirmed already included."""
-    if not questions:
-        return []
-    data = form.cleaned_data
-    every = presence_actions.confirmations(data['address_scheme'], data['default_domain'].strip())
-    return [(name, form.fields[name].label, text, bool(data.get(name))) for name, text in every.items()]
-
-
-def _invalid(form: ChangeForm) -> list[tuple[int, str, str]]:
-    """The first users who would have no address, with what is wrong."""
-    data = form.cleaned_data
-    return default_domain.examine(data['address_scheme'], data['default_domain'].strip()).invalid[:50]
+def _rows(form: ChangeForm, writes: bool) -> list[forms.Row]:
+    """The two values as fields, or as text."""
+    rows = [row for row in forms.plain_rows(form) if row.name in form.initial]
+    if not writes:
+        texts: dict[str, Callable[[Any], str]] = {'default_domain': str, 'address_scheme': _scheme_name}
+        for row in rows:
+            row.kind, row.text, row.bound = 'readonly', texts[row.name](form.initial[row.name]), None
+    return rows
 
 
 def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse:
-    """GET shows the values and the Status area; POST asks for what must be confirmed, then starts the change."""
+    """The values, and the Status area; ``?status=1`` only that."""
     settings = inventory.advanced()
+    who = access.grants_of(request)
+    may = {command.name: command for command in page.commands if access.may(who, page, f'do/{command.name}')}
+    under_way = default_domain.under_way()
     initial = {'default_domain': settings.default_domain, 'address_scheme': settings.address_scheme}
-    questions: dict[str, str] = {}
-    status = 200
-    if request.method == 'POST':
-        form = ChangeForm(request.POST)
-        if form.is_valid():
-            command = next(command for command in page.commands if command.name == 'change')
-            try:
-                result = actions.do_command(actions.actor_of(request), page, command, [], form.cleaned_data)
-            except Refused as error:
-                messages.error(request, str(error))
-                return HttpResponseRedirect(registry.page_url(page))
-            except ValidationError as error:
-                fields = error.message_dict
-                questions = {name: ' '.join(fields.pop(name)) for name in CONFIRMATIONS if name in fields}
-                for name, texts in fields.items():
-                    form.add_error(name if name in form.fields else None, texts)
-                status = 422
-            else:
-                messages.success(request, str(result.message))
-                return HttpResponseRedirect(registry.page_url(page))
-        else:
-            status = 422
-    else:
-        form = ChangeForm(initial=initial)
+    form = ChangeForm(initial=initial, auto_id='f-%s', label_suffix='')
+    form.use_required_attribute = False
+    status = _status(default_domain.latest())
     context = {
         'page': page,
         'settings': settings,
-        'form': form,
-        'questions': questions,
-        'confirmations': _confirmations(form, questions),
-        'invalid': _invalid(form) if 'accept_invalid' in questions else [],
-        'status': _status(default_domain.latest()),
-        'under_way': default_domain.under_way(),
-        'may_write': access.may_write(access.grants_of(request), page),
+        'rows': _rows(form, 'change' in may and not under_way),
+        'change': may.get('change') if not under_way else None,
+        'retry': may.get('retry') if status and status['can_retry'] else None,
+        'cancel': may.get('cancel') if status and status['can_cancel'] else None,
+        'status': status,
+        'under_way': under_way,
         'no_address': EndUser.objects.filter(im_address=None).count(),
     }
-    part = 'change_status' if request.GET.get('status') and context['status'] else 'advanced_configuration'
-    return render(request, f'presence/{part}.html', context, status=status)
+    part = 'change_status' if request.GET.get('status') and status else 'advanced_configuration'
+    return render(request, f'presence/{part}.html', context)
 
 
 def advanced_api(request: HttpRequest) -> dict[str, Any]:

@@ -4,36 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 from engine.contract.services import BY_KEY, SERVICES
 from impadmin.console import generations
-from impadmin.console.actions import Actor
+from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
+from impadmin.console.registry import page_url
 from impadmin.console.rehearsal import of_nodes
 from impadmin.serviceability import commands
+from impadmin.serviceability.forms import ServiceForm
 from impadmin.system.models import Node, ServiceActivation
+
+TOLD = 5
+"""Services a message names one by one."""
 
 
 def service_command(verb: str) -> Callable[[Actor, Sequence[Any], Mapping[str, Any]], Result]:
-    """The ``run`` of start, stop or restart: queues the command for the node and gives its id to follow."""
+    """The ``run`` of start, stop or restart: queues the commands for the nodes and gives their ids to follow. What is
+    not possible is left out and told; when nothing is possible it is Refused."""
 
     def run(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
-        node, service = data['node'], data['service']
-        command = commands.request(actor.name, node, service, verb)
-        text = {
-            'start': _('%(service)s on %(node)s is being started.'),
-            'stop': _('%(service)s on %(node)s is being stopped.'),
-            'restart': _('%(service)s on %(node)s is being restarted.'),
-        }[verb]
+        made, told, impact, refused = [], [], [], []
+        for node, service in ServiceForm.chosen(data):
+            shown = {'service': _(BY_KEY[service].name), 'node': node.name}
+            name = _('%(service)s on %(node)s') % shown
+            if reason := commands.why_not(node, service, verb):
+                refused.append((name, reason))
+                continue
+            if consequence := commands.consequence(node, service, verb):
+                impact.append((f'{name}: {consequence}', None))
+            command = commands.queue(actor.name, node, service, verb)
+            made.append({'command': command.pk, 'node': node.name, 'service': service, 'verb': verb})
+            text = {
+                'start': _('%(service)s on %(node)s is being started.'),
+                'stop': _('%(service)s on %(node)s is being stopped.'),
+                'restart': _('%(service)s on %(node)s is being restarted.'),
+            }[verb]
+            told.append(text % shown)
+        if not made:
+            raise Refused(' '.join(reason for _name, reason in refused[:TOLD]))
+        told[TOLD:] = [_('And %(count)d more.') % {'count': len(told) - TOLD}] if len(told) > TOLD else []
+        told += [f'{name}: {reason}' for name, reason in refused[:TOLD]]
         return Result(
-            text % {'service': _(BY_KEY[service].name), 'node': node.name},
-            data={'command': command.pk, 'node': node.name, 'service': service, 'verb': verb},
+            ' '.join(told),
+            data={'commands': made, **(made[0] if len(made) == 1 else {})},
+            impact=impact,
+            refused=refused,
         )
 
     return run
+
+
+def users_of_chosen(objects: Sequence[Any], data: Mapping[str, Any]) -> int:
+    """How many users the chosen nodes serve."""
+    return of_nodes(list({node.pk: node for node, _service in ServiceForm.chosen(data)}.values()))
 
 
 def users_of_node(objects: Sequence[Any], data: Mapping[str, Any]) -> int:
@@ -67,8 +95,11 @@ def save_activation(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any
         ServiceActivation(node=node, service=service) for service in sorted(wanted - present)
     )
     generations.store_if_changed()
+    changed = sorted(present ^ wanted)
     return Result(
         _('Service activation of %(node)s is saved.') % {'node': node.name},
+        url=page_url('service-activation') + '?' + urlencode({'node': node.name}),
+        changed=({key: key in present for key in changed}, {key: key in wanted for key in changed}),
         data={
             'node': node.name,
             'activated': sorted(wanted - present),

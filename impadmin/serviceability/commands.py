@@ -16,12 +16,12 @@ from engine.contract.services import (
     DATA_MONITOR,
     PRESENCE_ENGINE,
     SYNC_AGENT,
+    UDS_TOMCAT,
     WEB_CONNECTION_MANAGER,
     XCP_ROUTER,
     dependents,
 )
 from impadmin.console import generations
-from impadmin.console.actions import Refused
 from impadmin.system.models import Node, ServiceActivation, ServiceCommand
 from impadmin.system.state import in_contact
 
@@ -48,13 +48,6 @@ def why_not(node: Node, service: str, verb: str) -> str:
         if not activated:
             return _('%(service)s is not activated on %(node)s. Activate it on Tools > Service Activation.') % shown
     return ''
-
-
-def request(requested_by: str, node: Node, service: str, verb: str) -> ServiceCommand:
-    """Queue a command that an administrator asked for; Refused says why it is not possible."""
-    if reason := why_not(node, service, verb):
-        raise Refused(reason)
-    return queue(requested_by, node, service, verb)
 
 
 def outcome(command: ServiceCommand) -> str:
@@ -98,4 +91,5 @@ def consequence(node: Node, service: str, verb: str) -> str:
         SYNC_AGENT: _('New users are not assigned and domains are not audited until it runs again.'),
         CLIENT_PROFILE_AGENT: _('Clients do not get their profile from %(node)s until it runs again.') % shown,
         BULK_PROVISIONING: _('Bulk jobs wait until it runs again.'),
+        UDS_TOMCAT: _('Clients cannot read the data of their users from %(node)s until it runs again.') % shown,
     }.get(service, '')

@@ -11,13 +11,16 @@ from impadmin.serviceability import actions, views
 from impadmin.serviceability.forms import ActivationForm, ServerForm, ServiceForm
 
 COMMANDS = tuple(
-    Command(verb, label, actions.service_command(verb), scope='page', form=ServiceForm, touches=actions.users_of_node)
+    Command(
+        verb, label, actions.service_command(verb), scope='page', form=ServiceForm, touches=actions.users_of_chosen,
+        danger=verb == 'stop',
+    )
     for verb, label in (
-        ('start', gettext_lazy('Start')),
         ('stop', gettext_lazy('Stop')),
+        ('start', gettext_lazy('Start')),
         ('restart', gettext_lazy('Restart')),
     )
-)
+)  # fmt: skip
 SERVICE_ACTIVATION = ViewPage(
     name='service-activation',
     console='serviceability',

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
 from engine.contract.services import BY_KEY, SERVICES, State
-from impadmin.console import access, actions, notifications
+from impadmin.console import access, notifications
 from impadmin.console.actions import Refused
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
@@ -77,7 +75,7 @@ def matrix(kind: str = '') -> dict[str, Any]:
             cells.append(
                 {
                     'node': node,
-                    'value': f'{node.pk}:{service.key}',
+                    'value': f'{node.name}:{service.key}',
                     'mark': mark,
                     'word': word,
                     'state': str(state),
@@ -110,18 +108,6 @@ def matrix(kind: str = '') -> dict[str, Any]:
     }
 
 
-def _chosen(values: list[str]) -> list[tuple[Node, str]]:
-    """The cells of the form; what is not there any more is left out."""
-    nodes = {node.pk: node for node in Node.objects.all()}
-    found = []
-    for value in values:
-        pk, _colon, service = value.partition(':')
-        if pk.isdigit() and int(pk) in nodes and service in BY_KEY:
-            found.append((nodes[int(pk)], service))
-    order = list(BY_KEY)
-    return sorted(found, key=lambda entry: (order.index(entry[1]), entry[0].pk))
-
-
 def feature_services(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Tools > Control Center - Feature Services."""
     return _control_center(request, page, FEATURE)
@@ -133,18 +119,13 @@ def network_services(request: HttpRequest, page: ViewPage) -> HttpResponse:
 
 
 def _control_center(request: HttpRequest, page: ViewPage, kind: str) -> HttpResponse:
-    writes = access.may_write(access.grants_of(request), page)
-    if request.method == 'POST':
-        if not writes:
-            raise PermissionDenied(_('Your role may see the services but not start or stop them.'))
-        return _act(request, page)
     if wanted := request.GET.get('cell'):
         return _cell(request, wanted)
+    who = access.grants_of(request)
     context = {
         'page': page,
         'kind': kind,
-        'writes': writes,
-        'verb_labels': verb_labels(),
+        'verbs': [command for command in page.commands if access.may(who, page, f'do/{command.name}')],
         'feature_url': page_url('control-center'),
         'network_url': page_url('control-center-network'),
         **matrix(kind),
@@ -160,50 +141,6 @@ def _cell(request: HttpRequest, wanted: str) -> HttpResponse:
                 if cell is not None and cell['value'] == wanted:
                     return render(request, 'serviceability/cell.html', {'cell': cell})
     raise Http404
-
-
-def verb_labels() -> dict[str, str]:
-    """The buttons."""
-    return {'start': _('Start'), 'stop': _('Stop'), 'restart': _('Restart')}
-
-
-def _act(request: HttpRequest, page: ViewPage) -> HttpResponse:
-    """First the consequence, then, confirmed, the commands."""
-    here = page_url(page)
-    verb = request.POST.get('verb', '')
-    cells = _chosen(request.POST.getlist('cell'))
-    if verb not in commands.VERBS or not cells:
-        messages.info(request, _('Select at least one service on one node, then choose what to do.'))
-        return HttpResponseRedirect(here)
-    if request.POST.get('confirmed') != '1':
-        context = {
-            'page': page,
-            'verb': verb,
-            'verb_label': verb_labels()[verb],
-            'back': here,
-            'cells': [
-                {
-                    'value': f'{node.pk}:{service}',
-                    'node': node,
-                    'service': BY_KEY[service],
-                    'consequence': commands.consequence(node, service, verb),
-                    'why_not': commands.why_not(node, service, verb),
-                }
-                for node, service in cells
-            ],
-        }
-        context['possible'] = any(not cell['why_not'] for cell in context['cells'])
-        return render(request, 'serviceability/confirm.html', context)
-    command = next(command for command in page.commands if command.name == verb)
-    for node, service in cells:
-        try:
-            result = actions.do_command(
-                actions.actor_of(request), page, command, [], {'node': node, 'service': service}
-            )
-            messages.success(request, str(result.message))
-        except Refused as error:
-            messages.error(request, str(error))
-    return HttpResponseRedirect(here)
 
 
 def control_center_api(request: HttpRequest) -> dict[str, Any]:
@@ -251,37 +188,20 @@ def control_center_api(request: HttpRequest) -> dict[str, Any]:
 
 def service_activation(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Check boxes of the feature services of one server."""
-    writes = access.may_write(access.grants_of(request), page)
+    who = access.grants_of(request)
     nodes = list(Node.objects.order_by('-publisher', 'name'))
-    name = request.POST.get('node') or request.GET.get('node', '')
+    name = request.GET.get('node', '')
     node = next((node for node in nodes if node.name == name), nodes[0] if nodes else None)
-    errors: list[str] = []
-    if request.method == 'POST':
-        if not writes:
-            raise PermissionDenied(_('Your role may see the services but not activate them.'))
-        chosen = 'set-default' if 'set-default' in request.POST else 'save'
-        command = next(command for command in page.commands if command.name == chosen)
-        if node is not None and command.form is not None:
-            form = command.form(request.POST)
-            if form.is_valid():
-                try:
-                    result = actions.do_command(actions.actor_of(request), page, command, [], form.cleaned_data)
-                except (Refused, ValidationError) as error:
-                    errors = error.messages if isinstance(error, ValidationError) else [str(error)]
-                else:
-                    messages.success(request, str(result.message))
-                    return HttpResponseRedirect(f'{page_url(page)}?node={node.name}')
-            else:
-                errors = [str(text) for texts in form.errors.values() for text in texts]
+    may = {command.name: command for command in page.commands if access.may(who, page, f'do/{command.name}')}
     context = {
         'page': page,
         'nodes': nodes,
         'node': node,
-        'errors': errors,
-        'writes': writes,
+        'save': may.get('save'),
+        'set_to_default': may.get('set-default'),
         'groups': _activation(node) if node else [],
     }
-    return render(request, 'serviceability/activation.html', context, status=422 if errors else 200)
+    return render(request, 'serviceability/activation.html', context)
 
 
 def _activation(node: Node) -> list[dict[str, Any]]:

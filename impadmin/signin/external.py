@@ -111,7 +111,7 @@ LDAP = SettingsPage(
     ),
     rules=(servers_are_valid, filters_are_valid, certificates_are_valid),
     commands=(
-        Command('test', gettext_lazy('Test Connection'), test_connection, scope='page'),
+        Command('test', gettext_lazy('Test Connection'), test_connection, scope='page', at_once=True),
         Command('set-password', gettext_lazy('Set Manager Password'), set_password, scope='page', form=PasswordForm),
     ),
     bad={'timeout_s': (0, 31), 'user_filter': ('(uid=x)', '(uid={user}')},

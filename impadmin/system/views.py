@@ -103,7 +103,7 @@ def presence_topology_api(request: HttpRequest) -> dict[str, Any]:
 def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Everything that needs attention, by cause."""
     found = notifications.of(request)
-    nodes = dict(Node.objects.values_list('name', 'pk'))
+    nodes = set(Node.objects.values_list('name', flat=True))
     causes = []
     for cause in context.causes(found):
         members = [
@@ -121,8 +121,8 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
                 'rule': next((one.rule for one in members), ''),
                 'services': services,
                 'changes': list(dict.fromkeys(change for one in members for change in one.changes)),
-                'cells': [
-                    f'{nodes[one.node]}:{one.service}' for one in members if one.kind == 'restart' and one.node in nodes
+                'targets': [
+                    f'{one.node}:{one.service}' for one in members if one.kind == 'restart' and one.node in nodes
                 ],
                 'control_center': page_url('control-center-network' if network else 'control-center'),
             }

@@ -85,7 +85,7 @@ WEBHOOKS = Page(
     delete=actions.delete,
     ordering=('name',),
     commands=(
-        Command('ping', gettext_lazy('Send Test'), actions.ping, when=actions.cannot_ping),
+        Command('ping', gettext_lazy('Send Test'), actions.ping, when=actions.cannot_ping, at_once=True),
         Command('rotate-secret', gettext_lazy('Rotate Secret'), actions.rotate, confirm=actions.rotation),
     ),
     sample=lambda n: {'name': f'Ticket system {n}', 'url': f'https://hooks.example.com/imp/{n}', 'active': True},

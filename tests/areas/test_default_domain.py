@@ -283,14 +283,16 @@ def test_the_page_asks_before_it_starts(admin_client, make_user):
     bad = make_user('bad', directory_uri='foo')
     browser = admin_client('administrator')
     values = {'default_domain': 'example.com', 'address_scheme': 'directory_uri'}
-    asked = browser.post(PAGE, values)
-    text = asked.content.decode()
-    assert asked.status_code == 422
+    text = browser.post(f'{PAGE}do/change/', values).content.decode()
     assert 'clients must support' in text.lower() or 'client must support' in text
     assert f'/ucm/ucm/end-users/{bad.pk}/' in text  # link to the user who would have no address
     assert default_domain.latest() is None  # Cancel: nothing changes
     assert inventory.advanced().address_scheme == 'userid'
-    answer = browser.post(PAGE, values | {'clients_support_it': 'on', 'accept_invalid': 'on', 'accept_outage': 'on'})
+    consents = {'clients_support_it': 'on', 'accept_invalid': 'on', 'accept_outage': 'on'}
+    told = browser.post(f'{PAGE}do/change/', values | consents)
+    assert ('IM Address Scheme', 'UserID@[Default_Domain]', 'Directory URI') in told.context['preview'].changes
+    assert default_domain.latest() is None, 'told, not begun'
+    answer = browser.post(f'{PAGE}do/change/', values | consents | {'confirmed': '1'})
     assert answer.status_code == 302
     assert work().state == 'completed'
     assert addresses() == {'good': 'good@example.com', 'bad': None}

@@ -47,9 +47,10 @@ def befriend(users, friends=1000):
 
 
 def start_by_page(browser, **values):
-    asked = browser.post(PAGE, values)
+    asked = browser.post(f'{PAGE}do/change/', values)
     assert 'accept_outage' in asked.content.decode()
-    answer = browser.post(PAGE, values | {'accept_outage': 'on', 'clients_support_it': 'on', 'accept_invalid': 'on'})
+    consents = {'accept_outage': 'on', 'clients_support_it': 'on', 'accept_invalid': 'on', 'confirmed': '1'}
+    answer = browser.post(f'{PAGE}do/change/', values | consents)
     assert answer.status_code == 302, answer.content.decode()[:2000]
 
 

@@ -64,16 +64,44 @@ def test_browser_asks_with_the_consequence_then_queues(node, admin_client):
     from impadmin.system.models import ServiceCommand
 
     browser = admin_client('operator')
-    cells = [f'{node.pk}:xcp_router']
-    asked = browser.post(NETWORK, {'verb': 'restart', 'cell': cells}).content.decode()
+    assert 'name="targets" value="imp1:xcp_router"' in browser.get(NETWORK).content.decode()
+    chosen = {'targets': [f'{node.name}:xcp_router']}
+    asked = browser.post(f'{NETWORK}do/restart/', chosen).content.decode()
     assert '7 users on imp1 are disconnected' in asked
     assert 'Cisco Presence Engine' in asked  # stops with it
+    assert 'Users touched' in asked
     assert not ServiceCommand.objects.exists()
-    done = browser.post(NETWORK, {'verb': 'restart', 'cell': cells, 'confirmed': '1'}, follow=True).content.decode()
+    done = browser.post(f'{NETWORK}do/restart/', {**chosen, 'confirmed': '1'}, follow=True).content.decode()
     assert 'Cisco XCP Router on imp1 is being restarted.' in done
     command = ServiceCommand.objects.get()
     assert (command.service, command.verb, command.requested_by) == ('xcp_router', 'restart', 'test-operator')
     assert 'Stopping' in browser.get(NETWORK).content.decode()
+
+
+def test_several_services_what_is_possible_is_done(node, api):
+    """Those of a node that does not run are left out and told; the preview says so before."""
+    from impadmin.system.models import Node, ServiceCommand
+
+    gone = Node.objects.create(name='imp2', address='127.0.0.2')
+    targets = [f'{name}:{key}' for name in (node.name, gone.name) for key in ('presence_engine', 'xcp_authentication')]
+    client = api('operator')
+    said = client.post(f'{API}stop/?dry_run=1', {'targets': targets}).json()
+    assert [one['object'] for one in said['refused']] == [
+        'Cisco Presence Engine on imp2', 'Cisco XCP Authentication Service on imp2',
+    ]  # fmt: skip
+    assert 'is not running' in said['refused'][0]['reasons'][0]['text']
+    assert [one['text'].partition(':')[0] for one in said['impact']] == [
+        'Cisco Presence Engine on imp1', 'Cisco XCP Authentication Service on imp1',
+    ]  # fmt: skip
+    assert not ServiceCommand.objects.exists()
+    done = client.post(f'{API}stop/', {'targets': targets}).json()
+    assert {(one['node'], one['service']) for one in done['data']['commands']} == {
+        ('imp1', 'presence_engine'),
+        ('imp1', 'xcp_authentication'),
+    }
+    assert 'imp2 is not running' in done['message']
+    both = client.post(f'{API}stop/', {'targets': targets, 'node': 'imp1', 'service': 'presence_engine'})
+    assert 'not both' in str(both.json()['errors']['targets'])
 
 
 def test_rest_gives_an_id_to_follow(node, api):
@@ -106,20 +134,26 @@ def test_activation_changes_the_configuration(node, admin_client, api):
     browser = admin_client('operator')
     page = browser.get(ACTIVATION).content.decode()
     assert 'Cisco XCP Connection Manager' in page
-    answer = browser.post(ACTIVATION, {'node': node.name, 'services': ['xcp_connection_manager'], 'save': '1'})
+    chosen = {'node': node.name, 'services': ['xcp_connection_manager']}
+    asked = browser.post(f'{ACTIVATION}do/save/', chosen)
+    assert ('Cisco Presence Engine', 'On', 'Off') in asked.context['preview'].changes
+    assert 'presence_engine' in generations.newest().node(node.name).activated
+    answer = browser.post(f'{ACTIVATION}do/save/', {**chosen, 'confirmed': '1'})
     assert answer.status_code == 302
+    assert answer['Location'] == f'{ACTIVATION}?node={node.name}'
     assert generations.newest().node(node.name).activated == ('xcp_connection_manager',)
     refused = api('operator').post(f'{API}start/', {'node': node.name, 'service': 'presence_engine'})
     assert refused.status_code == 409
     assert 'Service Activation' in refused.json()['detail']
-    browser.post(ACTIVATION, {'node': node.name, 'set-default': '1'})
+    browser.post(f'{ACTIVATION}do/set-default/', {'node': node.name, 'confirmed': '1'})
     assert set(generations.newest().node(node.name).activated) == {
         'presence_engine',
         'xcp_authentication',
         'xcp_connection_manager',
         'bulk_provisioning',
     }
-    assert browser.post(ACTIVATION, {'node': node.name, 'services': ['sshd'], 'save': '1'}).status_code == 422
+    wrong = browser.post(f'{ACTIVATION}do/save/', {'node': node.name, 'services': ['sshd'], 'confirmed': '1'})
+    assert 'sshd is not one of the available choices' in wrong.content.decode()
 
 
 def test_restart_needed_is_shown_in_the_cell(node, admin_client, api):
@@ -132,4 +166,4 @@ def test_restart_needed_is_shown_in_the_cell(node, admin_client, api):
     page = admin_client('operator').get('/admin/system/notifications/').content.decode()
     assert 'Cisco XCP Router' in page
     assert 'Enable instant messaging' in page
-    assert f'value="{node.pk}:xcp_router"' in page  # the button leads to the confirmation
+    assert f'value="{node.name}:xcp_router"' in page  # the button leads to the confirmation
