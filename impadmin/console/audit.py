@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import hashlib
@@ -260,12 +261,14 @@ def display(value: Any, model: type[models.Model] | None = None, name: str = '')
     if value in (SHREDDED, SHREDDED_NEW):
         return gettext('Shredded')
     if model is not None and name:
-        try:
-            choices = dict(getattr(model._meta.get_field(name), 'flatchoices', None) or ())
-        except FieldDoesNotExist:
-            choices = {}
+        found: Any = None
+        with contextlib.suppress(FieldDoesNotExist):
+            found = model._meta.get_field(name)
+        choices = dict(getattr(found, 'flatchoices', None) or ())
         if isinstance(value, str | int) and value in choices:
             return str(choices[value])
+        if isinstance(value, list) and (words := getattr(found, 'words', None)) is not None:
+            return str(words(value))
         if isinstance(value, str) and (at := _moment(model, name, value)):
             return tables.exactly_when(at)
     if value is True:
@@ -291,8 +294,6 @@ def _moment(model: type[models.Model], name: str, value: str) -> datetime.dateti
         found = parse_datetime(value)
     except (FieldDoesNotExist, ValueError):
         return None
-        if isinstance(value, list) and (words := getattr(model._meta.get_field(name), 'words', None)) is not None:
-            return str(words(value))
     return found if found is not None and timezone.is_aware(found) else None
 
 

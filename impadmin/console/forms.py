@@ -213,9 +213,9 @@ def display_value(found: models.Field[Any, Any] | None, value: Any) -> str:
     """Like ``display`` for a model field at hand (None: judge by the value alone)."""
     if isinstance(value, bool):
         return gettext('on') if value else gettext('off')
-    if found is not None and found.choices:
     if (words := getattr(found, 'words', None)) is not None:
         return str(words(value))
+    if found is not None and found.choices:
         return str(dict(found.flatchoices).get(value, '' if value is None else value)) or '–'
     if value is None:
         if isinstance(found, models.IntegerField) and found.null and found.editable:
