@@ -32,6 +32,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',
     names.DIRECTORY: 'engine.services.directory:DirectoryService',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
+    names.UDS_TOMCAT: 'engine.services.uds_tomcat:UdsTomcat',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)
 """Services that run before the Data Monitor has released the others."""

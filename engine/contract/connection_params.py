@@ -1,9 +1,9 @@
-"""Parameters of the services clients connect to: Connection Manager, Web Connection Manager, Authentication Service."""
+"""Parameters of the services clients connect to: Connection Managers, Authentication Service, Cisco UDS Tomcat."""
 
 from __future__ import annotations
 
 from engine.contract.params import Param, connection_limit, listen_address, listen_port, size_limit, time_limit
-from engine.contract.service_keys import CONNECTION_MANAGER, WEB_CONNECTION_MANAGER
+from engine.contract.service_keys import CONNECTION_MANAGER, UDS_TOMCAT, WEB_CONNECTION_MANAGER
 
 CONNECTION_MANAGER_PARAMS = (
     listen_port(
@@ -201,5 +201,25 @@ AUTHENTICATION_PARAMS = (
         True,
         'Allow SASL PLAIN under TLS',
         'Clients that support SCRAM never send the password itself. PLAIN is never offered without TLS.',
+    ),
+)
+UDS_TOMCAT_PARAMS = (
+    listen_port(
+        'port',
+        8443,
+        'User Data Services port',
+        'Clients read the data of their user here over HTTPS, with user ID and password.',
+        UDS_TOMCAT,
+    ),
+    listen_address(
+        'IP address the port listens on. 0.0.0.0 means every IPv4 address of the node, :: every address.',
+        UDS_TOMCAT,
+    ),
+    connection_limit('connections_per_ip', 100),
+    time_limit(
+        'request_timeout_s',
+        30,
+        'Request time-out',
+        'A connection without a request for so long is closed.',
     ),
 )

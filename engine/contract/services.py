@@ -13,6 +13,7 @@ from engine.contract.component_params import COMPONENT_PARAMS
 from engine.contract.connection_params import (
     AUTHENTICATION_PARAMS,
     CONNECTION_MANAGER_PARAMS,
+    UDS_TOMCAT_PARAMS,
     WEB_CONNECTION_MANAGER_PARAMS,
 )
 from engine.contract.federation_params import FEDERATION_PARAMS
@@ -49,6 +50,9 @@ from engine.contract.service_keys import (
 )
 from engine.contract.service_keys import (
     SYNC_AGENT as SYNC_AGENT,
+)
+from engine.contract.service_keys import (
+    UDS_TOMCAT as UDS_TOMCAT,
 )
 from engine.contract.service_keys import (
     WEB_CONNECTION_MANAGER as WEB_CONNECTION_MANAGER,
@@ -307,6 +311,15 @@ SERVICES: tuple[Service, ...] = (
         DB_SERVICES,
         params=BULK_PROVISIONING_PARAMS,
         publisher_only=True,
+    ),
+    Service(
+        UDS_TOMCAT,
+        'Cisco UDS Tomcat',
+        'feature',
+        DB_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=UDS_TOMCAT_PARAMS,
+        default_active=False,
     ),
 )
 BY_KEY: dict[str, Service] = {service.key: service for service in SERVICES}

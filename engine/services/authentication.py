@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+Credentials = dict[str, list[str | int]]
+"""See engine.contract.credentials."""
+
 MOST_TRACKED = 50_000
 """Pairs of user and address remembered at most; the oldest go first."""
 PARALLEL = 10
@@ -72,8 +75,21 @@ class AuthenticationService(Service):
     async def password_matches(self, user: User | None, password: str) -> bool:
         """Check a PLAIN password in a thread; takes as long for an unknown user as for a known one."""
         stored = user.credentials if user is not None else self._decoy
-        right = await asyncio.get_running_loop().run_in_executor(None, credentials.matches, password, stored)
-        return right and user is not None
+        return await self._matches(stored, password) and user is not None
+
+    async def check(self, bare: str, address: str, stored: Credentials, password: str) -> bool:
+        """Whether a password given elsewhere than in a sign-in is right; ``stored`` is empty for an unknown user, which
+        takes as long. It counts like an attempt to sign in as ``bare``. Raises Refused."""
+        self._admit(bare, address).under_way += 1
+        right = None
+        try:
+            right = await self._matches(stored or self._decoy, password) and bool(stored)
+        finally:
+            self.finish(bare, address, right)
+        return right
+
+    async def _matches(self, stored: Credentials, password: str) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, credentials.matches, password, stored)
 
     def finish(self, bare: str, address: str, right: bool | None) -> None:
         """The outcome of an attempt: True signed in, False wrong, None given up (no verdict)."""

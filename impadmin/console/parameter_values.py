@@ -15,7 +15,14 @@ from django.utils.translation import gettext
 
 from engine.contract.networks import networks
 from engine.contract.params import Param
-from engine.contract.services import BY_KEY, CONNECTION_MANAGER, ENTERPRISE_PARAMS, WEB_CONNECTION_MANAGER, XCP_ROUTER
+from engine.contract.services import (
+    BY_KEY,
+    CONNECTION_MANAGER,
+    ENTERPRISE_PARAMS,
+    UDS_TOMCAT,
+    WEB_CONNECTION_MANAGER,
+    XCP_ROUTER,
+)
 from impadmin.console import audit
 from impadmin.console.access import may
 
@@ -113,6 +120,7 @@ CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     XCP_ROUTER: _router,
     CONNECTION_MANAGER: _listeners,
     WEB_CONNECTION_MANAGER: _web_listener,
+    UDS_TOMCAT: _address,
 }
 """service key -> function of all values that gives messages by name, for what one value alone cannot tell."""
 

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from tests.fixtures import data
-from tests.fixtures.processes import wait_until
+from tests.fixtures.processes import Engine, wait_until
 from tests.services.test_web_clients import mechanisms
 from tests.services.webclient import HTTPBIND, SASL, STREAMS, Web, context, plain, start
 
@@ -133,16 +133,16 @@ def test_hostile_http(request: pytest.FixtureRequest, db: None, make_user: Calla
     )
     # Connections and sessions of one address are limited: what is over the limit is closed at once.
     many = [socket.create_connection(('127.0.0.1', web.port), 5) for _ in range(35)]
-    wait_until(lambda: refused(web) >= 5, 'connections over the limit are refused')
+    wait_until(lambda: refused(web.engine) >= 5, 'connections over the limit are refused')
     for one in many:
         one.close()
     make_user('alice')
     wait_until(lambda: _works(web), 'connections are free again')
 
 
-def refused(web: Web) -> float:
+def refused(engine: Engine) -> float:
     """Connections over the limit per address so far."""
-    with urllib.request.urlopen(f'http://127.0.0.1:{web.engine.metrics_port}/metrics', timeout=5) as answer:
+    with urllib.request.urlopen(f'http://127.0.0.1:{engine.metrics_port}/metrics', timeout=5) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith('imp_connections_refused_total'):
                 return float(line.rsplit(' ', 1)[1])

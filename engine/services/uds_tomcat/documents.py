@@ -1,0 +1,112 @@
+"""The XML documents of User Data Services, in the shapes of its published reference; the service profile in those of
+the administrative XML interface (AXL), because its own shape is not published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import quote as quote_url
+
+from engine.store.user_data import Person, Profile, Server
+from engine.xmpp.stanza import element, quote
+
+RELEASE: Final = '14.0.1'
+"""The release whose interface this is."""
+_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+IMP_PROFILE: Final = 'IM and Presence Profile'
+
+
+def _root(name: str, uri: str, inside: Iterable[str]) -> str:
+    return f'{_XML}<{name} uri="{quote(uri)}" version="{RELEASE}">{"".join(inside)}</{name}>\n'
+
+
+def _text(name: str, value: str, **attributes: str) -> str:
+    return element(name, '', value, **attributes)
+
+
+def _flag(value: bool) -> str:
+    return 'true' if value else 'false'
+
+
+def problem(status: int, text: str) -> str:
+    """An error."""
+    inside = _text('code', str(status)) + _text('message', text)
+    return f'{_XML}<errors><error>{inside}</error></errors>\n'
+
+
+def version(base: str) -> str:
+    """versionInformation."""
+    return _root('versionInformation', f'{base}/version', [_text('version', RELEASE)])
+
+
+def servers(base: str, hosts: Sequence[str]) -> str:
+    """The nodes that offer User Data Services."""
+    return _root('servers', f'{base}/servers', [_text('server', host) for host in hosts])
+
+
+def cluster_user(base: str, host: str, user_id: str, found: bool) -> str:
+    """Whether this is the home cluster of a user."""
+    uri = f'{base}/clusterUser?username={quote_url(user_id)}'
+    inside = [element('result', '', '', found='false')]
+    if found:
+        inside = [
+            element('result', '', '', found='true', uri=user_uri(base, user_id), version=RELEASE),
+            _text('homeCluster', host, serversUri=f'{base}/servers'),
+        ]
+    return _root('clusterUser', uri, inside)
+
+
+def user_uri(base: str, user_id: str) -> str:
+    """Where a user is."""
+    return f'{base}/user/{quote_url(user_id, safe="")}'
+
+
+def user(base: str, person: Person) -> str:
+    """The user, with where the service profile is."""
+    uri = user_uri(base, person.user_id)
+    profile = _text('uri', f'{uri}/serviceProfile') if person.profile is not None else ''
+    server = _text('server', person.node_address) if person.node_address else ''
+    presence = {'enableImAndPresence': _flag(person.im_enabled), 'enableCalendarPresence': 'false'}
+    return _root(
+        'user',
+        uri,
+        [
+            _text('id', str(person.id)),
+            _text('userName', person.user_id),
+            _text('firstName', person.first_name),
+            _text('lastName', person.last_name),
+            _text('displayName', person.display_name),
+            _text('email', person.mail),
+            _text('directoryUri', person.directory_uri),
+            _text('department', person.department),
+            _text('accountType', 'local', useLdapAuth='false'),
+            _text('homeCluster', 'true', **presence),
+            f'<imAndPresence>{server}</imAndPresence>',
+            f'<serviceProfile>{profile}</serviceProfile>',
+        ],
+    )
+
+
+def service_profile(base: str, person: Person, profile: Profile) -> str:
+    """The service profile of a user: the servers in the order to try them."""
+    places = zip(('primary', 'secondary', 'tertiary'), profile.servers, strict=True)
+    found = ''.join(_server(place, server) for place, server in places if server is not None)
+    info = f'<serviceProfileInfo>{_text("profileName", IMP_PROFILE)}{found}</serviceProfileInfo>' if found else ''
+    inside = [
+        _text('name', profile.name),
+        _text('description', profile.description),
+        _text('isDefault', _flag(profile.is_default)),
+        f'<serviceProfileInfos>{info}</serviceProfileInfos>',
+    ]
+    return _root('serviceProfile', f'{user_uri(base, person.user_id)}/serviceProfile', inside)
+
+
+def _server(place: str, server: Server) -> str:
+    inside = (
+        _text('serviceType', 'IM and Presence')
+        + _text('productType', 'Unified CM (IM and Presence)')
+        + _text('name', server.name)
+        + _text('description', server.description)
+        + _text('hostnameorip', server.address)
+    )
+    return f'<{place}>{inside}</{place}>'

@@ -1,0 +1,200 @@
+"""The service: one HTTPS listener, who may read what, and the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from engine import tls
+from engine.contract.jid import im_address
+from engine.contract.messages import Text, message
+from engine.contract.services import AUTHENTICATION, UDS_TOMCAT, XCP_ROUTER
+from engine.listening import listen
+from engine.services.authentication import AuthenticationService, Refused
+from engine.services.base import Service
+from engine.services.uds_tomcat import documents
+from engine.services.uds_tomcat.http import HEAD_BYTES, METHODS, Request, Response, serve
+from engine.store import user_data
+from engine.store.pool import Unavailable
+from engine.supervisor import describe
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from engine.node import Node
+    from engine.store.user_data import Person
+
+log = structlog.get_logger(__name__)
+
+ROOT: Final = 'cucm-uds'
+GOODBYE_S: Final = 2.0
+PAUSE_S: Final = 0.5
+"""Before the next connection is accepted when the system has no room for one."""
+_HOST: Final = re.compile(r'[A-Za-z0-9.:\[\]-]{1,255}')
+_CHALLENGE: Final = (('WWW-Authenticate', 'Basic realm="User Data Services", charset="UTF-8"'),)
+
+
+class UdsTomcat(Service):
+    """Tells clients what the Unified CM side knows of their user."""
+
+    key: ClassVar[str] = UDS_TOMCAT
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._per_ip: dict[str, int] = {}
+        self._listener: socket.socket | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
+        host, self._port = self.param('bind_address'), self.param('port')
+        router: Any = self.node.service(XCP_ROUTER)
+        own = self.config.node(self.node.name)
+        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
+        names = frozenset(router.config.domains)
+        context = tls.context(tls.certificate(folder, self.node.name, own.address if own else '', names))
+        context.set_alpn_protocols(['http/1.1'])
+        self._listener = listen(host, self._port)
+        shown = f'[{host}]' if ':' in host else host
+        self.detail = message(Text.LISTENING_WEB, address=f'https://{shown}:{self._port}/{ROOT}')
+        log.info(self.detail)
+        self.spawn(self._accept(self._listener, context), 'accept user data clients')
+
+    async def stop(self) -> None:
+        """Stop listening; requests under way end with the tasks of the service."""
+        if self._listener is not None:
+            self._listener.close()
+
+    # ---- connections
+
+    async def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError as error:  # no descriptor is left
+                log.warning('connection not accepted', error=describe(error))
+                await asyncio.sleep(PAUSE_S)
+                continue
+            address = peer[0]
+            if self._per_ip.get(address, 0) >= self.param('connections_per_ip'):
+                self.node.counters.connections_refused += 1
+                connection.close()
+                continue
+            self._per_ip[address] = self._per_ip.get(address, 0) + 1
+            self.spawn(self._serve(connection, address, context), f'user data for {address}')
+
+    async def _serve(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        patience = float(self.param('request_timeout_s'))
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=HEAD_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=context, ssl_handshake_timeout=patience,
+                ssl_shutdown_timeout=GOODBYE_S,
+            )  # fmt: skip
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            try:
+                await serve(reader, writer, address, self._answer, _refusal, patience)
+            finally:
+                writer.close()
+            await writer.wait_closed()
+        except (OSError, TimeoutError) as error:  # a connection that broke, a handshake that failed
+            log.debug('user data connection ended', address=address, error=describe(error))
+        except Exception:
+            log.exception('user data connection failed', address=address)
+        finally:
+            if (left := self._per_ip[address] - 1) > 0:
+                self._per_ip[address] = left
+            else:
+                del self._per_ip[address]
+
+    # ---- requests
+
+    async def _answer(self, request: Request) -> Response:
+        base = f'https://{self._host(request)}/{ROOT}'
+        match request.path:
+            case ('cucm-uds', 'version'):
+                return Response(200, documents.version(base))
+            case ('cucm-uds', 'servers'):
+                hosts = [node.address for node in self.config.nodes if UDS_TOMCAT in node.activated]
+                return Response(200, documents.servers(base, hosts))
+            case ('cucm-uds', 'clusterUser'):
+                user_id = request.query.get('username', '')
+            case ('cucm-uds', 'user', user_id, *rest) if rest in ([], ['serviceProfile']):
+                pass
+            case _:
+                return _refusal(404, 'There is no such resource.')
+        try:
+            person = await self._authenticated(request)
+        except Unavailable as error:
+            log.warning('user data cannot be read', error=describe(error))
+            return _refusal(503, 'User data cannot be read at the moment.')
+        if isinstance(person, Response):
+            return person
+        own = person.user_id.upper() == user_id.upper()
+        if request.path[1] == 'clusterUser':
+            host = urlsplit(base).hostname or ''
+            return Response(200, documents.cluster_user(base, host, person.user_id if own else user_id, own))
+        if not own:
+            return _refusal(403, 'Users can read their own data only.')
+        if len(request.path) == 3:
+            return Response(200, documents.user(base, person))
+        if person.profile is None:
+            return _refusal(404, 'The user has no service profile.')
+        return Response(200, documents.service_profile(base, person, person.profile))
+
+    async def _authenticated(self, request: Request) -> Person | Response:
+        """The user whose name and password the request has, else what is answered. Wrong passwords count together with
+        those of sign-ins by XMPP."""
+        given = _credentials(request.headers.get('authorization', ''))
+        if given is None:
+            return _refusal(401, 'Send user ID and password (HTTP Basic).')
+        user_id, password = given
+        service = self.node.service(AUTHENTICATION)
+        if not isinstance(service, AuthenticationService):
+            return _refusal(503, 'Cisco XCP Authentication Service is not running.')
+        person = await user_data.load(self.node.store, user_id)
+        bare = person.bare if person is not None else ''
+        scheme, domain = self.config.address_scheme, self.config.default_domain
+        bare = bare or im_address(scheme, domain, user_id, '') or user_id.upper()
+        try:
+            right = await service.check(bare, request.address, person.credentials if person else {}, password)
+        except Refused:
+            return _refusal(429, 'Too many failed sign-ins. Try again later.')
+        if person is None or not right:
+            log.info('user data refused', user=bare, address=request.address)
+            return _refusal(401, 'The user ID or the password is wrong.')
+        return person
+
+    def _host(self, request: Request) -> str:
+        """Host and port as the client named them, else as this node knows itself."""
+        if _HOST.fullmatch(named := request.headers.get('host', '')):
+            return named
+        own = self.config.node(self.node.name)
+        return f'{own.address if own is not None else self.node.name}:{self._port}'
+
+
+def _refusal(status: int, text: str) -> Response:
+    allow = (('Allow', ', '.join(METHODS)),) if status == 405 else ()
+    return Response(status, documents.problem(status, text), _CHALLENGE if status == 401 else allow)
+
+
+def _credentials(authorization: str) -> tuple[str, str] | None:
+    """(user ID, password) of an Authorization header (RFC 7617), or None."""
+    scheme, _, encoded = authorization.partition(' ')
+    if scheme.lower() != 'basic':
+        return None
+    try:
+        user_id, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(':')
+    except (binascii.Error, ValueError):
+        return None
+    return (user_id, password) if user_id and colon and password and '\0' not in user_id else None
