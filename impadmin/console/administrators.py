@@ -14,6 +14,7 @@ from impadmin.console import audit, roles
 from impadmin.console.access import Grants, grants
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Administrator, Role
+from impadmin.console.rehearsal import rehearses
 
 MENU = 'User Management > Application User'
 
@@ -23,6 +24,7 @@ MENU = 'User Management > Application User'
 
 def create_administrator(actor: Actor, values: Mapping[str, Any]) -> Administrator:
     """Add an application user, with no more rights than the actor has."""
+    values = {name: value for name, value in values.items() if name != 'present_password'}
     rest, sent, password = _taken(actor, values)
     given = sent or []
     roles.require_covered(actor.grants, together(given))
@@ -38,6 +40,8 @@ def create_administrator(actor: Actor, values: Mapping[str, Any]) -> Administrat
 
 def update_administrator(actor: Actor, administrator: Administrator, values: Mapping[str, Any]) -> Administrator:
     """Change an application user: nobody takes rights from himself or touches somebody who has more than he."""
+    values = dict(values)
+    present = values.pop('present_password', None) or ''
     rest, sent, password = _taken(actor, values)
     before = Administrator.objects.select_for_update().get(pk=administrator.pk)
     held = before.held_roles
@@ -49,6 +53,8 @@ def update_administrator(actor: Actor, administrator: Administrator, values: Map
     if before.origin != Administrator.Origin.LOCAL and (password or set(given) != set(held)):
         field = 'password' if password else 'roles'
         raise ValidationError({field: gettext('It comes from the directory or identity provider. Change it there.')})
+    if password and before.username == actor.name:
+        _prove_own(actor, before, present)
     if before.username == actor.name and (set(given) != set(held) or not administrator.is_active):
         field = 'roles' if set(given) != set(held) else 'is_active'
         raise ValidationError({field: gettext('You cannot change your own rights. Ask another administrator.')})
@@ -64,6 +70,17 @@ def update_administrator(actor: Actor, administrator: Administrator, values: Map
     administrator.save()
     administrator.roles.set(given)
     return administrator
+
+
+def _prove_own(actor: Actor, administrator: Administrator, present: str) -> None:
+    """His own password changes only who knows the present one: a browser left open or a stolen token does not."""
+    from impadmin.signin.apart import apart
+    from impadmin.signin.passwords import prove
+
+    if actor.channel == 'cli' or rehearses():
+        return
+    if problem := apart(lambda: prove(actor, administrator, present)):
+        raise ValidationError({'present_password': problem})
 
 
 def delete_administrator(actor: Actor, administrator: Administrator) -> None:

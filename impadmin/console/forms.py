@@ -439,7 +439,9 @@ def make(
             assert found is not None
             fields[name] = form_field(found)
         elif name in extra:
-            fields[name] = extra[name](obj)
+            made = extra[name](obj)
+            if obj is not None or not getattr(made, 'edit_only', False):
+                fields[name] = made
     initial: dict[str, Any] = {}
     origin = obj if obj is not None else source
     cleared = page.copy_clear if isinstance(page, Page) and obj is None else ()

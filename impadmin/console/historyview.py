@@ -36,6 +36,7 @@ ACTIONS = {
     'second-factor-removed': gettext_lazy('Second factor removed'),
     'recovery-codes-renewed': gettext_lazy('Recovery codes renewed'),
     'sessions-ended': gettext_lazy('Sessions ended'),
+    'vouching-ended': gettext_lazy('No longer vouched for'),
     'token-first-used': gettext_lazy('Token used for the first time'),
 }
 CHANNELS = {

@@ -111,6 +111,12 @@ class Administrator(AbstractBaseUser):
     language = models.CharField(_('Language'), max_length=10, blank=True)
     theme = models.CharField(_('Theme'), max_length=10, blank=True)
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
+    vouched_at = models.DateTimeField(
+        _('Last vouched for'), null=True, blank=True, editable=False,
+        help_text=_('When the directory or identity provider last said who the user is and in which groups.'),
+    )  # fmt: skip
+    asked_at = models.DateTimeField(null=True, editable=False)
+    """When the directory was last asked, whatever came of it."""
 
     objects = AdministratorManager()
     USERNAME_FIELD = 'username'

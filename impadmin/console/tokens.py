@@ -15,9 +15,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
 from impadmin.console import audit, permissions, roles
@@ -137,6 +137,13 @@ def do_revoke_own(actor: Actor, token: ApiToken) -> None:
         token.delete()
 
 
+class DirectoryIsSilent(APIException):
+    """503: whether the user of a token is still there cannot be found out now."""
+
+    status_code = 503
+    default_detail = gettext_lazy('The directory that vouches for the user of this token does not answer. Try again.')
+
+
 class TokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer TOKEN``."""
 
@@ -145,7 +152,7 @@ class TokenAuthentication(BaseAuthentication):
         kind, _, clear = request.headers.get('Authorization', '').partition(' ')
         if kind.lower() != 'bearer':
             return None
-        from impadmin.signin import sessions
+        from impadmin.signin import sessions, vouching
 
         now = timezone.now()
         token = ApiToken.objects.select_related('administrator').filter(digest=digest(clear.strip())).first()
@@ -153,6 +160,12 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed(gettext('The token is not valid or has expired.'))
         if not token.administrator.is_active:
             raise AuthenticationFailed(gettext('The user of this token is not active.'))
+        try:
+            token.administrator = vouching.check(token.administrator, request.META.get('REMOTE_ADDR') or '')
+        except vouching.NotVouched:
+            raise AuthenticationFailed(gettext('Nobody vouches for the user of this token any more.')) from None
+        except vouching.Silent:
+            raise DirectoryIsSilent from None
         if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
             stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USED_EVERY)
             first = token.last_used_at is None and bool(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.contrib.auth.hashers import check_password, make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from impadmin.console import audit
 from impadmin.console.actions import SYSTEM
@@ -77,7 +78,7 @@ def admit(
             return Verdict(reason=f'the name belongs to a user kept by {user.get_origin_display()}', method=method)
         if not given:
             if user is not None:
-                _give(user, set())
+                dismiss(user)
             return Verdict(reason='no group with a role', method=method)
         if user is None:
             user = Administrator(username=username, origin=origin)
@@ -89,7 +90,15 @@ def admit(
             user.save()
             audit.record(SYSTEM, 'create', None, user, None, audit.snapshot(user), menu=MENU)
         _give(user, given)
+        user.vouched_at = timezone.now()
+        user.save(update_fields=['vouched_at'])
     return Verdict(user, method=method) if user.is_active else Verdict(reason='not active', method=method)
+
+
+def dismiss(user: Administrator) -> None:
+    """Nobody vouches for the user any more: he has no role until somebody does."""
+    with transaction.atomic():
+        _give(user, set())
 
 
 def _give(user: Administrator, given: set[Role]) -> None:
@@ -98,5 +107,6 @@ def _give(user: Administrator, given: set[Role]) -> None:
         return
     before = audit.snapshot(user)
     user.roles.set(given)
-    del user.held_roles
+    for name in ('held_roles', 'grants'):
+        user.__dict__.pop(name, None)
     audit.record(SYSTEM, 'update', None, user, before, audit.snapshot(user), menu=MENU)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ LEVELS = 5
 """How deep nested groups are followed."""
 MOST_GROUPS = 1000
 _OK = 0
+_DISABLED = ('userAccountControl', 'nsAccountLock', 'pwdAccountLockedTime')
 _Answer = TypeVar('_Answer')
 
 
@@ -67,6 +68,11 @@ def find(settings: LdapAuthentication, username: str, password: str) -> Found:
     if not username or not password:  # an empty password would be an anonymous bind, which succeeds
         raise Refused('empty password')
     return _ask_one(settings, lambda connection: _find(settings, connection, username, password))
+
+
+def look_up(settings: LdapAuthentication, username: str) -> Found:
+    """The user as the manager sees him, without his password. Raises Refused (also for a disabled one), Unreachable."""
+    return _ask_one(settings, lambda connection: _look_up(settings, connection, username))
 
 
 def test(settings: LdapAuthentication) -> list[tuple[str, str]]:
@@ -135,18 +141,47 @@ def _manager(settings: LdapAuthentication, host: str, port: int | None) -> Itera
         yield connection
 
 
-def _find(settings: LdapAuthentication, connection: Any, username: str, password: str) -> Found:
+def _entry(settings: LdapAuthentication, connection: Any, username: str) -> tuple[str, Mapping[str, Any]]:
+    """(distinguished name, attributes in lower case) of the one user. Raises Refused, LDAPException."""
     query = settings.user_filter.replace('{user}', escape_filter_chars(username))
-    connection.search(settings.search_base, query, ldap3.SUBTREE, attributes=['memberOf'], size_limit=2)
+    connection.search(settings.search_base, query, ldap3.SUBTREE, attributes=['memberOf', *_DISABLED], size_limit=2)
+    if connection.result['result'] not in (_OK, ldap3.core.results.RESULT_SIZE_LIMIT_EXCEEDED):
+        raise LDAPException(f'{settings.search_base}: {_words(connection)}')
     entries = [entry for entry in connection.response or () if entry.get('type') == 'searchResEntry']
     if len(entries) != 1:
         raise Refused('unknown user' if not entries else 'several users found')
-    dn = str(entries[0]['dn'])
+    raw = {name.lower(): [str(value) for value in _list(held)] for name, held in entries[0]['attributes'].items()}
+    return str(entries[0]['dn']), raw
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def is_disabled(attributes: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the directory keeps the account from signing in: Active Directory (flag ACCOUNTDISABLE), 389 Directory
+    Server (nsAccountLock), OpenLDAP's password policy (locked for good)."""
+    flags = next(iter(attributes.get('useraccountcontrol', ())), '0')
+    locked = {value.lower() for value in attributes.get('nsaccountlock', ())}
+    since = attributes.get('pwdaccountlockedtime', ())
+    return bool(flags.isdecimal() and int(flags) & 2) or 'true' in locked or any(t.startswith('0000') for t in since)
+
+
+def _look_up(settings: LdapAuthentication, connection: Any, username: str) -> Found:
+    dn, attributes = _entry(settings, connection, username)
+    if is_disabled(attributes):
+        raise Refused('disabled')
+    groups = _groups(settings, connection, dn, set(attributes.get('memberof', ())))
+    return Found(dn, frozenset(comparable(group) for group in groups))
+
+
+def _find(settings: LdapAuthentication, connection: Any, username: str, password: str) -> Found:
+    dn, attributes = _entry(settings, connection, username)
     with _open(settings, connection.server.host, connection.server.port, dn, password) as own:
         if not own.bind():
             raise Refused('wrong password' if own.result['description'] == 'invalidCredentials' else _words(own))
-    member_of = {str(value) for value in entries[0]['attributes'].get('memberOf') or ()}
-    return Found(dn, frozenset(comparable(group) for group in _groups(settings, connection, dn, member_of)))
+    groups = _groups(settings, connection, dn, set(attributes.get('memberof', ())))
+    return Found(dn, frozenset(comparable(group) for group in groups))
 
 
 def _groups(settings: LdapAuthentication, connection: Any, dn: str, found: set[str]) -> set[str]:

@@ -98,15 +98,15 @@ LDAP = SettingsPage(
     help=Help(
         when=gettext_lazy('When accounts and passwords of administrators are kept in one directory.'),
         effect=gettext_lazy(
-            'From the next sign-in on. Roles come from External Groups and are read at every sign-in. Users who are '
-            'in no such group stay out.'
+            'From the next sign-in on. Roles come from External Groups, read at every sign-in and every few minutes '
+            'while a token or a session is used. Users who are in no such group stay out.'
         ),
     ),
     related=('external-groups', 'application-users', 'credential-policy'),
     model=LdapAuthentication,
     fieldsets=(
         Fieldset(gettext_lazy('Directory'), ('enabled', 'servers', 'security', 'ca_certificate', 'timeout_s')),
-        Fieldset(gettext_lazy('Users'), ('bind_dn', 'search_base', 'user_filter', 'local_users')),
+        Fieldset(gettext_lazy('Users'), ('bind_dn', 'search_base', 'user_filter', 'recheck_minutes', 'local_users')),
         Fieldset(gettext_lazy('Groups'), ('group_base', 'group_filter', 'nested')),
     ),
     rules=(servers_are_valid, filters_are_valid, certificates_are_valid),
@@ -114,7 +114,7 @@ LDAP = SettingsPage(
         Command('test', gettext_lazy('Test Connection'), test_connection, scope='page', at_once=True),
         Command('set-password', gettext_lazy('Set Manager Password'), set_password, scope='page', form=PasswordForm),
     ),
-    bad={'timeout_s': (0, 31), 'user_filter': ('(uid=x)', '(uid={user}')},
+    bad={'timeout_s': (0, 31), 'recheck_minutes': (0, 1441), 'user_filter': ('(uid=x)', '(uid={user}')},
     configures=False,
 )
 
@@ -181,6 +181,7 @@ SAML = SettingsPage(
     fieldsets=(
         Fieldset(gettext_lazy('Single sign-on'), ('enabled', 'console_url', 'idp_entity')),
         Fieldset(gettext_lazy('Attributes'), ('user_attribute', 'group_attribute')),
+        Fieldset(gettext_lazy('API Tokens'), ('token_days',)),
     ),
     rules=(console_url_is_valid,),
     commands=(
@@ -192,7 +193,10 @@ SAML = SettingsPage(
             form=MetadataForm,
         ),
     ),
-    bad={'console_url': ('imp.example.com', 'http://imp.example.com', 'https://imp.example.com/x')},
+    bad={
+        'token_days': (0, 366),
+        'console_url': ('imp.example.com', 'http://imp.example.com', 'https://imp.example.com/x'),
+    },
     panel='signin/saml_state.html',
     configures=False,
 )

@@ -261,6 +261,11 @@ class LdapAuthentication(models.Model):
         _('Timeout'), default=5, validators=_between(1, 30),
         help_text=_('How long one server may take to connect or to answer, 1 to 30 seconds.'),
     )  # fmt: skip
+    recheck_minutes = models.PositiveIntegerField(
+        _('Ask again after'), default=15, validators=_between(1, 1440),
+        help_text=_('Minutes, 1 to 1,440. So long tokens and sessions may be used before the directory is asked again '
+                    'whether the user is still there and in which groups.'),
+    )  # fmt: skip
     local_users = models.BooleanField(
         _('Local users may sign in'), default=True,
         help_text=_('Off: they may only while no LDAP server can be reached.'),
@@ -289,6 +294,11 @@ class SamlSignOn(models.Model):
     group_attribute = models.CharField(
         _('Group attribute'), max_length=200, default='groups',
         help_text=_('Attribute whose values are the groups of External Groups.'),
+    )  # fmt: skip
+    token_days = models.PositiveIntegerField(
+        _('Tokens last after a sign-in'), default=7, validators=_between(1, 365),
+        help_text=_('Days, 1 to 365. Tokens of users of the identity provider are refused when the last sign-in is '
+                    'longer ago.'),
     )  # fmt: skip
     idp_entity = models.CharField(
         _('Identity provider'), max_length=500, blank=True, editable=False, help_text=_('From the uploaded metadata.')

@@ -89,6 +89,9 @@ WORDS = dict(Method.choices) | {
     'revoked': gettext_lazy('session ended by an administrator'),
     'session time over': gettext_lazy('session time over'),
     'idle': gettext_lazy('idle'),
+    'disabled': gettext_lazy('disabled'),
+    'no longer vouched for': gettext_lazy('no longer vouched for'),
+    'last sign-in too long ago': gettext_lazy('last sign-in too long ago'),
 }
 """Words of the history about signing in; others, such as what a directory answered, are shown as they are."""
 

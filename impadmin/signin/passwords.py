@@ -10,7 +10,9 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from impadmin.console.actions import Actor
 from impadmin.console.models import Administrator
+from impadmin.signin import lockout, sessions
 from impadmin.signin.models import PasswordRecord, SignInPolicy, policy
 
 KEPT = 24
@@ -72,6 +74,17 @@ class NotUsedBefore:
     def get_help_text(self) -> str:
         """The rule."""
         return gettext('Not one of the last %(count)d passwords.') % {'count': policy().history}
+
+
+def prove(actor: Actor, user: Administrator, present: str) -> str:
+    """'' when ``present`` is the password of ``user``, else what to tell him; counted and recorded like a sign-in."""
+    if wait := lockout.claim(user.username.lower(), actor.source):
+        return gettext('Too many failed attempts. Try again in %(seconds)s seconds.') % {'seconds': wait}
+    if not check_password(present, user.password):
+        sessions.failed(actor, user.username, 'wrong password')
+        return gettext('Your present password is wrong.')
+    lockout.forgive(user.username.lower(), actor.source)
+    return ''
 
 
 def expired(user: Administrator, rules: SignInPolicy) -> bool:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from impadmin.console import audit
 from impadmin.console.actions import Actor, actor_of
 from impadmin.console.models import Administrator
+from impadmin.signin import lockout
 from impadmin.signin.models import AdministratorSession, SignInPolicy, policy
 
 TYPE, MENU = 'signin.SignIn', 'User Management > Sign-In History'
@@ -63,7 +64,7 @@ class SessionMiddleware:
 
     def _check(self, request: HttpRequest) -> None:
         row, now = _listed(request.session.session_key), timezone.now()
-        reason = 'revoked' if row is None else ended(row)
+        reason = 'revoked' if row is None else ended(row) or _left(request)
         if reason:
             if row is not None:
                 record(actor_of(request), 'sign-out', str(request.user), reason=reason)
@@ -71,6 +72,21 @@ class SessionMiddleware:
             logout(request)
         elif row is not None and now - row.last_seen_at > SEEN_EVERY and is_attended(request):
             AdministratorSession.objects.filter(pk=row.pk).update(last_seen_at=now)
+
+
+def _left(request: HttpRequest) -> str:
+    """Why a user of a directory may not go on, or ''. While it is silent, his session goes on: it ends by itself."""
+    from impadmin.signin import vouching
+
+    if getattr(request.user, 'origin', '') != Administrator.Origin.LDAP:
+        return ''
+    try:
+        vouching.check(request.user, str(request.META.get('REMOTE_ADDR') or ''))  # type: ignore[arg-type]
+    except vouching.NotVouched:
+        return 'no longer vouched for'
+    except vouching.Silent:
+        pass
+    return ''
 
 
 def _listed(session_key: str | None) -> Any:
@@ -122,6 +138,13 @@ def revoke(actor: Actor, row: AdministratorSession) -> None:
 def of(user: Administrator) -> Sequence[AdministratorSession]:
     """The sessions of one user, the newest first."""
     return list(AdministratorSession.objects.filter(administrator=user).order_by('-last_seen_at'))
+
+
+def failed(actor: Actor, username: str, reason: str, **details: Any) -> None:
+    """Record a failed attempt, and once that it locked the user out."""
+    record(actor, 'sign-in-failed', username, reason=reason, **details)
+    if lockout.wait_seconds(username.lower(), actor.source):
+        record(actor, 'sign-in-locked', username, minutes=policy().lockout_minutes)
 
 
 def record(actor: Actor, action: str, label: str, **details: Any) -> None:

@@ -26,7 +26,7 @@ from impadmin.console.models import Administrator
 from impadmin.console.navigation import CONSOLES
 from impadmin.console.preferences import local_url
 from impadmin.console.tokens import scope_text
-from impadmin.signin import backends, lockout, owntokens, saml, sessions, steps, totp
+from impadmin.signin import backends, lockout, owntokens, passwords, saml, sessions, steps, totp
 from impadmin.signin.models import AdministratorSession, RecoveryCode, policy
 
 HALF = 'half_sign_in'
@@ -56,11 +56,9 @@ def _waits(request: HttpRequest, username: str, template: str, context: dict[str
 
 
 def _failed(request: HttpRequest, username: str, reason: str) -> None:
-    """Record a failed attempt, and once that it locked the user out."""
+    """Record a failed attempt of this browser."""
     actor = Actor(username, NOBODY, address_of(request), 'browser')
-    sessions.record(actor, 'sign-in-failed', username, reason=reason, browser=sessions.browser_of(request))
-    if lockout.wait_seconds(username.lower(), actor.source):
-        sessions.record(actor, 'sign-in-locked', username, minutes=policy().lockout_minutes)
+    sessions.failed(actor, username, reason, browser=sessions.browser_of(request))
 
 
 @never_cache
@@ -197,12 +195,8 @@ def change_password(request: HttpRequest, user: Administrator) -> list[str]:
     present, new, again = (request.POST.get(name, '').replace('\0', '') for name in ('password', 'new', 'again'))
     if user.origin != Administrator.Origin.LOCAL:
         return [gettext('Your password is kept by the directory. Change it there.')]
-    if wait := lockout.claim(user.username.lower(), address_of(request)):
-        return [gettext('Too many failed attempts. Try again in %(seconds)s seconds.') % {'seconds': wait}]
-    if not user.check_password(present):
-        _failed(request, user.username, 'wrong password')
-        return [gettext('Your present password is wrong.')]
-    lockout.forgive(user.username.lower(), address_of(request))
+    if problem := passwords.prove(actor_of(request), user, present):
+        return [problem]
     if new != again:
         return [gettext('The two passwords differ. Enter the same password twice.')]
     try:

@@ -10,7 +10,7 @@ from impadmin.console.access import Right
 from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.console.page import Column, Fieldset, Help, Page
 from impadmin.signin import commands, lockout
-from impadmin.ucm.forms import password_again_field, password_field
+from impadmin.ucm.forms import password_again_field, password_field, present_password_field
 
 
 def _roles_of(administrator: Administrator) -> str:
@@ -61,12 +61,16 @@ APPLICATION_USERS = Page(
     fieldsets=(
         Fieldset(
             gettext_lazy('Application User Information'),
-            ('username', 'password', 'password_again', 'roles', 'is_active'),
+            ('username', 'password', 'password_again', 'present_password', 'roles', 'is_active'),
         ),
     ),
-    read_only=('origin', 'last_login', 'created_at'),
+    read_only=('origin', 'last_login', 'vouched_at', 'created_at'),
     commands=commands.COMMANDS,
-    extra={'password': password_field, 'password_again': password_again_field},
+    extra={
+        'password': password_field,
+        'password_again': password_again_field,
+        'present_password': present_password_field,
+    },
     rules=(administrators.username_is_free,),
     create=administrators.create_administrator,
     update=administrators.update_administrator,

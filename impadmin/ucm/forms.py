@@ -34,6 +34,20 @@ def password_again_field(obj: Any) -> forms.Field:
     )
 
 
+def present_password_field(obj: Any) -> forms.Field:
+    """The present password of who changes his own."""
+    found = forms.CharField(
+        label=_('Present password'),
+        required=False,
+        strip=False,
+        max_length=127,
+        widget=forms.PasswordInput(attrs={'autocomplete': 'current-password'}),
+        help_text=_('Only when you change your own password.'),
+    )
+    found.edit_only = True  # type: ignore[attr-defined]
+    return found
+
+
 class AssignForm(forms.Form):
     """Where the selected users go."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import trustme
 from django.test import Client
+from django.utils import timezone
 
-from impadmin.console.models import Administrator, AuditEntry, LoginFailure, Role
+from impadmin.console.models import Administrator, ApiToken, AuditEntry, LoginFailure, Role
+from impadmin.console.tokens import digest
+from impadmin.signin import vouching
 from impadmin.signin.models import ExternalGroup, LdapAuthentication
 from tests.fixtures.data import PASSWORD, make_administrator
 from tests.fixtures.directory import BASE, MANAGER, MANAGER_PASSWORD, PEOPLE_PASSWORD, Directory
@@ -138,3 +142,85 @@ def test_who_comes_from_the_directory_is_changed_there(directory: Directory, set
     assert client.patch(url, {'is_active': False}).status_code == 200
     assert sign_in('ada').status_code == 200
     assert last_reason() == 'not active'
+
+
+def test_tokens_and_sessions_last_as_long_as_the_directory_vouches(directory: Directory, settings_of: Any) -> None:
+    """Read again when the last answer is old enough: groups, disabled accounts, people who left, a silent server."""
+    maps(directory, operators='operator', outer='bulk_operator')
+    browser = Client()
+    assert browser.post('/login/', {'username': 'ada', 'password': PEOPLE_PASSWORD}).status_code == 302
+    ada = Administrator.objects.get(username='ada')
+    ApiToken.objects.create(name='t', administrator=ada, digest=digest('imp_ada'), scopes=['*:*'])
+
+    def used(*, later: timedelta = timedelta()) -> int:
+        """Status of a request with the token when the last answer is ``later`` old and nobody asked since."""
+        Administrator.objects.filter(pk=ada.pk, vouched_at__isnull=False).update(vouched_at=timezone.now() - later)
+        Administrator.objects.filter(pk=ada.pk).update(asked_at=None)
+        return int(Client().get('/api/v1/end-users/', headers={'Authorization': 'Bearer imp_ada'}).status_code)
+
+    old, within = timedelta(minutes=16), timedelta(minutes=14)
+    group, people = directory.group('operators'), f'ou=people,{BASE}'
+    assert used() == used(later=old) == 200
+    directory.change(group, member=directory.person('cy'))
+    assert used(later=within) == 200, 'not asked yet'
+    assert used(later=old) == 401
+    assert not Administrator.objects.get(pk=ada.pk).held_roles
+    assert used() == 401
+    ended = AuditEntry.objects.filter(action='vouching-ended')
+    assert [entry.after['reason'] for entry in ended] == ['no group with a role'], 'told once'
+    assert browser.get('/ucm/ucm/end-users/')['Location'].startswith('/login/'), 'the session ended, too'
+    directory.change(group, member=directory.person('ada'))
+    assert used() == 200, 'and works again, with the roles of the groups'
+
+    directory.change(directory.person('ada'), userAccountControl='514')
+    assert (used(later=within), used(later=old)) == (200, 401)
+    assert ended.latest('pk').after['reason'] == 'disabled'
+    directory.change(directory.person('ada'), userAccountControl='512')
+    assert used() == 200
+    settings_of(user_filter='(&(objectClass=person)(uid={user})(!(sn=ada)))')
+    assert used(later=old) == 401
+    assert ended.latest('pk').after['reason'] == 'unknown user'
+    settings_of(user_filter='(uid={user})')
+    assert used() == 200
+
+    settings_of(servers='127.0.0.1:9')
+    assert used(later=old) == 200, 'a short silence changes nothing'
+    assert used(later=old + vouching.GRACE) == 503
+    settings_of(enabled=False, search_base=people)
+    assert used() == 401
+    assert ended.latest('pk').after['reason'] == 'LDAP is off'
+    assert ended.all().count() == 4
+
+
+def test_a_hundred_requests_ask_once(directory: Directory, settings_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps(directory, operators='operator')
+    assert sign_in('ada').status_code == 302
+    ada, asked = Administrator.objects.get(username='ada'), []
+    real = vouching.directory.look_up
+    monkeypatch.setattr(vouching.directory, 'look_up', lambda *a: asked.append(a) or real(*a))
+    Administrator.objects.update(vouched_at=timezone.now() - timedelta(hours=3))
+    for _ in range(5):
+        assert vouching.check(Administrator.objects.get(pk=ada.pk)).held_roles
+    assert len(asked) == 1
+    settings_of(servers='127.0.0.1:9')
+    Administrator.objects.update(vouched_at=timezone.now() - timedelta(hours=3))
+    Administrator.objects.update(asked_at=None)
+    for _ in range(3):
+        with pytest.raises(vouching.Silent):
+            vouching.check(Administrator.objects.get(pk=ada.pk))
+    assert len(asked) == 2, 'a directory that does not answer is left alone for a minute'
+
+
+@pytest.mark.parametrize(
+    ('attributes', 'expected'),
+    [
+        ({}, False),
+        ({'useraccountcontrol': ['512']}, False),
+        ({'useraccountcontrol': ['66050']}, True),
+        ({'nsaccountlock': ['TRUE']}, True),
+        ({'pwdaccountlockedtime': ['000001010000Z']}, True),
+        ({'pwdaccountlockedtime': ['20261121120000Z']}, False),
+    ],
+)
+def test_disabled_accounts(attributes: dict[str, list[str]], expected: bool) -> None:
+    assert vouching.directory.is_disabled(attributes) is expected

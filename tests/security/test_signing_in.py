@@ -164,7 +164,7 @@ def test_lockout_per_account_and_per_address(olga: Administrator, admin_client: 
     admin = admin_client()
     users = '/ucm/ucm/application-users/'
     assert 'Locked' in admin.get(users).content.decode()
-    assert admin.post(f'{users}{olga.pk}/do/unlock/').status_code == 302
+    assert admin.post(f'{users}{olga.pk}/do/unlock/', {'confirmed': '1'}).status_code == 302
     assert sign_in(Client(REMOTE_ADDR='192.0.2.3')).status_code == 302
     LoginFailure.objects.update(at=timezone.now() - timedelta(minutes=6))
     assert sign_in(near).status_code == 302, 'time unlocks, too'
@@ -364,3 +364,34 @@ def test_every_sign_in_is_in_the_history(olga: Administrator, admin_client: Any,
     for text in ('192.0.2.5', 'olga', 'wrong password', 'not active'):
         assert text in page
     assert admin_client('operator').get('/ucm/signin/sign-ins/').status_code == 403
+
+
+def test_ones_own_password_needs_the_present_one(api: Callable[..., Any], admin_client: Callable[..., Client]) -> None:
+    """By page and by REST; guesses are counted although the transaction of the change is rolled back."""
+    client, me = api('administrator'), Administrator.objects.get(username='test-administrator')
+    url = f'/api/v1/application-users/{me.pk}/'
+    policy()
+    SignInPolicy.objects.update(failures=3)
+    for present in ({}, {'present_password': 'x'}):
+        answer = client.patch(url, {'password': NEW, **present})
+        assert answer.status_code == 400
+        assert answer.json()['errors'] == {'present_password': ['Your present password is wrong.']}
+    assert reasons() == ['wrong password'] * 2
+    assert client.patch(url, {'password': NEW, 'present_password': PASSWORD}).status_code == 200
+    form = {'username': me.username, 'password': 'Third word 3', 'password_again': 'Third word 3', 'is_active': 'on',
+            'roles': [role.pk for role in me.roles.all()]}  # fmt: skip
+    browser = Client()
+    assert sign_in(browser, NEW, me.username).status_code == 302
+    page = f'/ucm/ucm/application-users/{me.pk}/'
+    assert 'Only when you change your own password' in browser.get(page).content.decode()
+    assert (
+        'Only when you change your own password' not in browser.get('/ucm/ucm/application-users/add/').content.decode()
+    )
+    for _ in range(3):
+        assert 'present password is wrong' in browser.post(page, form).content.decode()
+    assert 'Too many failed attempts' in browser.post(page, {**form, 'present_password': NEW}).content.decode()
+    me.refresh_from_db()
+    assert me.check_password(NEW)
+    assert client.patch(f'{url}?dry_run=true', {'password': 'Third word 3'}).status_code == 200, (
+        'a preview is no oracle'
+    )
