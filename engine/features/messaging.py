@@ -11,9 +11,8 @@ TIMES = xep(82, '1.1.1')
 OFFLINE = xep(160, '1.0.1', server=('msgoffline',))
 DELAY = xep(203, '2.0', server=(ns.DELAY,))
 ESCAPING = xep(106, '1.1', server=('jid\\20escaping',))
-OUT_OF_BAND = xep(66, '1.5')
 XHTML = xep(71, '1.5.4')
-"""Both are between clients: the server passes them on untouched."""
+"""Between clients: the server passes it on untouched."""
 HINTS = xep(334, '0.4.0', server=(ns.HINTS,))
 PORTABLE = xep(227, '1.1')
 """manage.py imp_export_xep0227 and imp_import_xep0227 (impadmin/ucm/portable). Message archives, which a document may

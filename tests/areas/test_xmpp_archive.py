@@ -15,6 +15,7 @@ from tests.areas.test_xmpp_multi_device import carbons, copied, copy_in, nothing
 from tests.areas.xmpp_fixtures import address, command, parameter, sign_in
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
+from tests.proves import proves
 from tests.xmppclient import XmppClient, _run, body, condition, error_text
 
 __all__ = ['connect', 'port', 'sign_in']
@@ -87,6 +88,46 @@ def refused(client: XmppClient, inside: str) -> str:
     return found
 
 
+@proves('XMP-13')
+def test_links_out_of_band_are_archived(sign_in: SignIn) -> None:
+    """XEP-0066: messages with a link, unchanged; requests, in the archives of both who made and who got them."""
+    alice, bob = sign_in('alice'), sign_in('bob')
+    link = "<x xmlns='jabber:x:oob'><url>http://x.example/?a=1&amp;b=2</url><desc>D &lt; E</desc></x>"
+    alice.say(bob.jid, '', extra=link)
+    first = bob.expect('message', from_=alice.jid)
+    url = '<url>http://x.example/file?c&amp;d</url><desc>a &lt;file&gt;</desc>'
+    request = f"<query xmlns='jabber:iq:oob' sid='1'>{url}</query>"
+    answer = bob.iq('set', request, to=alice.jid)
+    assert alice.expect('iq', type='set', from_=bob.jid).find('{jabber:iq:oob}query') is not None
+    assert condition(answer) == 'feature-not-implemented'  # slixmpp's own answer, which is not archived
+    bob.iq('get', request, to=alice.jid)  # that is no request of the protocol
+    bob.iq('set', request, to=bob.jid)
+    assert condition(bob.iq('set', request, to=alice.bare + '/gone')) == 'service-unavailable'
+    bob.iq('set', f"<prefs xmlns='{MAM}' default='never'><always/><never/></prefs>")
+    bob.iq('set', request, to=alice.jid)
+    alice.say(bob.jid, 'the last')
+
+    def links(client: XmppClient) -> list[tuple[str | None, str | None, str | None, str | None]]:
+        place = '{jabber:x:oob}x/{jabber:x:oob}'
+        return [
+            (one.get('from'), one.get('to'), one.findtext(f'{place}url'), one.findtext(f'{place}desc'))
+            for one in Page(client).messages
+        ]
+
+    said = (alice.jid, bob.jid, 'http://x.example/?a=1&b=2', 'D < E')
+    offer = ('http://x.example/file?c&d', 'a <file>')
+    asked = (bob.jid, alice.jid, *offer)
+    assert links(bob) == [said, asked, (bob.jid, bob.jid, *offer), (bob.jid, alice.bare + '/gone', *offer)]
+    assert links(alice) == [said, asked, asked, (alice.jid, bob.jid, None, None)]
+    assert Page(bob).ids[0] == first.find(STANZA_ID).get('id')  # type: ignore[union-attr]
+    bob.close()
+    alice.say(address('bob'), '', extra=link)
+    alice.sync()
+    late = sign_in('bob', 'later').expect('message', from_=alice.jid, has='{jabber:x:oob}x')
+    assert late.findtext('{jabber:x:oob}x/{jabber:x:oob}url') == 'http://x.example/?a=1&b=2'
+
+
+@proves('MDM-25')
 def test_both_sides_are_archived_once(sign_in: SignIn) -> None:
     """Whatever the number of clients; ids on live messages and copies are those of the archive."""
     alice, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))

@@ -159,7 +159,7 @@ def _ask(router: XcpRouter, table: _Table, session: Receiver, caps: Caps) -> Non
     table.questions[question.identity] = question
     if session.notes is not None:
         session.notes.setdefault(ASKED, set()).add(question.identity)
-    question.timer = asyncio.get_running_loop().calllater(ANSWER_S, _unanswered, router, question.identity)
+    question.timer = asyncio.get_running_loop().call_later(ANSWER_S, _unanswered, router, question.identity)
     user = session.bare if isinstance(session, Session) else next(iter(session.users), router.config.default_domain)
     domain = user.rpartition('@')[2]
     query = f"<query xmlns='{ns.DISCO_INFO}' node='{quote(f'{caps.node}#{caps.ver}')}'/>"

@@ -41,6 +41,7 @@ ALARM = 'MessageArchiveIncomplete'
 PURGE_EVERY_S = 600.0
 STANZA_ID = b'stanza-id'
 _HINTS, _MARKERS, _RECEIPTS = ns.HINTS.encode(), MARKERS.encode(), ns.RECEIPTS.encode()
+_OUT_OF_BAND = ns.OUT_OF_BAND.encode()
 _NEVER = ('no-store', 'no-permanent-store', 'no-storage', 'no-permanent-storage')
 
 
@@ -97,7 +98,8 @@ def unforged(router: XcpRouter, raw: bytes) -> bytes:
 
 
 def archivable(stanza: Stanza, kind: str) -> bool:
-    """Whether a message belongs into archives: instant messages, and what tells that they were received or read."""
+    """Whether a message belongs into archives: instant messages, links out of band, and what tells that they
+    were received or read."""
     if kind not in ('chat', 'normal'):
         return False
     raw = stanza.raw
@@ -107,7 +109,10 @@ def archivable(stanza: Stanza, kind: str) -> bool:
         if hint(stanza, 'store'):
             return True
     return (
-        b'<body' in raw or _MARKERS in raw or (_RECEIPTS in raw and stanza.child(ns.RECEIPTS, 'received') is not None)
+        b'<body' in raw
+        or _MARKERS in raw
+        or (_RECEIPTS in raw and stanza.child(ns.RECEIPTS, 'received') is not None)
+        or (_OUT_OF_BAND in raw and stanza.child(ns.OUT_OF_BAND, 'x') is not None)
     )
 
 

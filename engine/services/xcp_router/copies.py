@@ -38,7 +38,9 @@ MARKERS = 'urn:xmpp:chat-markers:0'
 NOTIFY = 'urn:imp:mdm:0'
 LOUD = f"<notify xmlns='{NOTIFY}' value='true'/>".encode()
 QUIET = f"<notify xmlns='{NOTIFY}' value='false'/>".encode()
-_PAYLOADS = tuple(f'{{{namespace}}}' for namespace in (ns.CHAT_STATES, ns.RECEIPTS, MARKERS, INVITATION))
+_PAYLOADS = tuple(
+    f'{{{namespace}}}' for namespace in (ns.CHAT_STATES, ns.RECEIPTS, MARKERS, INVITATION, ns.OUT_OF_BAND)
+)
 """What else makes a message of the type normal an instant message (XEP-0280 6.1)."""
 _PRIVATE = f'{ns.CARBONS} private'
 _BODY = f'{{{ns.CLIENT}}}body'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from engine import filters
-from engine.features import registry
+from engine.features import out_of_band, registry
 from engine.services.xcp_router.remote import RemoteSender
 from engine.store.pool import Unavailable
 from engine.xmpp import stanza as xml
@@ -41,6 +41,8 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     if to is None or (to == session.bare and not isinstance(session, RemoteSender)):
         target = 'self'
     else:
+        if request:
+            out_of_band.sent(router, session, stanza, to)
         parts = router.address(session, stanza, to)
         if parts is None:
             return
@@ -71,6 +73,7 @@ def _to_client(router: XcpRouter, session: Sender, stanza: Stanza, full: str) ->
         if client is None:
             router.refuse(session, stanza, 'service-unavailable')
             return
+        out_of_band.arrives(router, session, stanza, client.account, full)
     if client is not None:
         client.send(stanza.raw)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LOCKS_PER_USER = 1000
 """Reply locks kept for one user; above it the oldest half is forgotten, which only means forking again."""
 _COLON, _AMPERSAND = ord(':'), ord('&')
+_OUT_OF_BAND = ns.OUT_OF_BAND.encode()
 _TYPES = frozenset(('chat', 'normal', 'headline', 'groupchat', 'error'))
 
 
@@ -39,7 +40,7 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     kind = attrs.get('type', 'normal')
     if kind not in _TYPES:
         kind = 'normal'
-    if not router.im_enabled and kind in ('chat', 'normal', 'groupchat') and _body(stanza):
+    if not router.im_enabled and kind in ('chat', 'normal', 'groupchat') and _has_content(stanza):
         router.node.counters.messages_refused += 1
         router.refuse(session, stanza, 'not-allowed', 'Instant messaging is disabled by the administrator.')
         return
@@ -163,16 +164,16 @@ def _keep(
     """No client of the user takes the message: store it, refuse it, or let it go when it is worth nothing later."""
     if kind == 'headline':
         return True
-    body = _body(stanza)
+    content = _has_content(stanza)
     if copies.hint(stanza, 'no-store', 'no-storage'):
-        if body:
+        if content:
             router.node.counters.messages_refused += 1
             text = 'The user is not signed in, and the message asks not to be stored.'
             router.refuse(session, stanza, 'service-unavailable', text)
-        return not body
+        return not content
     if account is None and router.archive is not None and archivable(stanza, kind):
         entry = router.archive.unknown(bare, session.jid, stanza.raw)
-    if body or copies.hint(stanza, 'store'):
+    if content or copies.hint(stanza, 'store'):
         router.offline.store(session, stanza, bare, entry)
     elif entry is not None and router.archive is not None:
         router.archive.add(session, entry)
@@ -245,6 +246,8 @@ def _talked(session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
     locks[peer] = (session, monotonic())  # type: ignore[assignment]  # it has an account: a Session
 
 
-def _body(stanza: Stanza) -> bool:
-    """Whether there is a body; parses only when the bytes leave it open."""
-    return stanza.has(b'body') and stanza.child(ns.CLIENT, 'body') is not None
+def _has_content(stanza: Stanza) -> bool:
+    """Whether there is a body, or a link out of band (XEP-0066); parses only when the bytes leave it open."""
+    if stanza.has(b'body') and stanza.child(ns.CLIENT, 'body') is not None:
+        return True
+    return stanza.has(_OUT_OF_BAND) and stanza.child(ns.OUT_OF_BAND, 'x') is not None
