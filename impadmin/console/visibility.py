@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from impadmin.console import registry, roles
 from impadmin.console.access import Grants, may
@@ -38,4 +38,5 @@ def requests(rows: QuerySet[Any], who: Grants) -> QuerySet[Any]:
 def jobs(rows: QuerySet[Any], who: Grants) -> QuerySet[Any]:
     """Jobs that work on no page, or on one that ``who`` may open."""
     hidden = [] if sees_all(who) else [page.name for page in registry.pages() if not may(who, page)]
-    return rows.exclude(parameters__page__in=hidden) if hidden else rows
+    # without the first half a job without a page would be hidden: nothing is in no list, says SQL
+    return rows.filter(Q(parameters__page__isnull=True) | ~Q(parameters__page__in=hidden)) if hidden else rows
