@@ -185,8 +185,10 @@ def _changes(
 
 
 def _loaded(page: Page, name: str, value: Any) -> Any:
-    """The key of a related object as the object, read once for all rows; what is not found is left to validation."""
+    """The keys of related objects as the objects, read once for all rows; what is not found is left to validation."""
     field = forms.model_field(page.model, name)
+    if isinstance(field, models.ManyToManyField):
+        return list(field.related_model._base_manager.filter(pk__in=value))
     if value is None or not isinstance(field, models.ForeignKey):
         return value
     return field.related_model._base_manager.filter(pk=value).first() or value

@@ -100,21 +100,6 @@ def test_add_change_delete(page: Page, api: Any, running: None) -> None:
         rehearse(client, 'delete', one, dict)
 
 
-@pytest.mark.parametrize('page', [page for page in ADDABLE if 'delete' in page.verbs], ids=named)
-def test_delete_selected_has_a_verdict_on_each(page: Page, admin_client: Any, api: Any) -> None:
-    browser = admin_client('administrator')
-    made = [payload.create(browser, page, n) for n in (1, 2)]
-    before = everything()
-    asked = browser.post(registry.page_url(page, 'delete-selected'), {'pk': [obj.pk for obj in made]})
-    found = asked.context['impact']
-    assert {(one.name, one.action, one.problems) for one in found.verdicts} == {(str(o), 'delete', ()) for o in made}
-    assert everything() == before
-    answer = api('administrator').post(
-        f'/api/v1/{page.name}/delete-selected/?dry_run=1', {'ids': [obj.pk for obj in made]}, format='json'
-    )
-    assert sorted(one['object'] for one in answer.json()['objects']) == sorted(str(obj) for obj in made)
-
-
 def other_value(page: SettingsPage, name: str, value: Any) -> Any:
     """Another value of a settings field, or None when there is no simple one."""
     field: Any = forms.model_field(page.model, name)
