@@ -71,7 +71,7 @@ STANDARDS: tuple[Standard, ...] = (
     Standard('XEP-0297', 'Stanza Forwarding', '1.0', 'complete'),
     Standard('XEP-0313', 'Message Archive Management', '1.1.1', 'complete'),
     Standard('XEP-0334', 'Message Processing Hints', '0.4.0', 'complete'),
-    Standard('XEP-0344', 'Impact of TLS and DNSSEC on Dialback', '0.3', 'partial'),
+    Standard('XEP-0344', 'Impact of TLS and DNSSEC on Dialback', '0.3', 'complete'),
     Standard('XEP-0352', 'Client State Indication', '1.0.0', 'complete'),
     Standard('XEP-0357', 'Push Notifications', '0.4.1', 'complete'),
     Standard('XEP-0359', 'Unique and Stable Stanza IDs', '0.7.0', 'complete'),

@@ -1,7 +1,7 @@
 """The receiving side of a stream between servers: who is it, and which of our domains may it send to.
 
 Order of XEP-0170: STARTTLS, SASL EXTERNAL (XEP-0178), dialback (XEP-0220, with several pairs of domains on one stream).
-A certificate that proves the domain also answers a dialback request without asking back (XEP-0344 4).
+A certificate that proves the domain also answers a dialback request without asking back (XEP-0344 2.4).
 """
 
 from __future__ import annotations
