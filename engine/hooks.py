@@ -71,7 +71,8 @@ class IqTable:
         self.handlers: dict[tuple[str, str, str, str], Callable[..., Any]] = {}
 
     def on(self, kind: str, namespace: str, name: str, *to: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator. ``kind`` get or set; ``to``: 'host' (a served domain), 'self' (own bare JID or none), 'bare'."""
+        """Decorator. ``kind`` get or set; ``to``: 'host' (a served domain), 'self' (own bare JID or none), 'bare',
+        'outside' (an address without resource at a domain not served here; only asked by clients here)."""
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
             for target in to:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from engine.contract import jid
-from engine.features import avatars
+from engine.features import avatars, contact_cards
 from engine.features.registry import iq, xep
 from engine.features.version import NAME
 from engine.store import vcards
@@ -35,7 +35,10 @@ async def on_own(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
 @iq.on('get', ns.VCARD, 'vCard', 'bare')
 async def on_get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes:
     """Somebody's vCard. No vCard and no such user give the same answer."""
-    xml = await vcards.load(router.node.store, jid.bare(stanza.to or ''))
+    bare = jid.bare(stanza.to or '')
+    xml = await vcards.load(router.node.store, bare)
+    if xml is None and session.account is not None and (card := await contact_cards.known(router, session, bare)):
+        return iq_result(stanza, card)
     if xml is None:
         return error(stanza, 'item-not-found', text='There is no vCard.')
     return iq_result(stanza, xml.encode())

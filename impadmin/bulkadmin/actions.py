@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 
-from impadmin.bulkadmin import exporter, importer
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs
 from impadmin.console.actions import Actor, Refused
@@ -28,30 +27,41 @@ def _submitted(job: Job) -> Result:
     return Result(text % {'id': job.pk}, page_url(JOBS_PAGE, 'edit', job.pk), {'job': job.pk, 'state': job.state})
 
 
-def submit_import(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
-    """Contact List > Update > Submit."""
-    # the lock keeps the file from being deleted or replaced between now and the commit
-    file = BulkFile.objects.select_for_update().filter(pk=data['file'].pk).first()
-    if file is None:
-        raise ValidationError({'file': [gettext('The file was deleted in the meantime.')]})
-    parameters = {'file': file.pk, 'name': file.name, 'sha256': file.sha256, 'size': file.size}
-    when = 'hold' if data['run'] == 'later' else 'now'
-    return _submitted(jobs.submit(actor, importer.KIND, parameters, data.get('description') or '', when))
+Submit = Callable[[Actor, Sequence[Any], Mapping[str, Any]], Result]
 
 
-def submit_export(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
-    """Contact List > Export Contact List > Submit."""
-    node = data.get('node')
-    parameters = {
-        'name': data['name'],
-        'category': data['category'],
-        'node': node.pk if node else None,
-        'match': data['match'],
-        'conditions': data['conditions'],
-        'safe': data['cells'] == 'protect',
-    }
-    when = 'hold' if data['run'] == 'later' else 'now'
-    return _submitted(jobs.submit(actor, exporter.KIND, parameters, data.get('description') or '', when))
+def _submit(actor: Actor, kind: str, parameters: dict[str, Any], data: Mapping[str, Any]) -> Result:
+    when: jobs.When = 'hold' if data['run'] == 'later' else 'now'
+    return _submitted(jobs.submit(actor, kind, parameters, data.get('description') or '', when))
+
+
+def submit_file(kind: str) -> Submit:
+    """Submit of a page whose job reads a file."""
+
+    def submit(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+        # the lock keeps the file from being deleted or replaced between now and the commit
+        file = BulkFile.objects.select_for_update().filter(pk=data['file'].pk).first()
+        if file is None:
+            raise ValidationError({'file': [gettext('The file was deleted in the meantime.')]})
+        return _submit(
+            actor, kind, {'file': file.pk, 'name': file.name, 'sha256': file.sha256, 'size': file.size}, data
+        )
+
+    return submit
+
+
+def submit_export(kind: str) -> Submit:
+    """Submit of a page whose job writes a file."""
+
+    def submit(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+        parameters = {'name': data['name'], 'safe': data['cells'] == 'protect'}
+        if 'category' in data:
+            node = data.get('node')
+            parameters |= {name: data[name] for name in ('category', 'match', 'conditions')}
+            parameters['node'] = node.pk if node else None
+        return _submit(actor, kind, parameters, data)
+
+    return submit
 
 
 def schedule(actor: Actor, objects: Sequence[Job], data: Mapping[str, Any]) -> Result:

@@ -6,13 +6,13 @@ Verdicts and their order are the product's (guide 11073-11082, 11181-11186).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext_noop
 
 from engine.contract.jid import InvalidJID, escape_local, prepare_domain, prepare_local, unescape_local
-from impadmin.console.bulk import keep_apart, protect, unprotect
+from impadmin.console.bulk import unprotect
 
 COLUMNS = ('User ID', 'User Domain', 'Contact ID', 'Contact Domain', 'Nickname', 'Group Name', 'State')
 LEAST = 6
@@ -47,15 +47,15 @@ _LONG = (
     gettext_noop('Nickname is longer than 255 characters'),
     gettext_noop('Group Name is longer than 255 characters'),
 )
-_FEW = gettext_noop('The row has too few columns')
-_MANY = gettext_noop('The row has too many columns')
+FEW = gettext_noop('The row has too few columns')
+MANY = gettext_noop('The row has too many columns')
 _STATE = gettext_noop('State is not a number from 0 to 2147483647')
-_CONTROL = gettext_noop('A control character stands in the Nickname or Group Name')
+CONTROL = gettext_noop('A control character stands in the Nickname or Group Name')
 _USER_ID = gettext_noop('User ID has a character that is not allowed')
-_CONTACT_ID = gettext_noop('Contact ID has a character that is not allowed')
+CONTACT_ID = gettext_noop('Contact ID has a character that is not allowed')
 
 _DOMAIN = re.compile(r'(?=.{1,128}\Z)(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,63}')
-_NOT_XML = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
+NOT_XML = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
 CACHE = 200_000
 
 
@@ -104,7 +104,7 @@ class Parser:
             user, domain, contact, contact_domain, name, group = fields
             state_text = ''
         else:
-            return Refusal(INVALID_FORMAT, _FEW if count < 6 else _MANY)
+            return Refusal(INVALID_FORMAT, FEW if count < 6 else MANY)
         if user[:1] == "'" or contact[:1] == "'" or name[:1] == "'" or group[:1] == "'":
             user, contact, name, group = unprotect(user), unprotect(contact), unprotect(name), unprotect(group)
         if not (user and domain and contact and contact_domain and group and not group.isspace()):
@@ -121,13 +121,13 @@ class Parser:
         else:
             return Refusal(INVALID_FORMAT, _STATE)
         if (name and not self._is_text(name)) or not self._is_text(group):
-            return Refusal(INVALID_FORMAT, _CONTROL)
+            return Refusal(INVALID_FORMAT, CONTROL)
         owner_local = self._local(user)
         if owner_local is None:
             return Refusal(INVALID_FORMAT, _USER_ID)
         contact_local = self._local(contact)
         if contact_local is None:
-            return Refusal(INVALID_FORMAT, _CONTACT_ID)
+            return Refusal(INVALID_FORMAT, CONTACT_ID)
         try:
             prepared = self.contact_domains[contact_domain]
         except KeyError:
@@ -143,7 +143,7 @@ class Parser:
     def _is_text(self, text: str) -> bool:
         if text in self.texts:
             return True
-        if _NOT_XML.search(text):
+        if NOT_XML.search(text):
             return False
         if len(self.texts) < CACHE:
             self.texts.add(text)
@@ -176,9 +176,10 @@ class Parser:
             return domain
 
 
-def export_fields(owner: str, jid: str, name: str, groups: Sequence[str], state: int, safe: bool) -> list[list[str]]:
-    """The rows of one contact, one for each group. ``safe``: protected against spreadsheets that run formulas."""
-    cell = protect if safe else keep_apart
+def export_fields(
+    owner: str, jid: str, name: str, groups: Sequence[str], state: int, cell: Callable[[str], str]
+) -> list[list[str]]:
+    """The rows of one contact, one for each group. ``cell`` writes a cell that a spreadsheet might run."""
     user, _, user_domain = owner.rpartition('@')
     contact, _, contact_domain = jid.rpartition('@')
     head = [cell(unescape_local(user)), user_domain, cell(unescape_local(contact)), contact_domain, cell(name)]

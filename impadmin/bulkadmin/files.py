@@ -18,7 +18,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext
 
-from impadmin.bulkadmin.contactfile import COLUMNS, LEAST
+from impadmin.bulkadmin.formats import FORMATS
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import downloads, jobs
 from impadmin.console.actions import Actor, Refused
@@ -69,6 +69,9 @@ def in_use(file: BulkFile) -> str:
 def create(actor: Actor, values: Mapping[str, Any]) -> BulkFile:
     """Store an upload: check it while it streams through, then make it visible in one step."""
     upload: UploadedFile = values['file']
+    form = FORMATS[values['transaction']]
+    if form.target != values['target']:
+        raise ValidationError({'transaction': [gettext('This transaction type belongs to another target.')]})
     try:
         name = check_name(upload.name or '')
     except ValidationError as error:
@@ -78,7 +81,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> BulkFile:
     target = Path(where)
     try:
         with os.fdopen(handle, 'wb') as file:
-            size, digest = receive(upload, file, COLUMNS, LEAST)
+            size, digest = receive(upload, file, form.columns, form.least, form.layout)
         old = BulkFile.objects.select_for_update().filter(name=name).first()
         if old is not None:
             _replace(old, bool(values.get('overwrite')))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext, gettext_lazy
 
-from impadmin.bulkadmin import exporter, files, importer
-from impadmin.bulkadmin.models import BulkFile
+from impadmin.bulkadmin import files
+from impadmin.bulkadmin.contact_export import FIND_FIELDS
+from impadmin.bulkadmin.models import TRANSACTIONS, BulkFile
 from impadmin.system.models import Node
 
 RUN = (('now', gettext_lazy('Run Immediately')), ('later', gettext_lazy('Run Later')))
@@ -49,21 +50,28 @@ class JobForm(forms.Form):
         return self.cleaned_data['run'] or 'now'
 
 
-class ImportForm(JobForm):
-    """Contact List > Update."""
+class FileForm(JobForm):
+    """A job that reads a file uploaded for it. ``kind``: transaction type of its files."""
 
+    kind: ClassVar[str]
     field_order = ('file', 'description', 'run')
     file = forms.ModelChoiceField(
         BulkFile.objects.none(), to_field_name='name', label=gettext_lazy('File Name'),
-        help_text=gettext_lazy("Files uploaded as Import Users' Contacts - Custom File."),
         error_messages={'invalid_choice': gettext_lazy('There is no file of this name that this job can use.')},
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields['file']
-        field.queryset = BulkFile.objects.filter(transaction=importer.KIND).order_by('name')
+        field.queryset = BulkFile.objects.filter(transaction=self.kind).order_by('name')
+        label = dict(TRANSACTIONS)[self.kind]
+        field.help_text = gettext('Files uploaded as %(transaction)s.') % {'transaction': label}
         field.empty_label = gettext('Choose a file')
+
+
+def file_form(transaction: str) -> type[FileForm]:
+    """The form of a page for files of one transaction type."""
+    return type(f'FileForm_{transaction}', (FileForm,), {'kind': transaction, '__doc__': FileForm.__doc__})
 
 
 class UsersForm(forms.Form):
@@ -91,7 +99,7 @@ class UsersForm(forms.Form):
         if not isinstance(conditions, list) or not all(
             isinstance(one, list)
             and len(one) == 3
-            and one[0] in exporter.FIND_FIELDS
+            and one[0] in FIND_FIELDS
             and one[1] in known
             and isinstance(one[2], str)
             and '\0' not in one[2]
@@ -100,7 +108,7 @@ class UsersForm(forms.Form):
             text = gettext(
                 'Each condition is a list of field, operator and text. Fields: %(fields)s. Operators: %(ops)s.'
             )
-            raise ValidationError(text % {'fields': ', '.join(exporter.FIND_FIELDS), 'ops': ', '.join(sorted(known))})
+            raise ValidationError(text % {'fields': ', '.join(FIND_FIELDS), 'ops': ', '.join(sorted(known))})
         return conditions
 
     def clean(self) -> dict[str, Any]:
@@ -111,10 +119,10 @@ class UsersForm(forms.Form):
         return data
 
 
-class ExportForm(UsersForm, JobForm):
-    """Contact List > Export Contact List."""
+class ExportForm(JobForm):
+    """A job that writes a file."""
 
-    field_order = ('category', 'node', 'match', 'conditions', 'name', 'cells', 'description', 'run')
+    field_order: Any = ('name', 'cells', 'description', 'run')
     name = forms.CharField(
         label=gettext_lazy('File Name'), max_length=120,
         help_text=gettext_lazy('1 to 120 characters. The time of the export and .csv are added.'),
@@ -131,6 +139,12 @@ class ExportForm(UsersForm, JobForm):
     def clean_cells(self) -> str:
         """Protected unless chosen otherwise."""
         return self.cleaned_data['cells'] or 'protect'
+
+
+class ContactExportForm(UsersForm, ExportForm):
+    """Contact List > Export Contact List."""
+
+    field_order = ('category', 'node', 'match', 'conditions', *ExportForm.field_order)
 
 
 class ScheduleForm(forms.Form):

@@ -19,7 +19,7 @@ from impadmin.bulkadmin.inforce import Rules
 
 TO, FROM = 1, 2
 
-_ORDER = attrgetter('user_id', 'jid')
+ORDER = attrgetter('user_id', 'jid')
 _ESCAPES = str.maketrans({'\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r'})
 _IN_ARRAY = str.maketrans({'\\': '\\\\', '"': '\\"'})
 
@@ -55,6 +55,7 @@ class Item:
     is_contact: bool = False
     state: int = 0
     request: bytes | None = None
+    card: str | None = None
     stored: bool = False
     changed: bool = False
 
@@ -71,8 +72,8 @@ def merge(rows: Sequence[Row], rules: Rules) -> Merged:
     """Add rows (file order) to the contact lists. Runs in the caller's transaction."""
     wanted = {row[0] for row in rows}
     wanted.update(row[1] for row in rows if row[5] in rules.domains)
-    users = _lock(wanted)
-    items = _existing(rows, users)
+    users = lock(wanted)
+    items = existing(((row[0], row[1]) for row in rows), users)
     result = Merged()
     verdict = result.verdicts.append
     new: list[tuple[int, str]] = []
@@ -106,11 +107,11 @@ def merge(rows: Sequence[Row], rules: Rules) -> Merged:
         if domain not in rules.domains:
             item.ask = not item.subscription & TO
         elif (contact := users.get(jid)) is not None:
-            _subscribe(item, owner_jid, contact, jid, rules, items, new)
+            subscribe(item, owner_jid, contact, jid, rules, items, new)
         verdict('')
     new.sort()
-    _write([items[key] for key in new], [item for item in items.values() if item.stored and item.changed])
-    result.touched = _count(users.values())
+    write([items[key] for key in new], [item for item in items.values() if item.stored and item.changed])
+    result.touched = count(users.values())
     return result
 
 
@@ -124,7 +125,7 @@ def _add_to(item: Item, name: str, group: str, state: int) -> None:
         item.state, item.changed = state, True
 
 
-def _subscribe(
+def subscribe(
     item: Item,
     owner_jid: str,
     contact: User,
@@ -163,7 +164,7 @@ def _subscribe(
         back.request = f'<presence from={quoteattr(owner_jid)} to={quoteattr(jid)} type="subscribe"/>'.encode()
 
 
-def _lock(jids: Iterable[str]) -> dict[str, User]:
+def lock(jids: Iterable[str]) -> dict[str, User]:
     """The end users with these addresses, locked in id order."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -176,10 +177,11 @@ def _lock(jids: Iterable[str]) -> dict[str, User]:
         return {row[0]: User(*row[1:]) for row in cursor.fetchall()}
 
 
-def _existing(rows: Sequence[Row], users: dict[str, User]) -> dict[tuple[int, str], Item]:
-    """Stored entries the rows are about, on both sides. A list that was never written (version 0) is not asked for."""
+def existing(about: Iterable[tuple[str, str]], users: dict[str, User]) -> dict[tuple[int, str], Item]:
+    """Stored entries of these owners and contacts, on both sides. A list that was never written (version 0) is not
+    asked for."""
     pairs: set[tuple[int, str]] = set()
-    for owner_jid, jid, *_ in rows:
+    for owner_jid, jid in about:
         owner = users.get(owner_jid)
         if owner is None:
             continue
@@ -194,20 +196,22 @@ def _existing(rows: Sequence[Row], users: dict[str, User]) -> dict[tuple[int, st
     with connection.cursor() as cursor:
         cursor.execute(
             'SELECT r.user_id, r.jid, r.name, r.groups, r.subscription, r.ask, r.pending_in, r.approved, r.is_contact,'
-            ' r.state, r.request FROM unnest(%s::bigint[], %s::varchar[]) AS k (user_id, jid)'
+            ' r.state, r.request, r.card FROM unnest(%s::bigint[], %s::varchar[]) AS k (user_id, jid)'
             ' JOIN roster_item r ON r.user_id = k.user_id AND r.jid = k.jid',
             [[pair[0] for pair in ordered], [pair[1] for pair in ordered]],
         )
         return {
-            (row[0], row[1]): Item(row[0], row[1], row[2], tuple(row[3]), *row[4:10], row[10] and bytes(row[10]), True)
+            (row[0], row[1]): Item(
+                row[0], row[1], row[2], tuple(row[3]), *row[4:10], row[10] and bytes(row[10]), row[11], True
+            )
             for row in cursor.fetchall()
         }
 
 
-_COLUMNS = 'user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state, request'
+_COLUMNS = 'user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state, request, card'
 
 
-def _write(new: list[Item], changed: list[Item]) -> None:
+def write(new: list[Item], changed: list[Item]) -> None:
     """Store new entries by COPY, sorted as the index is, and changed ones from a staging table."""
     with connection.cursor() as cursor:
         if new:
@@ -215,11 +219,11 @@ def _write(new: list[Item], changed: list[Item]) -> None:
                 for block in _blocks(new):
                     copy.write(block)
         if changed:
-            changed.sort(key=_ORDER)
+            changed.sort(key=ORDER)
             cursor.execute(
                 'CREATE TEMP TABLE IF NOT EXISTS import_staging (user_id bigint, jid varchar, name varchar,'
                 ' groups varchar[], subscription smallint, ask boolean, pending_in boolean, approved boolean,'
-                ' is_contact boolean, state integer, request bytea) ON COMMIT DELETE ROWS'
+                ' is_contact boolean, state integer, request bytea, card text) ON COMMIT DELETE ROWS'
             )
             cursor.execute('TRUNCATE import_staging')
             with cursor.copy(f'COPY import_staging ({_COLUMNS}) FROM STDIN') as copy:
@@ -228,7 +232,7 @@ def _write(new: list[Item], changed: list[Item]) -> None:
             cursor.execute(
                 'UPDATE roster_item r SET name = s.name, groups = s.groups, subscription = s.subscription,'
                 ' ask = s.ask, pending_in = s.pending_in, approved = s.approved, is_contact = s.is_contact,'
-                ' state = s.state, request = s.request FROM import_staging s'
+                ' state = s.state, request = s.request, card = s.card FROM import_staging s'
                 ' WHERE r.user_id = s.user_id AND r.jid = s.jid'
             )
 
@@ -244,9 +248,10 @@ def _blocks(items: list[Item]) -> Iterable[str]:
                 quoted = ','.join(f'"{group.translate(_IN_ARRAY)}"' for group in item.groups)
                 groups = arrays[item.groups] = ('{' + quoted + '}').translate(_ESCAPES)
             request = '\\N' if item.request is None else '\\\\x' + item.request.hex()
+            card = '\\N' if item.card is None else _text(item.card)
             lines.append(
                 f'{item.user_id}\t{_text(item.jid)}\t{_text(item.name)}\t{groups}\t{item.subscription}\t{item.ask}\t'
-                f'{item.pending_in}\t{item.approved}\t{item.is_contact}\t{item.state}\t{request}\n'
+                f'{item.pending_in}\t{item.approved}\t{item.is_contact}\t{item.state}\t{request}\t{card}\n'
             )
         yield ''.join(lines)
 
@@ -256,7 +261,7 @@ def _text(text: str) -> str:
     return text if text.isprintable() and '\\' not in text else text.translate(_ESCAPES)
 
 
-def _count(users: Iterable[User]) -> list[int]:
+def count(users: Iterable[User]) -> list[int]:
     """Bring counts and versions of the touched users up to date; their ids."""
     touched = sorted((user for user in users if user.touched), key=lambda user: user.id)
     if touched:

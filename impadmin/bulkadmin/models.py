@@ -5,10 +5,20 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-TARGETS = [('contact_lists', _('Contact Lists'))]
+TARGETS = [
+    ('contacts', _('Contacts')),
+    ('contact_lists', _('Contact Lists')),
+    ('non_presence', _('Non-presence Contact Lists')),
+    ('locations', _('User Location Migration')),
+]
 TRANSACTIONS = [
+    ('rename_contacts', _('Rename Contacts - Custom File')),
     ('import_contacts', _("Import Users' Contacts - Custom File")),
+    ('import_non_presence', _("Import Users' Non-presence Contacts")),
+    ('import_locations', _('Import User Location Details')),
     ('export_contacts', _('Export Contact List')),
+    ('export_non_presence', _('Export Non-presence Contact List')),
+    ('export_locations', _('Export User Location Details')),
 ]
 
 
@@ -34,3 +44,17 @@ class BulkFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ContactRename(models.Model):
+    """A pair of the Rename Contacts job that runs: in every contact list ``old`` becomes ``new``."""
+
+    old = models.CharField(max_length=3071, primary_key=True)
+    new = models.CharField(max_length=3071)
+    user_id = models.BigIntegerField(null=True)
+    """Always None: no user of this system is renamed (what impadmin.ucm.rekey expects of a mapping)."""
+
+    class Meta:
+        db_table = 'contact_rename'
+        verbose_name_plural = _('Contact IDs being renamed')
+        indexes = [models.Index(fields=['new'], name='contact_rename_new')]

@@ -1,4 +1,4 @@
-"""Bulk Administration: Upload/Download Files, Contact List, Job Scheduler (guide 10791-11201)."""
+"""Bulk Administration: Upload/Download Files, the job pages of its three menus, Job Scheduler (guide 10791-11201)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy
 
 from engine.contract.services import BULK_PROVISIONING
-from impadmin.bulkadmin import actions, files, views
-from impadmin.bulkadmin.forms import ExportForm, ImportForm, ScheduleForm
+from impadmin.bulkadmin import actions, contact_export, contacts, files, locations, non_presence, rename, views
+from impadmin.bulkadmin.forms import ContactExportForm, ExportForm, ScheduleForm, file_form
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import jobs, visibility
 from impadmin.console.access import Right
@@ -85,6 +85,35 @@ FILES = Page(
     bad={'target': ('nowhere',), 'transaction': ('nothing',)},
 )
 
+
+def _submit(run: actions.Submit, form: type[forms.Form]) -> tuple[Command, ...]:
+    return (Command('submit', gettext_lazy('Submit'), run, scope='page', form=form),)
+
+
+RENAME = ViewPage(
+    name='contact-list-rename',
+    works_through=(BULK_PROVISIONING,),
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Contact List > Rename Contacts',
+    title=gettext_lazy('Rename Contacts'),
+    right=Right.BULK,
+    intro=gettext_lazy('Gives contacts another IM address in the contact lists of all users.'),
+    help=Help(
+        when=gettext_lazy('When users come from a Microsoft server and have another address here. Never else.'),
+        effect=gettext_lazy(
+            'In every contact list the old address becomes the new one; name, groups and subscription stay. Block '
+            'lists and privacy lists follow. Clients that are signed in see it at once.'
+        ),
+        guide='10826-10878',
+    ),
+    related=(actions.FILES_PAGE, 'contact-list-export', 'job-scheduler'),
+    order=15,
+    view=views.file_page(rename.KIND, warning=rename.WARNING),
+    api=views.file_api(rename.KIND),
+    commands=_submit(actions.submit_file(rename.KIND), file_form(rename.KIND)),
+)
+
 UPDATE = ViewPage(
     name='contact-list-update',
     works_through=(BULK_PROVISIONING,),
@@ -105,9 +134,9 @@ UPDATE = ViewPage(
     ),
     related=(actions.FILES_PAGE, 'standard-configuration', 'job-scheduler'),
     order=30,
-    view=views.import_page,
-    api=views.import_api,
-    commands=(Command('submit', gettext_lazy('Submit'), actions.submit_import, scope='page', form=ImportForm),),
+    view=views.file_page(contacts.KIND, limited=True),
+    api=views.file_api(contacts.KIND, limited=True),
+    commands=_submit(actions.submit_file(contacts.KIND), file_form(contacts.KIND)),
 )
 
 EXPORT = ViewPage(
@@ -128,7 +157,100 @@ EXPORT = ViewPage(
     order=20,
     view=views.export_page,
     api=views.export_api,
-    commands=(Command('submit', gettext_lazy('Submit'), actions.submit_export, scope='page', form=ExportForm),),
+    commands=_submit(actions.submit_export(contact_export.KIND), ContactExportForm),
+)
+
+NON_PRESENCE_EXPORT = ViewPage(
+    name='non-presence-export',
+    works_through=(BULK_PROVISIONING,),
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Non-presence Contact List > Export Non-presence Contact List',
+    title=gettext_lazy('Export Non-presence Contact List'),
+    right=Right.BULK,
+    intro=gettext_lazy(
+        'Writes the contacts without IM address of all users to a CSV file, with what is known of them.'
+    ),
+    help=Help(
+        when=gettext_lazy('To keep a copy of these contacts, or to take them to another cluster.'),
+        effect=gettext_lazy('Nothing changes for users. The file can be downloaded when the job has ended.'),
+        guide='10885-10893, 10959-10982',
+    ),
+    related=(actions.FILES_PAGE, 'contact-list-export', 'job-scheduler'),
+    order=50,
+    view=views.everything_page('non-presence-contacts', non_presence.count, gettext_lazy('Non-presence contacts')),
+    api=lambda request: {'contacts': non_presence.count()},
+    commands=_submit(actions.submit_export(non_presence.EXPORT_KIND), ExportForm),
+)
+
+NON_PRESENCE_IMPORT = ViewPage(
+    name='non-presence-import',
+    works_through=(BULK_PROVISIONING,),
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > Non-presence Contact List > Import Non-presence Contact List',
+    title=gettext_lazy('Import Non-presence Contact List'),
+    right=Right.BULK,
+    intro=gettext_lazy('Adds contacts without IM address to the contact lists of users.'),
+    help=Help(
+        when=gettext_lazy('To bring along the contacts without IM address of users who come from another cluster.'),
+        effect=gettext_lazy(
+            'The contacts stand in the lists of clients without availability; a client that asks for the vCard of one '
+            'gets what the file says.'
+        ),
+        guide='11084-11112, 11156',
+    ),
+    related=(actions.FILES_PAGE, 'contact-list-update', 'job-scheduler'),
+    order=60,
+    view=views.file_page(non_presence.IMPORT_KIND, limited=True),
+    api=views.file_api(non_presence.IMPORT_KIND, limited=True),
+    commands=_submit(actions.submit_file(non_presence.IMPORT_KIND), file_form(non_presence.IMPORT_KIND)),
+)
+
+LOCATION_EXPORT = ViewPage(
+    name='user-location-export',
+    works_through=(BULK_PROVISIONING,),
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > User Location Migration > Export User Location Details',
+    title=gettext_lazy('Export User Location Details'),
+    right=Right.BULK,
+    intro=gettext_lazy('Writes the locations that clients published for all users to a CSV file.'),
+    help=Help(
+        when=gettext_lazy('To take the locations of users to another cluster.'),
+        effect=gettext_lazy('Nothing changes for users. The file can be downloaded when the job has ended.'),
+        guide='10916-10932, 10984-11011',
+    ),
+    related=(actions.FILES_PAGE, 'user-location-import', 'job-scheduler'),
+    order=70,
+    view=views.everything_page('user-locations', locations.count, gettext_lazy('Locations')),
+    api=lambda request: {'locations': locations.count()},
+    commands=_submit(actions.submit_export(locations.EXPORT_KIND), ExportForm),
+)
+
+LOCATION_IMPORT = ViewPage(
+    name='user-location-import',
+    works_through=(BULK_PROVISIONING,),
+    console='admin',
+    area='bulkadmin',
+    menu='Bulk Administration > User Location Migration > Import User Location Details',
+    title=gettext_lazy('Import User Location Details'),
+    right=Right.BULK,
+    intro=gettext_lazy('Publishes locations in the name of their users.'),
+    help=Help(
+        when=gettext_lazy('To bring along the locations of users who come from another cluster.'),
+        effect=gettext_lazy(
+            'Clients find the locations at the account of the user. W: only those whom the user lists see them; R: '
+            'those in contact list groups that the user names; O: everybody. What is stored is never opened to more '
+            'people.'
+        ),
+        guide='11114-11141, 11157',
+    ),
+    related=(actions.FILES_PAGE, 'user-location-export', 'job-scheduler'),
+    order=80,
+    view=views.file_page(locations.IMPORT_KIND),
+    api=views.file_api(locations.IMPORT_KIND),
+    commands=_submit(actions.submit_file(locations.IMPORT_KIND), file_form(locations.IMPORT_KIND)),
 )
 
 JOB_SCHEDULER = Page(
@@ -148,7 +270,7 @@ JOB_SCHEDULER = Page(
         guide='10901-10904, 11174-11201, 9304-9310',
     ),
     related=(actions.FILES_PAGE, 'contact-list-update', 'standard-configuration'),
-    order=40,
+    order=90,
     model=Job,
     queryset=_bulk_jobs,
     seen_by=visibility.jobs,
@@ -225,4 +347,14 @@ JOB_SCHEDULER = Page(
         ('failed', gettext_lazy('With problems'), models.Q(state__in=('incomplete', 'failed'))),
     ),
 )
-register(FILES, UPDATE, EXPORT, JOB_SCHEDULER)
+register(
+    FILES,
+    RENAME,
+    EXPORT,
+    UPDATE,
+    NON_PRESENCE_EXPORT,
+    NON_PRESENCE_IMPORT,
+    LOCATION_EXPORT,
+    LOCATION_IMPORT,
+    JOB_SCHEDULER,
+)

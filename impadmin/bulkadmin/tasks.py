@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.utils.translation import gettext_noop
 
 from engine.contract.services import BULK_PROVISIONING, State
-from impadmin.bulkadmin import exporter, importer
+from impadmin.bulkadmin import contact_export, contacts, locations, non_presence, rename
 from impadmin.console import api_bulk, bulkwork, imports, jobs
 from impadmin.presence import change_guard
 from impadmin.system.models import ServiceStatus
 
-__all__ = ['api_bulk', 'bulkwork', 'exporter', 'importer', 'imports']
+__all__ = ['api_bulk', 'bulkwork', 'contact_export', 'contacts', 'imports', 'locations', 'non_presence', 'rename']
 
 
 @jobs.start_condition('bat')

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
 
-from impadmin.bulkadmin import exporter, files, importer
-from impadmin.bulkadmin.forms import CATEGORIES, MATCH, OPERATORS, ExportForm, ImportForm, UsersForm
+from impadmin.bulkadmin import contact_export, files
+from impadmin.bulkadmin.forms import CATEGORIES, MATCH, OPERATORS, ContactExportForm, ExportForm, UsersForm, file_form
 from impadmin.bulkadmin.inforce import import_rate, rules
 from impadmin.bulkadmin.models import BulkFile
 from impadmin.console import forms, jobs
@@ -18,10 +18,12 @@ from impadmin.console.access import grants_of, may
 from impadmin.console.actions import Refused
 from impadmin.console.bulk import csv_line, protect
 from impadmin.console.models import Job, JobRow
-from impadmin.console.page import ViewPage
+from impadmin.console.page import Text, ViewPage
 from impadmin.presence.models import PresenceSettings
 from impadmin.ucm.models import EndUser
 
+View = Callable[[HttpRequest, ViewPage], HttpResponse]
+Count = Callable[[], int]
 SHOWN = 50
 """Users shown by Find on the export page."""
 
@@ -45,29 +47,57 @@ def maximums() -> dict[str, Any]:
     }
 
 
-def import_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
-    """Contact List > Update: choose a file, describe the job, submit."""
-    form = ImportForm(initial={'run': 'now', 'file': request.GET.get('file', '')}, auto_id='f-%s', label_suffix='')
-    form.use_required_attribute = False
-    context = {
-        'page': page,
-        'rows': forms.plain_rows(form),
-        'has_files': BulkFile.objects.filter(transaction=importer.KIND).exists(),
-        'maximums': maximums(),
-        'rate': import_rate(),
-        'writes': _writes(request, page),
-    }
-    return render(request, 'bulkadmin/import.html', context)
+def file_page(kind: str, warning: Text = '', limited: bool = False) -> View:
+    """A page whose job reads a file: choose it, describe the job, submit. ``limited``: by the maximums."""
+
+    def view(request: HttpRequest, page: ViewPage) -> HttpResponse:
+        initial = {'run': 'now', 'file': request.GET.get('file', '')}
+        form = file_form(kind)(initial=initial, auto_id='f-%s', label_suffix='')
+        form.use_required_attribute = False
+        context = {
+            'page': page,
+            'rows': forms.plain_rows(form),
+            'has_files': BulkFile.objects.filter(transaction=kind).exists(),
+            'warning': warning,
+            'maximums': maximums() if limited else None,
+            'rate': import_rate(),
+            'writes': _writes(request, page),
+        }
+        return render(request, 'bulkadmin/import.html', context)
+
+    return view
 
 
-def import_api(request: HttpRequest) -> dict[str, Any]:
-    """Files that can be imported, and what an import has to obey."""
-    found = BulkFile.objects.filter(transaction=importer.KIND).order_by('name')
-    return {
-        'files': [{'id': file.pk, 'name': file.name, 'size': file.size, 'sha256': file.sha256} for file in found],
-        'contact_list_import_rate': import_rate(),
-        **maximums(),
-    }
+def file_api(kind: str, limited: bool = False) -> Callable[[HttpRequest], dict[str, Any]]:
+    """Files that a job can read, and what it has to obey."""
+
+    def api(request: HttpRequest) -> dict[str, Any]:
+        found = BulkFile.objects.filter(transaction=kind).order_by('name')
+        return {
+            'files': [{'id': file.pk, 'name': file.name, 'size': file.size, 'sha256': file.sha256} for file in found],
+            'contact_list_import_rate': import_rate(),
+            **(maximums() if limited else {}),
+        }
+
+    return api
+
+
+def everything_page(name: str, count: Count, label: Text) -> View:
+    """A page whose job exports everything there is. ``name``: of the file; ``count()`` records called ``label``."""
+
+    def view(request: HttpRequest, page: ViewPage) -> HttpResponse:
+        form = ExportForm(initial={'run': 'now', 'cells': 'protect', 'name': name}, auto_id='f-%s', label_suffix='')
+        form.use_required_attribute = False
+        context = {
+            'page': page,
+            'rows': forms.plain_rows(form),
+            'label': label,
+            'total': count(),
+            'writes': _writes(request, page),
+        }
+        return render(request, 'bulkadmin/export_all.html', context)
+
+    return view
 
 
 def _conditions(data: Any) -> list[list[str]]:
@@ -100,7 +130,7 @@ def export_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
         'categories': CATEGORIES,
         'matches': MATCH,
         'operators': OPERATORS,
-        'find_fields': [(name, EndUser._meta.get_field(name).verbose_name) for name in exporter.FIND_FIELDS],
+        'find_fields': [(name, EndUser._meta.get_field(name).verbose_name) for name in contact_export.FIND_FIELDS],
         'lines': [*_conditions(data), ['', 'contains', '']][:8],
         'category': data.get('category', 'all'),
         'match': data.get('match', 'all'),
@@ -111,7 +141,7 @@ def export_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     if asked and valid:
         selection = chosen.cleaned_data
         node = selection['node']
-        found = exporter.users(
+        found = contact_export.users(
             selection['category'], node.pk if node else None, selection['match'], selection['conditions']
         )
         context['total'] = found.count()
@@ -119,7 +149,7 @@ def export_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
         context['shown'] = SHOWN
         context['next'] = 'next' in data
         if 'next' in data:
-            form = ExportForm(
+            form = ContactExportForm(
                 initial={'category': selection['category'], 'node': node.name if node else '',
                          'match': selection['match'], 'conditions': selection['conditions'],
                          'run': 'now', 'cells': 'protect', 'name': 'contact-lists'},
@@ -136,8 +166,8 @@ def export_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
 def export_api(request: HttpRequest) -> dict[str, Any]:
     """How many users each category has."""
     return {
-        'categories': {key: exporter.users(key).count() for key in ('all', 'unassigned')},
-        'find_fields': list(exporter.FIND_FIELDS),
+        'categories': {key: contact_export.users(key).count() for key in ('all', 'unassigned')},
+        'find_fields': list(contact_export.FIND_FIELDS),
         'operators': [key for key, _ in OPERATORS],
     }
 
@@ -163,7 +193,7 @@ def file_zip(request: HttpRequest, nothing: None) -> HttpResponseBase:
 
 
 def _file_of(job: Job) -> BulkFile:
-    pk = job.parameters.get('file') if job.kind == importer.KIND else job.counts.get('file')
+    pk = job.parameters.get('file') or job.counts.get('file')
     file = BulkFile.objects.filter(pk=pk or 0).first()
     if file is None:
         raise Refused(gettext('The file of the job was deleted or replaced, or is not written yet.'))

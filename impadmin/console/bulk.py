@@ -251,13 +251,19 @@ class ByteCheck:
 
 
 def receive(
-    upload: UploadedFile[Any], file: BinaryIO, columns: Sequence[str], least: int, layout: Layout = PLAIN
+    upload: UploadedFile[Any],
+    file: BinaryIO,
+    columns: Sequence[str],
+    least: int,
+    layout: Layout = PLAIN,
+    blocks: Iterable[bytes] | None = None,
 ) -> tuple[int, str]:
-    """Check an upload while it streams into ``file``; its size and SHA-256, once it is on the disk. Raises BadFile."""
+    """Check an upload (or ``blocks`` made of it) while it streams into ``file``; its size and SHA-256, once it is on
+    the disk. Raises BadFile."""
     if isinstance(upload, TooLarge):
         raise BadFile(TOO_LARGE)
     digest, size, check = hashlib.sha256(), 0, ByteCheck(layout.line_limit)
-    for block in upload.chunks(BLOCK):
+    for block in upload.chunks(BLOCK) if blocks is None else blocks:
         if not size:
             inspect_head(block[:BLOCK], columns, least)
         check.feed(block)
@@ -314,7 +320,8 @@ def split_quoted(text: str, free: int = 0) -> list[str] | None:
 
     ``free`` as in Layout.
     """
-    fields, at = [], 0
+    fields: list[str] = []
+    at = 0
     while True:
         if len(fields) == free - 1 and not (rest := text[at:].strip(' \t\r\n')).startswith(_MARK):
             return [*fields, rest]

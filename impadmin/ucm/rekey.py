@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from engine.contract.jid import InvalidJID, bare
 from impadmin.ucm import rekey_pubsub
 
-COLUMNS = 'user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state, request'
+COLUMNS = 'user_id, jid, name, groups, subscription, ask, pending_in, approved, is_contact, state, request, card'
 _START_TAG = re.compile(rb'\s*<[^\s/>]+(?:\s+[^\s=>]+\s*=\s*(?:"[^"]*"|\'[^\']*\'))*\s*/?>')
 _ADDRESS = re.compile(rb'(\s(?:from|to)\s*=\s*)("[^"]*"|\'[^\']*\')')
 _ENTITIES = {'&quot;': '"', '&apos;': "'"}
@@ -87,7 +87,7 @@ def rekey_rosters(mapping: str, owners: list[int], journal: bool = False) -> int
             'groups = ARRAY(SELECT DISTINCT unnest(excluded.groups || roster_item.groups)), '
             'subscription = excluded.subscription, ask = excluded.ask, pending_in = excluded.pending_in, '
             'approved = excluded.approved, is_contact = excluded.is_contact OR roster_item.is_contact, '
-            'state = excluded.state, request = excluded.request'
+            'state = excluded.state, request = excluded.request, card = coalesce(excluded.card, roster_item.card)'
         )
         cursor.execute(
             'SELECT user_id, jid, request FROM roster_item WHERE user_id = ANY(%s) AND request IS NOT NULL', [owners]

@@ -46,7 +46,7 @@ def rekey(mapping: str, journal: bool = False) -> None:
             )
             sets = ', '.join(f'{name} = excluded.{name}' for name in updated)
             cursor.execute(
-                f'INSERT INTO {table} ({names}) SELECT {names} FROM moved_{table}'  # noqa: S608
+                f'INSERT INTO {table} ({names}) SELECT DISTINCT ON (node_id, jid) {names} FROM moved_{table}'  # noqa: S608
                 f' ON CONFLICT (node_id, jid) DO UPDATE SET {sets}'
             )
             cursor.execute(f'DROP TABLE moved_{table}')

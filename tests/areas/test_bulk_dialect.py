@@ -83,11 +83,11 @@ def test_formula_protection_is_undone_exactly(text):
     st.sampled_from(['a\\40b', '+49', '-x', 'o\\27neil', 'plain', 'x\\2fy']),
     TEXT.filter(lambda t: '\r' not in t),
     st.lists(TEXT.filter(str.strip), max_size=3, unique=True),
-    st.booleans(),
+    st.sampled_from([protect, keep_apart]),
 )
 @settings(max_examples=300, deadline=None)
-def test_export_rows_parse_to_the_same_contact(local, name, groups, safe):
-    lines = export_fields(f'{local}@example.com', f'{local}@partner.example', name, groups, 7, safe)
+def test_export_rows_parse_to_the_same_contact(local, name, groups, cell):
+    lines = export_fields(f'{local}@example.com', f'{local}@partner.example', name, groups, 7, cell)
     data = ''.join(csv_line(fields) for fields in lines).encode()
     parser = Parser()
     found = [parser.parse(fields) for _, fields in read(data)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from engine import filters
+from engine.contract import jid
 from engine.features import out_of_band, registry
 from engine.services.xcp_router.remote import RemoteSender
 from engine.store.pool import Unavailable
@@ -43,6 +44,8 @@ def receive(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     else:
         if request:
             out_of_band.sent(router, session, stanza, to)
+        if request and _outside(router, session, stanza, to):
+            return
         parts = router.address(session, stanza, to)
         if parts is None:
             return
@@ -76,6 +79,24 @@ def _to_client(router: XcpRouter, session: Sender, stanza: Stanza, full: str) ->
         out_of_band.arrives(router, session, stanza, client.account, full)
     if client is not None:
         client.send(stanza.raw)
+
+
+def _outside(router: XcpRouter, session: Sender, stanza: Stanza, to: str) -> bool:
+    """Whether a handler took the request of a client here to another domain."""
+    payload = stanza.payload
+    if payload is None or session.account is None:
+        return False
+    namespace, _, name = payload.tag.rpartition('}')
+    if (stanza.type, namespace[1:], name, 'outside') not in registry.iq.handlers:
+        return False
+    try:
+        _, domain, resource = jid.split(to)
+    except jid.InvalidJID:
+        return False
+    if resource or domain in router.domains:
+        return False
+    _handle(router, session, stanza, 'outside')
+    return True
 
 
 def _handle(router: XcpRouter, session: Sender, stanza: Stanza, target: str) -> None:

@@ -22,7 +22,10 @@ NAMES = {
     'users': ('ok', gettext_lazy('Users with contacts exported')),
     'contacts': ('ok', gettext_lazy('Contacts exported')),
     'rows': ('ok', gettext_lazy('Rows written')),
-    'skipped': ('warn', gettext_lazy('Contacts without a user part, not exported')),
+    'locations': ('ok', gettext_lazy('Locations exported')),
+    'skipped': ('warn', gettext_lazy('Not exported')),
+    'lists': ('ok', gettext_lazy('Contact lists changed')),
+    'renamed': ('ok', gettext_lazy('Contacts renamed')),
 }
 BULK = {bulkwork.DELETE, bulkwork.EDIT, 'bulk_import'}
 ROWS = {
