@@ -59,12 +59,9 @@
   });
 
   // ---- forms: changed marks, undo, No Limit
-  const chosen = (select) => [...select.selectedOptions].map((option) => option.value);
-  const sorted = (text) => text.split(',').filter(Boolean).sort().join();
   function isChanged(control) {
     const { initial } = control.dataset;
     if (control.type === 'checkbox') return (control.checked ? '1' : '') !== initial;
-    if (control.type === 'select-multiple') return sorted(chosen(control).join()) !== sorted(initial);
     return control.value !== initial;
   }
   const fieldChanged = (field) => all('[data-initial]', field).some((control) => !control.disabled && isChanged(control));
@@ -104,9 +101,7 @@
     all('[data-initial]', field).forEach((control) => {
       const { initial } = control.dataset;
       if (control.type === 'checkbox') control.checked = initial === '1';
-      else if (control.type === 'select-multiple') {
-        for (const option of control.options) option.selected = initial.split(',').includes(option.value);
-      } else control.value = initial;
+      else control.value = initial;
       if (control.dataset.nolimit) noLimit(control);
     });
     markField(field);

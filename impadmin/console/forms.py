@@ -13,6 +13,7 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.forms.models import fields_for_model
+from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import audit, restarts, stale, tables
@@ -240,7 +241,7 @@ class Row:
     name: str
     label: Text
     kind: str
-    """check, select, many, radio, area, nolimit, reference, file, password, text or readonly."""
+    """check, select, many, table, radio, area, nolimit, reference, file, password, text or readonly."""
     bound: forms.BoundField | None = None
     text: str = ''
     help: Text = ''
@@ -260,6 +261,13 @@ class Row:
     choice: stale.Choice | None = None
     """Somebody else changed it, too."""
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def boxes(self) -> list[tuple[str, Text, bool, bool]]:
+        """(value, label, ticked, ticked at first) of the boxes of a field that takes many of its choices."""
+        at_first = self.initial.split(',')
+        options = [box.data for box in self.bound.subwidgets] if self.bound is not None else []
+        return [(str(o['value']), o['label'], o['selected'], str(o['value']) in at_first) for o in options]
 
 
 @dataclass(slots=True)
@@ -335,7 +343,7 @@ class PageForm(forms.Form):
         if locked or name not in self.fields:
             if (column := computed(self.page, name)) is not None and column.value is not None:
                 return Row(name, column.label, 'readonly', text=display_value(None, column.value(self.obj)))
-            label = found.verbose_name if found is not None else name.replace('_', ' ').capitalize()
+            label = capfirst(found.verbose_name) if found is not None else name.replace('_', ' ').capitalize()
             value = getattr(self.obj, name, None)
             if isinstance(found, models.ForeignKey):
                 text = '–' if value is None else str(value)
@@ -365,8 +373,10 @@ class PageForm(forms.Form):
 
 
 def kind_of(found: forms.Field) -> str:
-    """How the template draws a form field."""
+    """How the template draws a form field; a widget may say it by itself."""
     widget = found.widget
+    if own := getattr(widget, 'kind', ''):
+        return str(own)
     for kind, types in (
         ('check', forms.CheckboxInput),
         ('radio', forms.RadioSelect),
@@ -388,7 +398,6 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
     classes = {
         'check': 'ck',
         'select': 'select',
-        'many': 'select is-many',
         'area': 'input is-area',
         'file': 'input is-file',
     }
@@ -415,7 +424,7 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
     initial = bound.field.prepare_value(bound.initial)
     if row.kind == 'check':
         row.initial = '1' if initial else ''
-    elif isinstance(initial, list | tuple) and row.kind == 'many':
+    elif isinstance(initial, list | tuple) and row.kind in ('many', 'table'):
         row.initial = ','.join(str(value) for value in initial)
     else:
         row.initial = '' if initial is None else str(initial)

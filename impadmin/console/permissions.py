@@ -127,12 +127,15 @@ def _row(
 class PermissionsWidget(forms.SelectMultiple):
     """Boxes in a table, one per permission; without scripts an ordinary form."""
 
+    kind = 'table'
+
     def render(self, name: str, value: Any, attrs: Mapping[str, Any] | None = None, renderer: Any = None) -> SafeString:
         """The table."""
         context = {
             'name': name,
             'attrs': {**self.attrs, **(attrs or {})},
             'sections': sections(value if isinstance(value, list) else []),
+            'initial': str(self.attrs.get('data-initial', '')).split(','),
             'heads': ACTIONS.values(),
         }
         return render_to_string('console/permissions.html', context)

@@ -29,6 +29,8 @@ from impadmin.console.registry import page_url
 
 _KANA = re.compile('[\u3040-\u30ff]')
 _HANGUL = re.compile('[\uac00-\ud7af]')
+LONG_STATE = 16
+"""Characters of a state that may be cut where there is little room: the rest is in its title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def line_html(cells: Sequence[Cell]) -> SafeString:
                 f'<td class="wide prime"><a class="clip" href="{escape(one.url)}" title="{text}"{lang}>{text}</a></td>'
             )
         elif one.kind in ('state', 'bool'):
-            parts.append(f'<td data-l="{label}">{_state_begins(one.mark)}{text}</span></span></td>')
+            title = f' title="{text}"' if len(one.text) > LONG_STATE else ''
+            parts.append(f'<td data-l="{label}"{title}>{_state_begins(one.mark)}{text}</span></span></td>')
         elif one.kind == 'number':
             parts.append(f'<td class="num" data-l="{label}"{title}>{text}</td>')
         elif one.kind == 'time':
