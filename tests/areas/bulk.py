@@ -12,6 +12,15 @@ FILES = '/admin/bulkadmin/upload-download-files/'
 UPDATE = '/admin/bulkadmin/contact-list-update/'
 EXPORT = '/admin/bulkadmin/contact-list-export/'
 JOBS = '/admin/bulkadmin/job-scheduler/'
+TARGETS = {'rename_contacts': 'contacts', 'import_non_presence': 'non_presence', 'import_locations': 'locations'}
+PAGES = {
+    'rename_contacts': '/admin/bulkadmin/contact-list-rename/',
+    'import_contacts': UPDATE,
+    'import_non_presence': '/admin/bulkadmin/non-presence-import/',
+    'import_locations': '/admin/bulkadmin/user-location-import/',
+    'export_non_presence': '/admin/bulkadmin/non-presence-export/',
+    'export_locations': '/admin/bulkadmin/user-location-export/',
+}
 
 
 def provisioning(state: str = 'Running') -> None:
@@ -34,33 +43,50 @@ def csv(rows: Iterable[str]) -> bytes:
 def upload(client: Any, name: str, data: bytes, overwrite: bool = False, transaction: str = 'import_contacts') -> Any:
     """Upload/Download Files > Add New > Save."""
     values = {
-        'file': SimpleUploadedFile(name, data, 'text/csv'), 'target': 'contact_lists', 'transaction': transaction,
+        'file': SimpleUploadedFile(name, data, 'text/csv'), 'transaction': transaction,
+        'target': TARGETS.get(transaction, 'contact_lists'),
     }  # fmt: skip
     if overwrite:
         values['overwrite'] = 'on'
     return client.post(FILES + 'add/', values)
 
 
-def submit(client: Any, name: str, run: str = 'now', description: str = '') -> Any:
-    """Contact List > Update > Submit; the job, or the answer when it was refused."""
+def submit(
+    client: Any, name: str, run: str = 'now', description: str = '', transaction: str = 'import_contacts'
+) -> Any:
+    """Submit of the page of a transaction; the job, or the answer when it was refused."""
     from impadmin.console.models import Job
 
     answer = client.post(
-        UPDATE + 'do/submit/', {'confirmed': '1', 'file': name, 'run': run, 'description': description}
+        PAGES[transaction] + 'do/submit/', {'confirmed': '1', 'file': name, 'run': run, 'description': description}
     )
     return Job.objects.order_by('-pk').first() if answer.status_code == 302 else answer
 
 
-def run_import(client: Any, data: bytes, name: str = 'moves.csv') -> Any:
+def run_import(client: Any, data: bytes, name: str = 'moves.csv', transaction: str = 'import_contacts') -> Any:
     """Upload, submit and run a file; the ended job."""
     from impadmin.console import jobs
 
-    answer = upload(client, name, data, overwrite=True)
+    answer = upload(client, name, data, overwrite=True, transaction=transaction)
     assert answer.status_code == 302, answer.content.decode()
-    job = submit(client, name)
+    job = submit(client, name, transaction=transaction)
     jobs.work('bat')
     job.refresh_from_db()
     return job
+
+
+def run_export(client: Any, transaction: str, **values: str) -> tuple[Any, bytes]:
+    """Submit and run an export of everything; the ended job and its file."""
+    from impadmin.console import jobs
+    from impadmin.console.models import Job
+
+    answer = client.post(PAGES[transaction] + 'do/submit/', {'confirmed': '1', 'name': 'all', **values})
+    assert answer.status_code == 302, answer.content.decode()
+    jobs.work('bat')
+    job = Job.objects.latest('pk')
+    if not job.output_file:
+        return job, b''
+    return job, b''.join(client.get(f'{JOBS}{job.pk}/file/csv/').streaming_content)
 
 
 def log_of(client: Any, job: Any) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from django import template
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from impadmin.presence.models import PresenceSettings, UserPresencePolicy
@@ -13,6 +14,7 @@ from impadmin.ucm.models import EndUser
 from impadmin.ucm.pages import user_state
 
 register = template.Library()
+LOCATIONS = 'http://jabber.org/protocol/geoloc'
 SUBSCRIPTIONS = ('none', 'to', 'from', 'both')
 
 
@@ -23,10 +25,13 @@ def contact_list_facts(user: EndUser) -> dict[str, Any]:
     groups: Counter[str] = Counter()
     ungrouped = 0
     waiting = 0
-    for names, is_contact, pending in user.roster.values_list('groups', 'is_contact', 'pending_in'):
+    without_presence = 0
+    entries = user.roster.annotate(card_known=Q(card__isnull=False) | ~Q(jid__contains='@'))
+    for names, is_contact, pending, known in entries.values_list('groups', 'is_contact', 'pending_in', 'card_known'):
         waiting += pending
         if not is_contact:
             continue
+        without_presence += known
         groups.update(set(names))
         ungrouped += not names
     return {
@@ -42,6 +47,8 @@ def contact_list_facts(user: EndUser) -> dict[str, Any]:
         'groups': sorted(groups.items()),
         'ungrouped': ungrouped,
         'waiting': waiting,
+        'without_presence': without_presence,
+        'locations': sum(user.pubsub_nodes.filter(name=LOCATIONS).values_list('items', flat=True)),
         'offline': user.offline_messages.count(),
         **_availability(user, limits),
     }
