@@ -30,9 +30,10 @@ SUFFIXES: dict[filters.Kind, dict[str, str]] = {
     'bool': {'': 'exactly', 'exact': 'exactly'},
     'choice': {'': 'exactly', 'exact': 'exactly', 'not': 'not'},
     'time': {'gte': 'since', 'lt': 'before', 'isnull': 'empty'},
+    'any': {'': 'contains'},
 }  # fmt: skip
 """Kind of field -> name after ``__`` -> operator of the search sentence. ``isnull`` also finds the empty text."""
-OTHER = frozenset({'q', 'tab', 'ordering', 'limit', 'offset', 'dry_run'})
+OTHER = frozenset({'tab', 'ordering', 'limit', 'offset', 'dry_run'})
 LARGEST_OFFSET = 10**9
 
 
@@ -92,8 +93,6 @@ class PageFilter(BaseFilterBackend):
             if tab not in tabs:
                 raise wrong('tab', _one_of(tabs))
             queryset = queryset.filter(tabs[tab])
-        if text := request.query_params.get('q', '').strip():
-            queryset = queryset.filter(anywhere(page, text))
         return queryset.order_by(*ordering(page, request.query_params.get('ordering', '')))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
@@ -106,7 +105,6 @@ class PageFilter(BaseFilterBackend):
             if suffix != 'exact'
             for name in [f'{field}__{suffix}' if suffix else field]
         ]
-        described.append(_parameter('q', gettext('Text that occurs in one of the fields.')))
         if page.tabs:
             described.append({**_parameter('tab', ''), 'schema': {'type': 'string', 'enum': [t[0] for t in page.tabs]}})
         names = ', '.join(column.name for column in tables.columns(page) if column.order_by)
@@ -161,20 +159,6 @@ def _moment(value: str) -> Any:
     if moment is None or not 1900 < moment.year < 9000:
         return None
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
-
-
-def anywhere(page: Page, text: str) -> Q:
-    """Objects in which ``text`` occurs in one of the text fields."""
-    if len(text) > filters.LONGEST:
-        raise wrong('q', gettext('Enter 1 to %(most)d characters.') % {'most': filters.LONGEST})
-    names = page.search or page.find
-    query = Q()
-    for found in (filters.find_field(page, name) for name in names):
-        if found.kind == 'text':
-            query |= Q(**{f'{found.path}__icontains': text})
-    if not query:
-        raise wrong('q', gettext('This list has no text to search in.'))
-    return query
 
 
 def ordering(page: Page, text: str) -> Iterator[Any]:

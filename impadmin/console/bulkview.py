@@ -264,7 +264,7 @@ class ImportForm(django_forms.Form):
     use_required_attribute = False
     file = django_forms.FileField(
         label=gettext_lazy('File'), allow_empty_file=True,
-        help_text=gettext_lazy('CSV in UTF-8. The first row names the columns, as in an export.'),
+        help_text=gettext_lazy('CSV in UTF-8, or XLSX. The first row names the columns, as in an export.'),
     )  # fmt: skip
     new = django_forms.ChoiceField(
         label=gettext_lazy('Objects that are not there'), initial='create', widget=django_forms.RadioSelect,

@@ -14,7 +14,7 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
 from engine.contract.services import BY_KEY
-from impadmin.console import diagnosis, filters, navigation, registry
+from impadmin.console import diagnosis, filters, folding, navigation, registry
 from impadmin.console.page import BasePage, Column, Page, ParameterPage, SettingsPage, ViewPage
 
 Problem = tuple[str, str]
@@ -96,6 +96,9 @@ def _list(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
     for name in page.search:
         if not _has_field(page.model, name):
             yield f'the search field {name!r} is no field of {page.model.__name__}', 'Name a concrete model field.'
+    kept, folded = folding.column(page.model)
+    if kept and page.search and page.search != folded:
+        yield f'search is not what the column {kept!r} is made of', f'Name the same fields: {folded}.'
     for name in page.personal:
         if not _has_field(page.model, name):
             yield f'the personal field {name!r} is no field of {page.model.__name__}', 'Name a concrete model field.'

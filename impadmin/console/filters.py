@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.core.exceptions import FieldDoesNotExist
@@ -15,9 +15,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext, gettext_lazy
 
+from impadmin.console import folding
 from impadmin.console.page import Page, Text
 
-Kind = Literal['text', 'number', 'bool', 'choice', 'time']
+Kind = Literal['text', 'number', 'bool', 'choice', 'time', 'any']
 LONGEST = 400
 """Longest search value; more is cut."""
 MOST = 12
@@ -44,14 +45,19 @@ OPERATORS: dict[Kind, tuple[tuple[str, Text], ...]] = {
     'bool': (('exactly', gettext_lazy('is exactly')),),
     'choice': (('exactly', gettext_lazy('is exactly')), ('not', gettext_lazy('is not'))),
     'time': (('since', gettext_lazy('is on or after')), ('before', gettext_lazy('is before')), *_EMPTY),
+    'any': (('contains', gettext_lazy('contains')),),
 }
 _LOOKUPS = {'begins': 'istartswith', 'contains': 'icontains', 'ends': 'iendswith', 'exactly': 'iexact'}
+_FOLDED = {'begins': folding.Begins, 'contains': folding.Contains, 'ends': folding.Ends}
 VALUELESS = frozenset({'empty', 'not_empty'})
+ANY = 'q'
+"""Name of the find field that stands for all texts of an object: every word of its value must be in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindField:
-    """One field offered in the sentence. ``path`` is the lookup, into the related object for a reference."""
+    """One field offered in the sentence. ``path`` is the lookup, into the related object for a reference; ``folded``:
+    the text as it is compared (see folding.py), or None where case is all that is ignored."""
 
     name: str
     label: Text
@@ -59,12 +65,15 @@ class FindField:
     path: str
     nullable: bool
     choices: tuple[tuple[str, Text], ...] = ()
+    folded: Any = field(default=None, compare=False, repr=False)
 
     @property
     def operators(self) -> tuple[tuple[str, Text], ...]:
         """The operators that make sense for this field."""
         found = OPERATORS[self.kind]
-        return found if self.nullable or self.kind == 'text' else tuple(o for o in found if o[0] not in VALUELESS)
+        return (
+            found if self.nullable or self.kind in ('text', 'any') else tuple(o for o in found if o[0] not in VALUELESS)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ def find_field(page: Page, name: str) -> FindField:
     label = page.model._meta.get_field(name.split('__')[0]).verbose_name if '__' in name else found.verbose_name  # type: ignore[union-attr]
     if isinstance(found, models.ForeignKey):
         path = f'{name}__{natural_field(found.remote_field.model)}'
-        return FindField(name, label, 'text', path, True)
+        return FindField(name, label, 'text', path, True, folded=folding.value(page.model, path))
     if found.choices:
         choices = tuple((str(key), text) for key, text in found.flatchoices)
         return FindField(name, label, 'choice', name, found.null, choices)
@@ -110,12 +119,20 @@ def find_field(page: Page, name: str) -> FindField:
         return FindField(name, label, 'number', name, found.null)
     if isinstance(found, models.DateTimeField | models.DateField):
         return FindField(name, label, 'time', name, found.null)
-    return FindField(name, label, 'text', name, True)
+    return FindField(name, label, 'text', name, True, folded=folding.value(page.model, name))
 
 
 def find_fields(page: Page) -> dict[str, FindField]:
-    """Every find field of a page by name."""
-    return {name: find_field(page, name) for name in page.find}
+    """Every find field of a page by name, then all its texts together as ``ANY``."""
+    found = {name: find_field(page, name) for name in page.find}
+    if paths := page.search or [one.path for one in found.values() if _is_text(page.model, one)]:
+        texts = folding.texts(page.model, paths)
+        found[ANY] = FindField(ANY, gettext_lazy('Any field'), 'any', paths[0], True, folded=texts)
+    return found
+
+
+def _is_text(model: type[models.Model], one: FindField) -> bool:
+    return one.kind == 'text' and isinstance(resolve(model, one.path), models.CharField | models.TextField)
 
 
 def read(page: Page, data: Any) -> list[Condition]:
@@ -195,6 +212,10 @@ def expression(one: Condition) -> Q:
         return ~query if one.operator == 'not' else query
     if one.field.kind == 'time':
         return Q(**{f'{path}__{"gte" if one.operator == "since" else "lt"}': _time(one.value)})
+    if one.field.kind == 'any':
+        return folding.all_words(one.field.folded, one.value)
+    if one.field.folded is not None and one.operator in _FOLDED:
+        return Q(_FOLDED[one.operator](one.field.folded, folding.sought(one.value)))
     return Q(**{f'{path}__{_LOOKUPS[one.operator]}': one.value})
 
 

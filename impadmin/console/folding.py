@@ -32,22 +32,23 @@ _EDGE = '\n'
 
 def fold(text: Any) -> str:
     """Text as it is compared."""
-    text = str(text)
-    if not text.isascii():
-        text = _MARKS.sub('', unicodedata.normalize('NFKD', text))
-        text = unicodedata.normalize('NFKC', text).casefold().translate(_LETTERS)
-    return text.lower().strip()
+    shown = str(text)
+    if not shown.isascii():
+        shown = _MARKS.sub('', unicodedata.normalize('NFKD', shown))
+        shown = unicodedata.normalize('NFKC', shown).casefold().translate(_LETTERS)
+    return shown.lower()
 
 
 def split(text: str, wanted: str) -> tuple[str, str, str]:
     """``text`` cut before and after the first match, for bold type."""
-    letters = [fold(char) or (' ' if char.isspace() else '') for char in text]
-    start = ''.join(letters).find(sought) if (sought := fold(wanted)) else -1
+    letters = [fold(char) for char in text]
+    length = len(folded := fold(wanted))
+    start = ''.join(letters).find(folded) if length else -1
     if start < 0:
         return text, '', ''
     at, places = 0, []
     for n, letter in enumerate(letters):
-        if at < start + len(sought) and at + len(letter) > start:
+        if at < start + length and at + len(letter) > start:
             places.append(n)
         at += len(letter)
     end = places[-1] + 1
@@ -62,15 +63,13 @@ class Fold(Func):
     output_field = TextField()
     arity = 1
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
-        """The expression is needed three times, so its parameters are too."""
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
+        """The expression is needed four times, so its parameters are too."""
         sql, parameters = compiler.compile(self.source_expressions[0])
-        plain = f"replace(normalize(regexp_replace(normalize({sql}, NFKD), '[\\u0300-\\u036f]+', '', 'g'), NFKC), 'ß', 'ss')"
-        folded = f"translate(lower(upper({plain})), 'łøđı', 'lodi')"
-        return (
-            f'CASE WHEN octet_length({sql}) = char_length({sql}) THEN lower({sql}) ELSE {folded} END',
-            [*parameters] * 4,
-        )
+        apart = f"regexp_replace(normalize({sql}, NFKD), '[\\u0300-\\u036f]+', '', 'g')"
+        folded = f"translate(lower(upper(replace(normalize({apart}, NFKC), 'ß', 'ss'))), 'łøđı', 'lodi')"
+        short = f'WHEN octet_length({sql}) = char_length({sql}) THEN lower({sql})'
+        return f'CASE {short} ELSE {folded} END', [*parameters] * 4
 
 
 class Folded(Func):
@@ -82,7 +81,7 @@ class Folded(Func):
         super().__init__(*names, **extra)
         self.names = names
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
         """``chr(10)`` inside of values becomes a blank: it is the edge."""
         parts, parameters = [], []
         for one in self.source_expressions:
@@ -121,8 +120,8 @@ class Ends(_Compare):
 def column(model: type[models.Model]) -> tuple[str, tuple[str, ...]]:
     """(name of the folded column of a model, what it is made of); ('', ()) when it has none."""
     for field in model._meta.concrete_fields:
-        if isinstance(field, models.GeneratedField) and isinstance(field.expression, Folded):
-            return field.name, field.expression.names
+        if isinstance(made := getattr(field, 'expression', None), Folded):
+            return field.name, made.names
     return '', ()
 
 
@@ -149,9 +148,9 @@ def texts(model: type[models.Model], paths: Sequence[str]) -> Any:
     return F(kept) if kept else Folded(*paths)
 
 
-def sought(text: str, *, begins: bool = False, ends: bool = False) -> Fold:
+def sought(text: str, *, begins: bool = False, ends: bool = False) -> Value:
     """What is looked for in ``texts``: at the beginning or end of a value when asked for."""
-    return Fold(Value(f'{_EDGE if begins else ""}{text}{_EDGE if ends else ""}'))
+    return Value(f'{_EDGE if begins else ""}{fold(text)}{_EDGE if ends else ""}')
 
 
 def all_words(within: Any, text: str) -> Q:

@@ -1,4 +1,4 @@
-"""CSV files into a page's objects: checked while they are uploaded, tried out, then added and changed row by row.
+"""CSV files and workbooks into a page's objects: checked when uploaded, tried out, then added and changed row by row.
 
 The first row names the columns, as an export does (names of REST, or labels). The key columns of the page tell which
 object a row is about. What becomes of rows whose object is new or exists, and what an empty cell means, is chosen.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
@@ -28,7 +28,7 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from rest_framework import serializers
 
-from impadmin.console import actions, audit, bulkwork, exports, forms, foureyes, jobs, listview
+from impadmin.console import actions, audit, bulkwork, exports, forms, foureyes, jobs, listview, workbooks
 from impadmin.console.actions import Actor, Change, Refused, Verdict
 from impadmin.console.bulk import BadFile, Batch, batches, count_records, receive, unprotect
 from impadmin.console.bulkwork import Outcome
@@ -97,7 +97,7 @@ def store(page: Page, upload: UploadedFile[Any]) -> Upload:
     where = path(token)
     try:
         with os.fdopen(os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
-            receive(upload, file, column_names(page), 1)
+            receive(upload, file, column_names(page), 1, blocks=_blocks(upload))
         with where.open('rb') as checked:
             total = _check(page, checked)
     except BadFile as error:
@@ -107,6 +107,13 @@ def store(page: Page, upload: UploadedFile[Any]) -> Upload:
         where.unlink(missing_ok=True)
         raise
     return Upload(token, str(upload.name)[:150], total)
+
+
+def _blocks(upload: UploadedFile[Any]) -> Iterator[bytes] | None:
+    """A workbook as CSV; None for what is none."""
+    head = upload.read(4)
+    upload.seek(0)
+    return workbooks.blocks(cast(BinaryIO, upload.file)) if workbooks.is_workbook(head) else None
 
 
 def path(token: str) -> Path:

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
+from django.db.models.sql.datastructures import Join
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext, gettext_lazy
@@ -129,12 +130,12 @@ def base_queryset(page: Page, who: Grants) -> QuerySet[Any]:
 def found(page: Page, who: Grants, conditions: Sequence[filters.Condition], tab: str) -> QuerySet[Any]:
     """The objects the sentence and the tab find, not sorted."""
     queryset = base_queryset(page, who)
-    if any(c.error for c in conditions):
-        return queryset.none()
-    if tab:
-        queryset = queryset.filter(next(q for slug, _, q in page.tabs if slug == tab))
-    query = filters.combine(conditions)
-    return queryset.filter(query) if query else queryset
+    return queryset.none() if any(c.error for c in conditions) else queryset.filter(narrowed(page, conditions, tab))
+
+
+def narrowed(page: Page, conditions: Sequence[filters.Condition], tab: str) -> Q:
+    """The sentence and the tab as one condition."""
+    return next((query for slug, _, query in page.tabs if slug == tab), Q()) & filters.combine(conditions)
 
 
 def selected(page: Page, who: Grants, chosen: selection.Selection) -> QuerySet[Any]:
@@ -174,8 +175,32 @@ def _rows(queryset: QuerySet[Any], order: list[Any], first: int, count: int, rel
     return [by_key[key] for key in keys if key in by_key]
 
 
-def counted(querysets: Sequence[QuerySet[Any]]) -> list[int]:
-    """How many rows each finds, in one query; counting stops at COUNTED, because nobody pages that far."""
+def counted(page: Page, base: QuerySet[Any], query: Q) -> tuple[int, int, list[int]]:
+    """How many objects of ``base`` there are, how many of them ``query`` finds, and how many each tab. Counting stops
+    at COUNTED, because nobody pages that far. Of a table below that, one reading counts everything."""
+    if not page.tabs:
+        [total] = _bounded([base.filter(query)])
+        return total, total, []
+    queries = [query, *(tab for _, _, tab in page.tabs)]
+    [every] = _bounded([base])
+    parts = [base.filter(one) for one in queries]
+    if every == COUNTED or not all(map(_is_one_to_one, parts)):
+        total, *tabs = _bounded(parts)
+        return every, total, tabs
+    asked = {f'n{n}': Count('pk', filter=one) for n, one in enumerate(queries) if one}
+    found = base.order_by().aggregate(**asked)
+    total, *tabs = (found.get(f'n{n}', every) for n in range(len(queries)))
+    return every, total, tabs
+
+
+def _is_one_to_one(queryset: QuerySet[Any]) -> bool:
+    """Whether each object is one row: no relation to many is joined, which would count it several times."""
+    joins: list[Any] = [join.join_field for join in queryset.query.alias_map.values() if isinstance(join, Join)]
+    return all(field.many_to_one or field.one_to_one for field in joins)
+
+
+def _bounded(querysets: Sequence[QuerySet[Any]]) -> list[int]:
+    """How many rows each finds, in one query, at most COUNTED."""
     parts: list[str] = []
     parameters: list[Any] = []
     found: dict[int, int] = {}
@@ -193,12 +218,10 @@ def counted(querysets: Sequence[QuerySet[Any]]) -> list[int]:
     return [found[n] if n in found else next(row) for n in range(len(querysets))]
 
 
-def _tabs(page: Page, who: Grants, state: State) -> list[dict[str, Any]]:
-    """Saved searches with their counts: one query for all of them."""
+def _tabs(page: Page, state: State, all_: int, counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Saved searches with their counts."""
     if not page.tabs:
         return []
-    queryset = base_queryset(page, who)
-    all_, *counts = counted([queryset, *(queryset.filter(query) for _, _, query in page.tabs)])
     result = [{'label': gettext('All'), 'count': all_, 'slug': '', 'current': not state.tab}]
     result += [
         {'label': label, 'count': count, 'slug': slug, 'current': state.tab == slug}
@@ -232,6 +255,8 @@ def _heads(state: State, shown: Sequence[tables.ResolvedColumn], default: str) -
 def _lines_of_find(page: Page, state: State, data: Any) -> list[dict[str, Any]]:
     """The rows of the search sentence as the template draws them, an empty one when there is none."""
     fields = list(filters.find_fields(page).values())
+    if sum(one.kind == 'text' for one in fields) < 2:  # one text is any text
+        fields = [one for one in fields if one.kind != 'any']
     if not fields:
         return []
     rows = list(state.conditions)
@@ -263,8 +288,9 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     shown = [column for column in all_columns if column.name in state.chosen]
     who = grants_of(request)
     queryset = found(page, who, state.conditions, state.tab)
-    queryset = queryset.none() if redraw else queryset
-    total = counted([queryset])[0]
+    every, total, counts = counted(page, base_queryset(page, who), narrowed(page, state.conditions, state.tab))
+    if redraw or any(one.error for one in state.conditions):
+        total = 0
     pages = max(1, -(-total // state.rows))
     state.number = min(state.number, pages)
     first = (state.number - 1) * state.rows
@@ -278,7 +304,7 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     order = tables.ordering(page, all_columns, state.sort)
     objects = _rows(queryset, order, first, state.rows, related) if total else []
     guard = deletes and not commands and not edits
-    lines = tables.lines(page, shown, objects, chosen.has, guard)
+    lines = tables.lines(page, shown, objects, chosen.has, guard, selectable)
     here = sum(line.selected for line in lines)
     default_sort = page.ordering[0] if page.ordering else ''
     searching = bool(filters.combine(state.conditions)) or any(c.error for c in state.conditions)
@@ -286,7 +312,7 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'page': page,
         'state': state,
         'query': state.query(),
-        'tabs': _tabs(page, who, state),
+        'tabs': _tabs(page, state, every, counts),
         'find': _lines_of_find(page, state, request.GET),
         'heads': _heads(state, shown, default_sort),
         'lines': lines,

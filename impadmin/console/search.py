@@ -16,11 +16,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import get_language, gettext, gettext_lazy, pgettext, pgettext_lazy
 
-from impadmin.console import listview, navigation, search_index
+from impadmin.console import filters, folding, listview, navigation, search_index
 from impadmin.console.access import Grants, grants_of, may
+from impadmin.console.folding import fold
 from impadmin.console.page import BasePage, Page, Text
 from impadmin.console.registry import page_url
-from impadmin.console.search_index import ABOUT, CONTAINS, EXACT, STARTS, WORD, Entry, fold
+from impadmin.console.search_index import ABOUT, CONTAINS, EXACT, SCATTERED, STARTS, WORD, Entry
 
 EACH = 8
 """Most results of one group on the page of results."""
@@ -61,8 +62,8 @@ class Hits:
 
 
 def clean(text: str) -> str:
-    """What is searched for."""
-    return text.replace('\0', '').strip()[:LONGEST]
+    """What is searched for, its words apart by one blank."""
+    return ' '.join(text.replace('\0', '').split())[:LONGEST].strip()
 
 
 def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
@@ -72,14 +73,10 @@ def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
     if not wanted:
         hits = [_hit(one, ABOUT, '') for one in _known(pages) if one.kind == 'page']
         return [Hits(pgettext('search results', 'Pages'), hits[: 3 * EACH])] if hits else []
-    known = {
-        kind: [
-            (score, one)
-            for one in _known(pages, kind)
-            if may(who, one.page, one.action) and (score := one.score(fold(wanted)))
-        ]
-        for kind, _ in GROUPS
-    }
+    known: dict[str, list[tuple[int, Entry]]] = {kind: [] for kind, _ in GROUPS}
+    for score, one in _scored(pages, wanted):
+        if may(who, one.page, one.action):
+            known[one.kind].append((score, one))
     settings = {one.text for _, one in known['setting']}
     known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
     static = {kind: Hits(str(title), _best(known[kind], wanted, each)) for kind, title in GROUPS}
@@ -96,16 +93,24 @@ def _is_exact(group: Hits) -> bool:
 
 def in_help(pages: Sequence[BasePage], wanted: str) -> list[Hits]:
     """What the help of ``pages`` says about ``wanted``: pages first, then fields."""
-    found = [(score, one) for one in _known(pages, 'help') if (score := one.score(fold(wanted)))]
+    found = [(score, one) for score, one in _scored(pages, wanted) if one.kind == 'help']
     hits = _best(found, wanted, 10 * EACH)
     return [Hits(gettext('Help'), hits)] if hits else []
 
 
-def _known(pages: Sequence[BasePage], kind: str = '') -> Iterator[Entry]:
+def _known(pages: Sequence[BasePage]) -> Iterator[Entry]:
     names = {page.name for page in pages}
     for one in search_index.entries(get_language() or 'en'):
-        if one.page.name in names and kind in ('', one.kind):
+        if one.page.name in names:
             yield one
+
+
+def _scored(pages: Sequence[BasePage], wanted: str) -> Iterator[tuple[int, Entry]]:
+    """What matches, with its score."""
+    sought = fold(wanted)
+    for one in _known(pages):
+        if score := one.score(sought):
+            yield score, one
 
 
 def _best(found: list[tuple[int, Entry]], wanted: str, most: int = EACH) -> list[Hit]:
@@ -114,60 +119,49 @@ def _best(found: list[tuple[int, Entry]], wanted: str, most: int = EACH) -> list
 
 
 def _hit(one: Entry, score: int, wanted: str) -> Hit:
-    parts = split(one.text, wanted)
+    parts = folding.split(one.text, wanted)
     also = one.english if wanted and not parts[1] and fold(wanted) in fold(one.english) else ''
     return Hit(one.text, one.place, one.url, one.icon, score, also or one.note, parts, bool(also))
 
 
-def split(text: str, wanted: str) -> tuple[str, str, str]:
-    """``text`` cut before and after the first match, for bold type."""
-    start = text.lower().find(wanted.lower()) if wanted else -1
-    if start < 0 or len(text) != len(text.lower()):
-        return text, '', ''
-    return text[:start], text[start : start + len(wanted)], text[start + len(wanted) :]
-
-
 def _objects(page: Page, who: Grants, wanted: str, each: int) -> Hits:
-    """The objects of one page, ranked by the database."""
+    """The objects of one page, ranked by the database: those in which every word occurs."""
     number = wanted.isdigit() and len(wanted) < 15 and page.model._meta.pk.get_internal_type().endswith('AutoField')
     by_key = Q(pk=int(wanted)) if number else Q()
-    ranks = [(EXACT, 'iexact', ''), (STARTS, 'istartswith', ''), (WORD, 'icontains', ' '), (CONTAINS, 'icontains', '')]
-    cases = [
-        When(_any(page, lookup, before + wanted) | (by_key if rank == EXACT else Q()), then=Value(rank))
-        for rank, lookup, before in ranks[:-1]
-    ]
+    texts = folding.texts(page.model, page.search)
+    ranks = {
+        EXACT: by_key | Q(folding.Contains(texts, folding.sought(wanted, begins=True, ends=True))),
+        STARTS: Q(folding.Contains(texts, folding.sought(wanted, begins=True))),
+        WORD: Q(folding.Contains(texts, folding.sought(f' {wanted}'))),
+        CONTAINS: Q(folding.Contains(texts, folding.sought(wanted))),
+    }
+    cases = [When(query, then=Value(rank)) for rank, query in ranks.items()]
     found = (
         listview.base_queryset(page, who)
-        .filter(_any(page, 'icontains', wanted) | by_key)
-        .annotate(rank=Case(*cases, default=Value(CONTAINS), output_field=IntegerField()))
+        .filter(folding.all_words(texts, wanted) | by_key)
+        .annotate(rank=Case(*cases, default=Value(SCATTERED), output_field=IntegerField()))
         .order_by('-rank', 'pk')[: each + 1]
     )
     hits = [_object(page, obj, wanted) for obj in found]
     return Hits(str(page.title), hits[:each], _more(page, wanted) if len(hits) > each else '')
 
 
-def _any(page: Page, lookup: str, value: str) -> Q:
-    query = Q()
-    for name in page.search:
-        query |= Q(**{f'{name}__{lookup}': value})
-    return query
-
-
 def _object(page: Page, obj: Any, wanted: str) -> Hit:
-    """The object's name and, when the match is elsewhere, the value that matched."""
-    name = str(obj)
-    if fold(wanted) not in fold(name):
-        values = (str(getattr(obj, one, '') or '') for one in page.search)
-        name = next((f'{name} – {value}' for value in values if fold(wanted) in fold(value)), name)
+    """The object's name and, when the match is elsewhere, the value that matched, or those that have its words."""
+    name, sought = str(obj), fold(wanted)
+    if sought not in fold(name):
+        values = [(value, fold(value)) for one in page.search if (value := str(getattr(obj, one, '') or ''))]
+        whole = [value for value, folded in values if sought in folded][:1]
+        parts = [value for value, folded in values if any(word in folded for word in sought.split())]
+        shown = [value for value in dict.fromkeys(whole or parts) if value != name][:3]
+        name = ' – '.join((name, *shown))
     url = page_url(page, 'edit', obj.pk)
-    return Hit(name, str(page.title), url, search_index.icon(page), obj.rank, '', split(name, wanted))
+    return Hit(name, str(page.title), url, search_index.icon(page), obj.rank, '', folding.split(name, wanted))
 
 
 def _more(page: Page, wanted: str) -> str:
-    """The list with every match, where its search sentence has the fields."""
-    names = [name for name in page.search if name in page.find]
-    pairs = [pair for name in names for pair in (('j', 'or'), ('f', name), ('o', 'contains'), ('v', wanted))]
-    return f'{page_url(page)}?{urlencode(pairs)}' if names else ''
+    """The list with every match."""
+    return f'{page_url(page)}?{urlencode({"f": filters.ANY, "o": "contains", "v": wanted})}'
 
 
 def search_view(request: HttpRequest) -> HttpResponse:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,8 @@ from django.utils.translation import gettext, override
 from engine.contract.services import ENTERPRISE_PARAMS, SERVICES
 from impadmin.console import help as page_help
 from impadmin.console import navigation, registry
-from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, Text, ViewPage
+from impadmin.console.folding import fold
+from impadmin.console.page import BasePage, Page, ParameterPage, SettingsPage, ViewPage
 from impadmin.console.registry import page_url
 
 Kind = Literal['page', 'setting', 'action', 'help']
@@ -46,21 +46,15 @@ class Entry:
 
     def score(self, wanted: str) -> int:
         """How well the folded text ``wanted`` matches; 0: not at all."""
-        best = max((_score(name, wanted) for name in self.names), default=0)
-        if best:
+        names = '\n'.join(self.names)
+        if wanted in names and (best := max(_score(name, wanted) for name in self.names)):
             return best
         words = _WORDS.findall(wanted)
         if not words:
             return 0
-        names = ' '.join(self.names)
         if all(word in names for word in words):
             return SCATTERED
         return ABOUT if self.about and all(word in self.about for word in words) else 0
-
-
-def fold(text: Text) -> str:
-    """Text as it is compared: without regard to case and width."""
-    return unicodedata.normalize('NFKC', str(text)).casefold().strip()
 
 
 def _score(name: str, wanted: str) -> int:

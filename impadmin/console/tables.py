@@ -68,12 +68,22 @@ class Line:
 
     pk: Any
     name: str
-    select: str
-    """What ticking it does, in words."""
     html: SafeString
+    """The row of the table."""
     selected: bool = False
     refused: Text = ''
     """Why the row cannot be selected, or ''."""
+
+
+def box_html(pk: Any, label: str, selected: bool, refused: Text) -> str:
+    """The cell that selects a row, with the key that says that the row was shown."""
+    key = escape(str(pk))
+    more = ' checked' if selected else ''
+    more += f' disabled title="{escape(str(refused))}"' if refused else ''
+    return (
+        f'<td class="check"><input type="hidden" name="shown" value="{key}"><input type="checkbox" class="ck" name="pk"'
+        f' value="{key}" aria-label="{escape(label)}"{more}></td>'
+    )
 
 
 def line_html(cells: Sequence[Cell]) -> SafeString:
@@ -199,6 +209,11 @@ def number(value: Any) -> str:
     """A number with the separators of the language; other values as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    return _number(value, get_language())
+
+
+@functools.lru_cache(maxsize=10_000)
+def _number(value: float, language: str | None) -> str:
     return str(number_format(value, use_l10n=True, force_grouping=True))
 
 
@@ -270,6 +285,7 @@ def lines(
     objects: Iterable[Any],
     selected: Callable[[Any], bool],
     guard: bool,
+    selectable: bool = True,
 ) -> list[Line]:
     """The rows; the first column links to the object. ``selected(key)``: whether a row is; ``guard``: rows that cannot
     be deleted cannot be selected."""
@@ -282,5 +298,8 @@ def lines(
         refused = page.undeletable(obj) if guard and page.undeletable else ''
         name = str(obj)
         chosen = not refused and selected(obj.pk)
-        result.append(Line(obj.pk, name, select % {'name': name}, line_html(cells), chosen, refused))
+        box = box_html(obj.pk, select % {'name': name}, chosen, refused) if selectable else ''
+        begin = '<tr aria-selected="true">' if chosen else '<tr>'
+        html = mark_safe(f'{begin}{box}{line_html(cells)}</tr>')  # noqa: S308 - made of escaped parts
+        result.append(Line(obj.pk, name, html, chosen, refused))
     return result

@@ -26,7 +26,7 @@ from impadmin.ucm import (
     user_settings,
 )
 from impadmin.ucm.forms import AssignForm, password_again_field, password_field
-from impadmin.ucm.models import EndUser
+from impadmin.ucm.models import FOUND_BY, EndUser
 
 ELIGIBLE = Q(active=True, home_cluster=True, im_enabled=True)
 AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
@@ -114,7 +114,7 @@ END_USERS = Page(
         'home_node__name',
         'service_profile__name',
     ),
-    search=('user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'mail'),
+    search=FOUND_BY,
     fieldsets=(
         Fieldset(
             gettext_lazy('User Information'),

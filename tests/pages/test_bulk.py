@@ -202,7 +202,9 @@ def _other_value(page: Page, objs: list[Any]) -> tuple[str, Any]:
         if found.get_internal_type() == 'BooleanField':
             return name, not present.pop()
         if found.choices:
-            return name, next(value for value, _label in found.flatchoices if value not in {'', *present})
+            for value, _label in found.flatchoices:
+                if value not in {'', *present}:
+                    return name, value
         if found.get_internal_type() in ('CharField', 'TextField'):
             return name, 'Other'
     raise AssertionError(f'{page.name}: give one of its fields another value in sample(7)')
@@ -385,7 +387,8 @@ def test_cells_that_a_spreadsheet_would_run_are_protected(make_user: Callable[..
         ('user_id,last_name\na,b\n'.encode('utf-16'), 'The file is UTF-16'),
         (b'user_id,last_name\na,b\0\n', 'Line 2 has a NUL byte'),
         (b'user_id,last_name\na,\xff\n', 'Line 2 is not UTF-8'),
-        (b'PK\x03\x04xxxx', 'workbook or ZIP'),
+        (b'PK\x03\x04xxxx', 'The workbook cannot be read'),
+        (b'\xd0\xcf\x11\xe0xxxx', 'old or protected workbook'),
         (b'user_id;last_name\na;b\n', 'separated by ;'),
         (b'last_name\nb\n', 'The column user_id is missing'),
         (b'user_id,surname\na,b\n', 'There is no column surname'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.db.models import Count, Q
 
 from impadmin.presence.models import PresenceSettings
 from impadmin.ucm.models import EndUser
@@ -14,10 +15,10 @@ register = template.Library()
 def limit_facts() -> dict[str, int]:
     """Users at the saved contact list limit and at the saved watcher limit."""
     limits = PresenceSettings.objects.get_or_create(pk=1)[0]
-    return {
-        name: EndUser.objects.filter(**{f'{column}__gte': limit}).count() if limit is not None else 0
-        for name, column, limit in (
-            ('contacts', 'contact_count', limits.max_contacts),
-            ('watchers', 'watcher_count', limits.max_watchers),
-        )
+    at = {'contacts': ('contact_count', limits.max_contacts), 'watchers': ('watcher_count', limits.max_watchers)}
+    counts = {
+        name: Count('pk', filter=Q(**{f'{column}__gte': limit}))
+        for name, (column, limit) in at.items()
+        if limit is not None
     }
+    return dict.fromkeys(at, 0) | (EndUser.objects.aggregate(**counts) if counts else {})
