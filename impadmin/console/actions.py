@@ -403,6 +403,7 @@ def _delete(actor: Actor, page: Page, obj: Any, expected: str, remove: Remove | 
         raise Refused(reason)
     if expected and expected != audit.digest(obj):
         raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then delete it.'))
+    objects.demand_unused([obj])
     key, label, before = str(obj.pk), str(obj), audit.snapshot(obj)
     together.writes()
     if remove:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models.deletion import Collector
+from django.db.models.deletion import Collector, ProtectedError
 from django.utils.translation import gettext
 
-from impadmin.console.rehearsal import Refused
+from impadmin.console.rehearsal import NAMED, Refused
 
 if TYPE_CHECKING:
     from impadmin.console.actions import Actor
@@ -54,8 +54,21 @@ def _remove(objs: list[Any]) -> None:
     collector.delete()
 
 
+def demand_unused(objs: Sequence[models.Model]) -> None:
+    """Raise ProtectedError with the first objects that refer to ``objs`` and keep them. Deleting finds out too, but only
+    after it has loaded every one of them, which may be all users."""
+    found: list[models.Model] = []
+    for relation in objs[0]._meta.related_objects if objs else ():
+        if relation.on_delete in (models.PROTECT, models.RESTRICT):
+            using = relation.related_model._base_manager.filter(**{f'{relation.field.name}__in': objs})
+            found += using.order_by('pk')[: NAMED + 1 - len(found)]
+    if found:
+        raise ProtectedError('in use', set(found))
+
+
 def cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
-    """What the database deletes together with ``objs``."""
+    """What the database deletes together with ``objs``. Raises ProtectedError."""
+    demand_unused(objs)
     collector = Collector(using=DEFAULT_DB_ALIAS)
     collector.collect(objs)
     counts: dict[type[models.Model], int] = {}

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from impadmin.console.page import BasePage
 
 
+NAMED = 5
+"""Objects that the reason of a refusal names."""
+
+
 class Refused(Exception):
     """The action is not possible in the present state; the text says why and what to do. REST: 409."""
 
@@ -272,7 +276,8 @@ def database_reason(error: Exception) -> str:
     held: Any = getattr(error, 'protected_objects', None) or getattr(error, 'restricted_objects', None)
     if held is None:
         return gettext('Somebody else saved a conflicting change at the same moment. Load the page again.')
-    names = gettext(', ').join(str(obj) for obj in list(held)[:5])
+    first = sorted(str(obj) for obj in held)
+    names = gettext(', ').join([*first[:NAMED], *(['…'] if len(first) > NAMED else [])])
     return gettext('It is still in use by: %(names)s. Change these first.') % {'names': names}
 
 

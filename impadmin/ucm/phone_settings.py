@@ -16,17 +16,6 @@ HELP = Help(
     guide='2413',
 )
 
-
-def line_template() -> UniversalLineTemplate:
-    """One to choose, for generated tests."""
-    return UniversalLineTemplate.objects.get_or_create(name='Sample line')[0]
-
-
-def device_template() -> UniversalDeviceTemplate:
-    """One to choose, for generated tests."""
-    return UniversalDeviceTemplate.objects.get_or_create(name='Sample device')[0]
-
-
 LINE_TEMPLATES = Page(
     name='universal-line-templates',
     console='ucm',
@@ -91,12 +80,7 @@ USER_PROFILES = Page(
     update=defaults.update,
     copy_clear=('name', 'is_default'),
     ordering=('name',),
-    sample=lambda n: {
-        'name': f'Office {n}',
-        'description': 'Phones on desks',
-        'line_template': line_template().pk,
-        'device_template': device_template().pk,
-    },
-    bad={'name': ('', 'x' * 51), 'line_template': ('no such template', None)},
+    sample=lambda n: {'name': f'Office {n}', 'description': 'Phones on desks'},
+    bad={'name': ('', 'x' * 51), 'line_template': ('no such template',)},
 )
 PAGES = (USER_PROFILES, LINE_TEMPLATES, DEVICE_TEMPLATES)

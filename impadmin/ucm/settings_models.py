@@ -127,12 +127,13 @@ class UserProfile(Profile):
         help_text=_('Users without a user profile of their own get it. Marking one unmarks the other.'),
     )  # fmt: skip
     line_template = models.ForeignKey(
-        UniversalLineTemplate, models.PROTECT, related_name='profiles', verbose_name=_('Universal Line Template'),
-        help_text=_('Settings of the lines.'),
+        UniversalLineTemplate, models.PROTECT, null=True, blank=True, related_name='profiles',
+        verbose_name=_('Universal Line Template'), help_text=_('Settings of the lines. Self-provisioning needs it.'),
     )  # fmt: skip
     device_template = models.ForeignKey(
-        UniversalDeviceTemplate, models.PROTECT, related_name='profiles', verbose_name=_('Universal Device Template'),
-        help_text=_('Settings of the phones.'),
+        UniversalDeviceTemplate, models.PROTECT, null=True, blank=True, related_name='profiles',
+        verbose_name=_('Universal Device Template'),
+        help_text=_('Settings of the phones. Self-provisioning needs it.'),
     )  # fmt: skip
 
     class Meta:

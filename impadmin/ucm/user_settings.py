@@ -73,7 +73,7 @@ UC_SERVICES = Page(
     ),
     rules=(address_leads_somewhere,),
     copy_clear=('name',),
-    commands=(Command('test', gettext_lazy('Test'), test_service),),
+    commands=(Command('test', gettext_lazy('Test'), test_service, at_once=True),),
     ordering=('name',),
     sample=lambda n: {
         'type': 'im_and_presence',
@@ -172,10 +172,10 @@ def apply_template(actor: Actor, users: Sequence[Any], data: Mapping[str, Any]) 
     page = registry.page('end-users')
     assert isinstance(page, Page)
     verdicts = actions.do_changes(actor, page, [Change('update', values, user) for user in users])
-    refused = [f'{one.name}: {" ".join(text for _field, text in one.problems)}' for one in verdicts if one.problems]
+    refused = [(one.name, ' '.join(text for _field, text in one.problems)) for one in verdicts if one.problems]
     done = len(verdicts) - len(refused)
     text = ngettext('%(count)d user has these settings now.', '%(count)d users have these settings now.', done)
-    return Result('\n'.join([text % {'count': done}, *refused[:10]]), data={'done': done, 'refused': refused})
+    return Result(text % {'count': done}, data={'done': done, 'refused': refused}, refused=refused)
 
 
 def overwrites(users: Sequence[Any]) -> str:
