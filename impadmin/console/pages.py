@@ -12,8 +12,9 @@ from impadmin.console.access import Right
 from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry, HistorySettings
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import register
+from impadmin.signin import sessions
 
-SIGN_INS = Q(action__startswith='sign-') | Q(object_type='signin.SignIn')
+SIGN_INS = Q(page=sessions.MENU)
 HISTORY = Page(
     name='history',
     console='admin',

@@ -18,7 +18,7 @@ from impadmin.console import roles
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Command, Fieldset, Help, Page, Result, SettingsPage
-from impadmin.signin import directory, saml, vault
+from impadmin.signin import directory, saml, samlkey, vault
 from impadmin.signin.models import ExternalGroup, LdapAuthentication, SamlSignOn
 
 
@@ -160,6 +160,13 @@ def upload_metadata(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any
     return Result(_('The identity provider is %(name)s now.') % {'name': entity})
 
 
+def renew_key(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
+    """Sign with another key from now on."""
+    row = samlkey.renew()
+    return Result(_('The new certificate is %(name)s. Give the identity provider the new metadata.')
+                  % {'name': samlkey.fingerprint(row)})  # fmt: skip
+
+
 SAML = SettingsPage(
     name='saml-single-sign-on',
     console='ucm',
@@ -171,8 +178,9 @@ SAML = SettingsPage(
     help=Help(
         when=gettext_lazy('When your organisation has an identity provider (SAML 2.0).'),
         effect=gettext_lazy(
-            'From the next sign-in on. Give the provider the metadata that this console has at /saml/metadata/. '
-            'Roles come from External Groups. Local users sign in at /login/?recovery=1.'
+            'From the next sign-in on. Give the provider the metadata that this console has at /saml/metadata/: its '
+            'messages are signed with the key whose certificate is in it. Roles come from External Groups. Local users '
+            'sign in at /login/?recovery=1.'
         ),
         guide='1045-1052',
     ),
@@ -191,6 +199,17 @@ SAML = SettingsPage(
             upload_metadata,
             scope='page',
             form=MetadataForm,
+        ),
+        Command(
+            'renew-key',
+            gettext_lazy('Renew Key'),
+            renew_key,
+            scope='page',
+            danger=True,
+            confirm=lambda objects: _(
+                'Messages of this console are signed with a new key. Identity providers that check this sign nobody in '
+                'until they have the new metadata.'
+            ),
         ),
     ),
     bad={

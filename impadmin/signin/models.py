@@ -109,6 +109,8 @@ class AdministratorSession(models.Model):
         _('Signed in by'), max_length=20, blank=True, editable=False, choices=Method.choices,
         help_text=_('What vouched for the user.'),
     )  # fmt: skip
+    idp: models.JSONField[Any] = models.JSONField(default=dict, editable=False)
+    """SAML: ``{"name_id": {"text": .., "format": ..}, "index": ..}``, by which the provider calls the session."""
     began_at = models.DateTimeField(_('Began'), auto_now_add=True, help_text=_('When the user signed in.'))
     last_seen_at = models.DateTimeField(
         _('Last seen'), auto_now_add=True, help_text=_('The last request, to the minute.')
@@ -304,23 +306,25 @@ class SamlSignOn(models.Model):
         _('Identity provider'), max_length=500, blank=True, editable=False, help_text=_('From the uploaded metadata.')
     )
     idp_metadata = models.TextField(blank=True, editable=False)
+    signing_key = models.TextField(blank=True, editable=False)
+    """Encrypted, see vault.py and samlkey.py."""
+    signing_certificate = models.TextField(blank=True, editable=False)
 
     class Meta:
         db_table = 'saml_sign_on'
         verbose_name = _('SAML Single Sign-On')
 
 
-class SamlRequest(models.Model):
-    """A browser that was sent to the identity provider. Each request is answered once."""
+class SamlAnswer(models.Model):
+    """A right answer of the identity provider for the browser that asked. Each request is answered once."""
 
     request_id = models.CharField(max_length=100, unique=True)
-    target = models.CharField(max_length=8000)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
-    answered_at = models.DateTimeField(null=True)
-    ticket = models.CharField(max_length=64, blank=True)
-    """SHA-256 of what the browser brings back after the answer was found right."""
-    username = models.CharField(max_length=150, blank=True)
+    ticket = models.CharField(max_length=64)
+    """SHA-256 of what the browser brings back; '' when it did."""
+    username = models.CharField(max_length=150)
     groups: models.JSONField[Any] = models.JSONField(default=list)
+    idp: models.JSONField[Any] = models.JSONField(default=dict)
 
     class Meta:
-        db_table = 'saml_request'
+        db_table = 'saml_answer'

@@ -89,6 +89,7 @@ WORDS = dict(Method.choices) | {
     'revoked': gettext_lazy('session ended by an administrator'),
     'session time over': gettext_lazy('session time over'),
     'idle': gettext_lazy('idle'),
+    'signed out at the identity provider': gettext_lazy('signed out at the identity provider'),
     'disabled': gettext_lazy('disabled'),
     'no longer vouched for': gettext_lazy('no longer vouched for'),
     'last sign-in too long ago': gettext_lazy('last sign-in too long ago'),

@@ -1,8 +1,9 @@
-"""SAML 2.0 service provider: requests by HTTP-Redirect, answers by HTTP-POST with signed assertions (pysaml2).
+"""SAML 2.0 service provider: signed requests by HTTP-Redirect, answers by HTTP-POST with signed assertions (pysaml2).
 
 An answer is believed when the provider of the uploaded metadata signed the assertion, and it answers a request of this
 console that was not answered yet, names this console as destination and audience, and is in its time. The browser that
-brought it must be the one that was sent: it gets a ticket and shows it together with its session.
+brought it must be the one that was sent: it gets a ticket and shows it together with its cookie. A request leaves
+nothing here: its ID proves itself, so nobody can fill a table by beginning to sign in.
 """
 
 from __future__ import annotations
@@ -12,30 +13,38 @@ import hashlib
 import logging
 import secrets
 import shutil
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from xml.etree.ElementTree import Element
 
+from cryptography import x509
 from defusedxml import ElementTree
+from django.core import signing
+from django.db import IntegrityError
 from django.utils import timezone
 
-from impadmin.signin.models import SamlRequest, SamlSignOn
+from impadmin.signin import redirect, samlkey, vault
+from impadmin.signin.models import SamlAnswer, SamlSignOn
 
 log = logging.getLogger(__name__)
 ACS = '/saml/acs/'
+SLO = '/saml/slo/'
 METADATA = '/saml/metadata/'
 BINDING_HTTP_POST = 'urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST'
 BINDING_HTTP_REDIRECT = 'urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect'
 LIFE = timedelta(minutes=10)
 """How long the user may take at the identity provider."""
 TICKET_LIFE = timedelta(minutes=1)
-MOST_OPEN = 10_000
 LARGEST = 500_000
 """Characters of an answer or of metadata."""
 SKEW_S = 60
-_PROTOCOL = '{urn:oasis:names:tc:SAML:2.0:protocol}'
+PROTOCOL = '{urn:oasis:names:tc:SAML:2.0:protocol}'
 _METADATA = '{urn:oasis:names:tc:SAML:2.0:metadata}'
 _SIGNATURE = '{http://www.w3.org/2000/09/xmldsig#}'
+_signer = signing.TimestampSigner(sep='.', salt='imp.saml.request')
 
 
 class Refused(Exception):
@@ -44,10 +53,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """Whom the identity provider vouches for."""
+    """Whom the identity provider vouches for; ``idp``: what single logout calls the session (AdministratorSession)."""
 
     username: str
     groups: tuple[str, ...]
+    idp: Mapping[str, Any] = field(default_factory=dict)
 
 
 def settings_in_force() -> SamlSignOn | None:
@@ -61,27 +71,48 @@ def missing() -> str:
     return '' if shutil.which('xmlsec1') else 'xmlsec1'
 
 
-def entity_of(metadata: str) -> str:
-    """The entity ID of an identity provider's metadata. Raises Refused."""
+def _provider(metadata: str) -> tuple[Element, Element]:
+    """(EntityDescriptor, IDPSSODescriptor) of an identity provider's metadata. Raises Refused."""
     try:
         root = ElementTree.fromstring(metadata.encode())
     except Exception as error:  # defusedxml and expat have no common base
         raise Refused(f'this is no XML that can be read ({type(error).__name__})') from None
     found = [root] if root.tag == f'{_METADATA}EntityDescriptor' else root.findall(f'{_METADATA}EntityDescriptor')
-    providers = [(entity, entity.find(f'{_METADATA}IDPSSODescriptor')) for entity in found]
-    providers = [(entity, idp) for entity, idp in providers if idp is not None]
+    providers = [(entity, idp) for entity in found if (idp := entity.find(f'{_METADATA}IDPSSODescriptor')) is not None]
     if len(providers) != 1:
         raise Refused('the metadata must describe exactly one identity provider')
-    entity, provider = providers[0]
-    if provider.find(f'.//{_SIGNATURE}X509Certificate') is None:
+    return providers[0]
+
+
+def entity_of(metadata: str) -> str:
+    """The entity ID of an identity provider's metadata. Raises Refused."""
+    entity, _ = _provider(metadata)
+    if not certificates(metadata):
         raise Refused('the metadata has no signing certificate')
-    services = provider.findall(f'{_METADATA}SingleSignOnService')
-    if not any(service.get('Binding') == BINDING_HTTP_REDIRECT for service in services):
+    if service(metadata, 'SingleSignOnService') is None:
         raise Refused('the metadata has no SingleSignOnService with HTTP-Redirect')
     return str(entity.get('entityID', ''))
 
 
-def _configuration(row: SamlSignOn) -> Any:
+def service(metadata: str, name: str) -> Element | None:
+    """The service of the provider that takes HTTP-Redirect, or None."""
+    found = _provider(metadata)[1].findall(f'{_METADATA}{name}')
+    return next((one for one in found if one.get('Binding') == BINDING_HTTP_REDIRECT and one.get('Location')), None)
+
+
+def certificates(metadata: str) -> list[x509.Certificate]:
+    """The provider's certificates for signing. Raises Refused."""
+    keys = [
+        one for one in _provider(metadata)[1].findall(f'{_METADATA}KeyDescriptor') if one.get('use') != 'encryption'
+    ]
+    texts = [one.text or '' for key in keys for one in key.iter(f'{_SIGNATURE}X509Certificate')]
+    try:
+        return [x509.load_der_x509_certificate(base64.b64decode(text)) for text in texts]
+    except ValueError:
+        raise Refused('a certificate of the metadata cannot be read') from None
+
+
+def _configuration(row: SamlSignOn, **more: Any) -> Any:
     """pysaml2's configuration. It is imported where it is used: it reads its XML schemas when it is imported."""
     from saml2.config import SPConfig
 
@@ -90,14 +121,18 @@ def _configuration(row: SamlSignOn) -> Any:
         {
             'entityid': base + METADATA,
             'xmlsec_binary': shutil.which('xmlsec1'),
+            **more,
             'accepted_time_diff': SKEW_S,
             'allow_unknown_attributes': True,
             'metadata': {'inline': [row.idp_metadata]} if row.idp_metadata else {},
             'service': {
                 'sp': {
                     'name': 'IM and Presence Service',
-                    'endpoints': {'assertion_consumer_service': [(base + ACS, BINDING_HTTP_POST)]},
-                    'authn_requests_signed': False,
+                    'endpoints': {
+                        'assertion_consumer_service': [(base + ACS, BINDING_HTTP_POST)],
+                        'single_logout_service': [(base + SLO, BINDING_HTTP_REDIRECT)],
+                    },
+                    'authn_requests_signed': True,
                     'want_assertions_signed': True,
                     'want_response_signed': False,
                     'allow_unsolicited': False,
@@ -109,58 +144,73 @@ def _configuration(row: SamlSignOn) -> Any:
 
 
 def own_metadata(row: SamlSignOn) -> str:
-    """What the identity provider must know about this console."""
+    """What the identity provider must know about this console: addresses and the certificate of its key."""
     from saml2.metadata import entity_descriptor
 
-    return str(entity_descriptor(_configuration(row)))
+    with tempfile.NamedTemporaryFile('w', suffix='.pem') as file:
+        file.write(samlkey.certificate(row))
+        file.flush()
+        return str(entity_descriptor(_configuration(row, cert_file=file.name)))
 
 
-def begin(row: SamlSignOn, target: str) -> tuple[str, str]:
-    """(request ID, address of the identity provider with the request). Raises Refused."""
+def client(row: SamlSignOn) -> Any:
+    """pysaml2's maker of messages."""
     from saml2.client import Saml2Client
 
-    now = timezone.now()
-    SamlRequest.objects.filter(at__lt=now - LIFE).delete()
-    if SamlRequest.objects.count() >= MOST_OPEN:
-        raise Refused('too many requests are open')
+    return Saml2Client(_configuration(row))
+
+
+def begin(row: SamlSignOn) -> tuple[str, str]:
+    """(request ID, address of the identity provider with the signed request). Raises Refused."""
+    request_id = '_' + _signer.sign(secrets.token_hex(16))
     try:
-        client = Saml2Client(_configuration(row))
-        request_id, sent = client.prepare_for_authenticate(row.idp_entity, binding=BINDING_HTTP_REDIRECT)
+        location = service(row.idp_metadata, 'SingleSignOnService')
+        target = '' if location is None else str(location.get('Location'))
+        _, request = client(row).create_authn_request(
+            target, message_id=request_id, binding=BINDING_HTTP_POST, sign=False
+        )
+        return request_id, redirect.address(target, 'SAMLRequest', str(request), samlkey.key(row))
+    except vault.Unreadable:
+        raise Refused('the key cannot be read any more: renew it') from None
     except Exception as error:
         log.warning('SAML: no request could be made', exc_info=True)
         raise Refused(f'no request could be made: {error}'[:300]) from error
-    SamlRequest.objects.create(request_id=request_id, target=target)
-    return request_id, dict(sent['headers'])['Location']
 
 
 def answered(row: SamlSignOn, encoded: str) -> str:
     """Take an answer that a browser posted; the ticket for ``claim``. Raises Refused."""
-    request = _request_of(encoded)
-    # from here on the request is spent, whatever comes out: one answer, one verification
-    spent = SamlRequest.objects.filter(pk=request.pk, answered_at=None).update(answered_at=timezone.now())
-    if spent != 1:
+    request_id = _request_of(encoded)
+    if SamlAnswer.objects.filter(request_id=request_id).exists():
         raise Refused('answered already')
-    found = _verified(row, encoded, request.request_id)
+    found = _verified(row, encoded, request_id)
     ticket = secrets.token_urlsafe(32)
-    SamlRequest.objects.filter(pk=request.pk).update(
-        ticket=hashlib.sha256(ticket.encode()).hexdigest(), username=found.username[:150], groups=list(found.groups)
-    )
+    SamlAnswer.objects.filter(at__lt=timezone.now() - LIFE).delete()
+    try:
+        SamlAnswer.objects.create(
+            request_id=request_id, ticket=_digest(ticket), username=found.username[:150], groups=list(found.groups),
+            idp=dict(found.idp),
+        )  # fmt: skip
+    except IntegrityError:
+        raise Refused('answered already') from None
     return ticket
 
 
-def claim(request_id: str, ticket: str) -> tuple[Assertion, str]:
-    """(whom the ticket is for, where he wanted to go), once, for the browser that made the request. Raises Refused."""
-    row = SamlRequest.objects.filter(
-        request_id=request_id, ticket=hashlib.sha256(ticket.encode()).hexdigest(),
-        answered_at__gt=timezone.now() - TICKET_LIFE,
-    ).first()  # fmt: skip
-    if row is None or not request_id or not SamlRequest.objects.filter(pk=row.pk).delete()[0]:
+def claim(request_id: str, ticket: str) -> Assertion:
+    """Whom the ticket is for, once, for the browser that made the request. Raises Refused."""
+    row = SamlAnswer.objects.filter(
+        request_id=request_id, ticket=_digest(ticket), at__gt=timezone.now() - TICKET_LIFE
+    ).first()
+    if row is None or not SamlAnswer.objects.filter(pk=row.pk, ticket=row.ticket).update(ticket=''):
         raise Refused('another browser, or too late')
-    return Assertion(row.username, tuple(row.groups)), row.target
+    return Assertion(row.username, tuple(row.groups), row.idp)
 
 
-def _request_of(encoded: str) -> SamlRequest:
-    """The open request that an answer says it answers; cheap, before anything is verified."""
+def _digest(ticket: str) -> str:
+    return hashlib.sha256(ticket.encode()).hexdigest()
+
+
+def _request_of(encoded: str) -> str:
+    """ID of the request of this console that an answer says it answers; cheap, before anything is verified."""
     if len(encoded) > LARGEST:
         raise Refused('too large')
     try:
@@ -168,23 +218,22 @@ def _request_of(encoded: str) -> SamlRequest:
     except Exception:  # not base64, not XML, or XML with entities
         raise Refused('not readable') from None
     wanted = str(root.get('InResponseTo', ''))[:100]
-    found = SamlRequest.objects.filter(
-        request_id=wanted, answered_at=None, at__gt=timezone.now() - LIFE
-    ).first()  # fmt: skip
-    if root.tag != f'{_PROTOCOL}Response' or found is None:
+    try:
+        _signer.unsign(wanted.removeprefix('_'), max_age=LIFE)
+    except signing.BadSignature:
+        wanted = ''
+    if root.tag != f'{PROTOCOL}Response' or not wanted:
         raise Refused('not asked for')
-    return found
+    return wanted
 
 
 def _verified(row: SamlSignOn, encoded: str, request_id: str) -> Assertion:
     """What pysaml2 and the checks that it leaves open agree on."""
-    from saml2.client import Saml2Client
-
-    configuration = _configuration(row)
     base = row.console_url.rstrip('/')
     try:
-        client = Saml2Client(configuration)
-        answer: Any = client.parse_authn_request_response(encoded, BINDING_HTTP_POST, outstanding={request_id: '/'})
+        answer: Any = client(row).parse_authn_request_response(
+            encoded, BINDING_HTTP_POST, outstanding={request_id: '/'}
+        )
     except Exception as error:
         log.info('SAML: refused', exc_info=True)
         raise Refused(f'{type(error).__name__}: {error}'[:200]) from error
@@ -211,4 +260,14 @@ def _verified(row: SamlSignOn, encoded: str, request_id: str) -> Assertion:
         names = (str(answer.name_id.text),) if answer.name_id is not None else ()
     if len(names) != 1 or not names[0].strip():
         raise Refused('no user ID')
-    return Assertion(names[0].strip(), values.get(row.group_attribute, ()))
+    return Assertion(names[0].strip(), values.get(row.group_attribute, ()), _session_of(answer))
+
+
+def _session_of(answer: Any) -> dict[str, Any]:
+    """NameID and session index, as single logout needs them."""
+    name = answer.name_id
+    if name is None or not name.text:
+        return {}
+    parts = {part: getattr(name, part) for part in ('text', 'format', 'name_qualifier', 'sp_name_qualifier')}
+    index = next((one.session_index for one in answer.assertion.authn_statement or () if one.session_index), '')
+    return {'name_id': {part: value for part, value in parts.items() if value}, 'index': index}

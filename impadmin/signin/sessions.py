@@ -41,6 +41,7 @@ def begun(sender: Any, request: HttpRequest, user: Administrator, **_: Any) -> N
             'address': str(request.META.get('REMOTE_ADDR') or '')[:64],
             'browser': browser_of(request),
             'method': getattr(request, 'sign_in_method', 'password'),
+            'idp': getattr(request, 'sign_in_idp', {}),
         },
     )
 

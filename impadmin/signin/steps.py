@@ -5,6 +5,7 @@ A session keeps the open steps; until they are done it opens nothing else (``acc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -50,11 +51,13 @@ def has_second_factor(username: str) -> bool:
     return user is not None and (totp.active(user) is not None or needs_second_factor(user))
 
 
-def finish(request: HttpRequest, user: Administrator, target: str, method: str, **details: Any) -> HttpResponse:
+def finish(
+    request: HttpRequest, user: Administrator, target: str, method: str, idp: Mapping[str, Any], **details: Any
+) -> HttpResponse:
     """Everything was right: begin the session and go to the first open step, else to ``target``."""
     address = str(request.META.get('REMOTE_ADDR') or '')[:64]
     lockout.forgive(user.username.lower(), address)
-    request.sign_in_method = method  # type: ignore[attr-defined]
+    request.sign_in_method, request.sign_in_idp = method, dict(idp)  # type: ignore[attr-defined]
     login(request, user, backend='django.contrib.auth.backends.ModelBackend')
     request.session.set_expiry(policy().session_hours * 3600)
     sessions.record(actor_of(request), 'sign-in', user.username, method=method, browser=sessions.browser_of(request),

@@ -15,6 +15,7 @@ urlpatterns = [
     path('saml/login/', public(samlviews.begin_view), name='saml-login'),
     path('saml/acs/', public(samlviews.acs_view), name='saml-acs'),
     path('saml/finish/', public(samlviews.finish_view), name='saml-finish'),
+    path('saml/slo/', public(samlviews.logout_view), name='saml-slo'),
     path('saml/metadata/', public(samlviews.metadata_view), name='saml-metadata'),
     path('account/', signed_in(views.account_view), name='account'),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,7 +28,7 @@ from impadmin.console.models import Administrator
 from impadmin.console.navigation import CONSOLES
 from impadmin.console.preferences import local_url
 from impadmin.console.tokens import scope_text
-from impadmin.signin import backends, lockout, owntokens, passwords, saml, sessions, steps, totp
+from impadmin.signin import backends, lockout, owntokens, passwords, saml, samlviews, sessions, steps, totp
 from impadmin.signin.models import AdministratorSession, RecoveryCode, policy
 
 HALF = 'half_sign_in'
@@ -102,12 +104,14 @@ def login_view(request: HttpRequest) -> HttpResponse:
     return proven(request, verdict.user, target, verdict.method)
 
 
-def proven(request: HttpRequest, user: Administrator, target: str, method: str) -> HttpResponse:
-    """The first factor was right: ask for the second one, or begin the session."""
+def proven(
+    request: HttpRequest, user: Administrator, target: str, method: str, idp: Mapping[str, Any] = MappingProxyType({})
+) -> HttpResponse:
+    """The first factor was right: ask for the second one, or begin the session. ``idp``: see AdministratorSession."""
     if totp.active(user) is None:
-        return steps.finish(request, user, target, method)
+        return steps.finish(request, user, target, method, idp)
     request.session.cycle_key()
-    request.session[HALF] = {'user': user.pk, 'at': time.time(), 'target': target, 'method': method}
+    request.session[HALF] = {'user': user.pk, 'at': time.time(), 'target': target, 'method': method, 'idp': dict(idp)}
     return HttpResponseRedirect(CODE_URL)
 
 
@@ -132,16 +136,23 @@ def code_view(request: HttpRequest) -> HttpResponse:
         context['problem'] = gettext('The code is wrong or was used already. Wait for the next one.')
         return render(request, 'signin/step.html', context)
     del request.session[HALF]
-    return steps.finish(request, user, half['target'], half['method'], second_factor=used)
+    return steps.finish(request, user, half['target'], half['method'], half['idp'], second_factor=used)
 
 
 @require_POST
 def logout_view(request: HttpRequest) -> HttpResponse:
-    """Sign out and go to the sign-in page."""
+    """Sign out, at the identity provider too, and go to the sign-in page."""
+    rows = AdministratorSession.objects.filter(session_key=request.session.session_key)
+    idp = rows.values_list('idp', flat=True).first() or {}
     if request.user.is_authenticated:
         sessions.record(actor_of(request), 'sign-out', str(request.user))
-        sessions.drop(AdministratorSession.objects.filter(session_key=request.session.session_key))
+        sessions.drop(rows)
     logout(request)
+    if idp and (address := samlviews.leave(idp)):
+        # by a page, not by a redirect: the form of the button may only lead within this console
+        answer = render(request, 'signin/step.html', {'step': 'leaving', 'address': address})
+        answer['Refresh'] = f'0; url={address}'
+        return answer
     asked = '?signed-out=1' if saml.settings_in_force() is not None else ''  # else single sign-on signs in again
     return HttpResponseRedirect(settings.LOGIN_URL + asked)
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from django.contrib.sessions.models import Session
+from django.core import signing
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
+from saml2.response import IncorrectlySigned
 
-from impadmin.console.models import Administrator, AuditEntry, Role
-from impadmin.signin import saml, totp
-from impadmin.signin.models import ExternalGroup, SamlRequest, SignInPolicy, policy
+from impadmin.console.models import Administrator, ApiToken, AuditEntry, Role
+from impadmin.console.tokens import digest
+from impadmin.signin import redirect, saml, samlkey, totp, vault
+from impadmin.signin.models import AdministratorSession, ExternalGroup, SamlAnswer, SamlSignOn, SignInPolicy, policy
 from tests.fixtures.data import PASSWORD, make_administrator
 from tests.fixtures.provider import Provider
 from tests.proves import proves
@@ -76,8 +83,8 @@ def test_the_way_in(provider: Provider) -> None:
     assert (user.origin, [role.name for role in user.held_roles]) == ('saml', ['operator'])
     assert client.get(back['Location']).status_code == 403, 'and once'
     assert AuditEntry.objects.filter(action='sign-in').latest('pk').after['method'] == 'SAML'
-    out = client.post('/logout/')['Location']
-    assert client.get(out).status_code == 200, 'who signs out is not signed in again at once'
+    client.post('/logout/')
+    assert client.get('/login/?signed-out=1').status_code == 200, 'who signs out is not signed in again at once'
 
 
 @proves('PL-39')
@@ -87,7 +94,7 @@ def test_answers_that_are_refused(provider: Provider) -> None:
     good = provider.answer(address)
     assert post(client, good).status_code == 303
     assert post(client, good).status_code == 403, 'replayed'
-    assert last_reason() == 'not asked for'
+    assert last_reason() == 'answered already'
 
     def refused(**changes: Any) -> str:
         answer = provider.answer(sent(client), **changes)
@@ -138,13 +145,26 @@ def test_recovery_and_limits(provider: Provider, api: Any, monkeypatch: pytest.M
     assert page.status_code == 200
     assert 'Sign in with single sign-on' in page.content.decode()
     assert client.post('/login/', {'username': 'local', 'password': PASSWORD}).status_code == 302
-    monkeypatch.setattr(saml, 'MOST_OPEN', SamlRequest.objects.count())
-    assert Client().get('/saml/login/').status_code == 403
     monkeypatch.setattr('shutil.which', lambda program: None)
     assert Client().get('/login/').status_code == 200, 'without xmlsec1 the console works as if SAML were off'
     assert Client().get('/saml/login/').status_code == 404
     admin = api('administrator')
     assert 'xmlsec1' in str(admin.patch(PAGE, {'enabled': True, 'user_attribute': 'mail'}).json()['errors']['enabled'])
+
+
+def test_strangers_fill_nothing_by_beginning(provider: Provider) -> None:
+    """So there is no limit of open requests with which they could lock others out."""
+    for _ in range(20):
+        assert sent(Client()).startswith(provider.sso)
+    assert not SamlAnswer.objects.exists()
+    assert not Session.objects.exists()
+    client = Client()
+    back = post(client, provider.answer(sent(client)))['Location']
+    SamlAnswer.objects.update(at=timezone.now() - saml.TICKET_LIFE)
+    assert client.get(back).status_code == 403, 'too late'
+    made_up = '_' + signing.TimestampSigner(key='of somebody else', sep='.', salt='imp.saml.request').sign('x')
+    assert post(client, provider.answer(sent(client), in_response_to=made_up)).status_code == 403
+    assert last_reason() == 'not asked for'
 
 
 def test_strangers_do_not_fill_the_history(provider: Provider) -> None:
@@ -188,6 +208,108 @@ def test_metadata_that_cannot_be_used(content: bytes, says: str, api: Any) -> No
     answer = api('administrator').post(f'{PAGE}metadata/', {'file': file}, format='multipart')
     assert answer.status_code == 400
     assert says in str(answer.json()['errors']['file'])
+
+
+SLO = 'http://127.0.0.1/saml/slo/'
+
+
+def signed_in(provider: Provider) -> tuple[Client, AdministratorSession]:
+    """A browser that came in by the provider, and its session."""
+    client = Client()
+    client.get(post(client, provider.answer(sent(client)))['Location'])
+    assert client.get('/ucm/ucm/end-users/').status_code == 200
+    return client, AdministratorSession.objects.latest('pk')
+
+
+def path(address: str) -> str:
+    parts = urlsplit(address)
+    return f'{parts.path}?{parts.query}'
+
+
+@proves('PL-39')
+def test_requests_are_signed_with_the_key_of_the_metadata(provider: Provider, api: Any) -> None:
+    row = SamlSignOn.objects.get()
+    metadata = saml.own_metadata(row)
+    plain = ''.join(row.signing_certificate.split('\n')[1:-2])
+    assert plain in re.sub(r'\s', '', metadata)
+    assert 'AuthnRequestsSigned="true"' in metadata
+    assert 'use="encryption"' not in metadata, 'assertions must not come encrypted'
+    assert 'PRIVATE' in vault.reveal(samlkey.PURPOSE, row.signing_key)
+    assert 'PRIVATE' not in row.signing_key
+    client = api('administrator')
+    assert not {'signing_key', 'signing_certificate'} & set(client.get(PAGE).json())
+    address = sent(Client())
+    assert 'Signature=' in address, 'and the provider checks it in every test here'
+    assert client.post(f'{PAGE}renew-key/', {}).status_code == 200
+    assert plain not in saml.own_metadata(SamlSignOn.objects.get())
+    with pytest.raises(IncorrectlySigned):
+        provider.answer(sent(Client()))
+
+
+def test_logout_begun_here(provider: Provider) -> None:
+    client, _ = signed_in(provider)
+    left = client.post('/logout/')
+    address = left['Refresh'].removeprefix('0; url=')
+    assert address.startswith(provider.slo)
+    assert address.replace('&', '&amp;') in left.content.decode(), 'also as a link'
+    assert client.get('/ucm/ucm/end-users/')['Location'].startswith('/login/'), 'ended here, whatever the provider says'
+    back = provider.logout_answer(address, SLO)
+    assert client.get(path(back))['Location'] == '/login/?signed-out=1'
+    assert client.get(path(back).replace('SAMLResponse=', 'SAMLResponse=AAAA')).status_code == 403
+    assert last_reason() == 'wrong signature'
+
+
+def test_logout_by_the_provider(provider: Provider) -> None:
+    """It comes without cookies, ends the one session it names, and is answered with a signature."""
+    near, row = signed_in(provider)
+    other, _ = signed_in(provider)
+    answer = Client().get(path(provider.logout_request(row.idp, SLO)))
+    assert near.get('/ucm/ucm/end-users/')['Location'].startswith('/login/')
+    assert other.get('/ucm/ucm/end-users/').status_code == 200, 'another session index'
+    certificate = x509.load_pem_x509_certificate(SamlSignOn.objects.get().signing_certificate.encode())
+    told = redirect.verified(urlsplit(answer['Location']).query, [certificate])
+    assert answer['Location'].startswith(provider.slo)
+    assert (told.kind, told.relay_state) == ('SAMLResponse', 'relay')
+    assert b'status:Success' in told.xml
+    ended = AuditEntry.objects.filter(action='sign-out').latest('pk')
+    assert (ended.actor, ended.after['reason']) == ('grace', 'signed out at the identity provider')
+
+
+def test_logout_messages_that_are_refused(provider: Provider) -> None:
+    client, row = signed_in(provider)
+    good = path(provider.logout_request(row.idp, SLO))
+    old = (timezone.now() - timedelta(hours=1)).strftime('%Y-%m-%dT%H:%M:%SZ')
+    for address, reason in (
+        (good.replace('SAMLRequest=', 'SAMLRequest=AAAA'), 'wrong signature'),
+        (good.replace('RelayState=relay', 'RelayState=other'), 'wrong signature'),
+        (good.partition('&SigAlg')[0], 'not signed'),
+        (good.replace('rsa-sha256', 'rsa-sha1'), 'not signed'),
+        (f'/saml/slo/?SAMLRequest=AAAA&{good.partition("?")[2]}', 'wrong signature'),
+        ('/saml/slo/', 'not signed'),
+        (path(provider.logout_request(row.idp, SLO, destination='http://127.0.0.1/elsewhere/')), 'wrong destination'),
+        (path(provider.logout_request(row.idp, SLO, issue_instant=old)), 'too late'),
+        (path(provider.logout_request(row.idp, SLO, not_on_or_after=old)), 'too late'),
+        (path(provider.logout_request(row.idp, SLO, issuer=None)), 'wrong issuer'),
+    ):
+        assert Client().get(address).status_code == 403, address
+        assert last_reason() == reason, address
+    assert client.get('/ucm/ucm/end-users/').status_code == 200
+
+
+def test_tokens_last_as_long_as_the_last_sign_in_says(provider: Provider) -> None:
+    signed_in(provider)
+    grace = Administrator.objects.get(username='grace')
+    ApiToken.objects.create(name='t', administrator=grace, digest=digest('imp_grace'), scopes=['*:*'])
+
+    def used(ago: timedelta) -> int:
+        Administrator.objects.filter(pk=grace.pk).update(vouched_at=timezone.now() - ago)
+        return int(Client().get('/api/v1/end-users/', headers={'Authorization': 'Bearer imp_grace'}).status_code)
+
+    assert [used(timedelta(days=6)), used(timedelta(days=8))] == [200, 401]
+    assert AuditEntry.objects.get(action='vouching-ended').after['reason'] == 'last sign-in too long ago'
+    signed_in(provider)
+    SamlSignOn.objects.update(token_days=1)
+    assert [used(timedelta(hours=23)), used(timedelta(hours=25))] == [200, 401]
 
 
 @proves('PL-39')

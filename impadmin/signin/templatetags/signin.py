@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django import template
 
-from impadmin.signin import saml
+from impadmin.signin import saml, samlkey
+from impadmin.signin.models import SamlSignOn
 
 register = template.Library()
 
@@ -13,3 +14,9 @@ register = template.Library()
 def saml_missing() -> str:
     """The program this machine lacks for SAML, or ''."""
     return saml.missing()
+
+
+@register.simple_tag
+def saml_fingerprint(row: SamlSignOn) -> str:
+    """SHA-256 of the certificate with which this console signs, or ''."""
+    return samlkey.fingerprint(row)
