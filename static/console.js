@@ -150,6 +150,23 @@
     countSelected(form);
   });
 
+  // ---- Do this by API: while it is open it follows what is typed; passwords are not sent for it
+  let renewTimer;
+  function renewExamples() {
+    const list = $('by-api-list');
+    if (list?.matches('[hx-post]') && list.closest('details').open) window.htmx?.trigger(list, 'renew');
+  }
+  addEventListener('toggle', (event) => { if (event.target.id === 'by-api') renewExamples(); }, true);
+  addEventListener('input', (event) => {
+    if (!event.target.closest?.('#form')) return;
+    clearTimeout(renewTimer);
+    renewTimer = setTimeout(renewExamples, 400);
+  });
+  addEventListener('htmx:configRequest', (event) => {
+    if (event.detail.elt.id !== 'by-api-list') return;
+    all('#form input[type=password]').forEach((input) => event.detail.formData.delete(input.name));
+  });
+
   // ---- suggestions for reference fields
   let typingTimer;
   addEventListener('input', (event) => {
@@ -168,7 +185,8 @@
   });
 
   // ---- clicks
-  if (navigator.clipboard) all('[data-copy]').forEach((button) => { button.hidden = false; });
+  const showCopy = () => { if (navigator.clipboard) all('[data-copy]').forEach((button) => { button.hidden = false; }); };
+  showCopy();
   addEventListener('click', (event) => {
     const view = event.target.closest?.('.rows-form thead a, .pager a');
     if (view && !event.ctrlKey && !event.metaKey && !event.shiftKey) keepTicks(event, view.getAttribute('href'));
@@ -207,6 +225,7 @@
     if (event.detail.target.id === 'hits') {
       chooseHit(document.querySelector('#palette input').value.trim() ? document.querySelector('#hits a') : null);
     }
+    if (event.detail.target.id === 'by-api-list') showCopy();
     if (event.detail.target.id === 'preview') {
       showPanel(true);
       $('preview').querySelector('[data-close-panel]')?.focus();

@@ -2,8 +2,8 @@
 
 A request keeps how to do its action (``call``), written by the writers in ``actions.py``:
 ``do``  update (pk, values), settings (values), delete and changes (rows), command (keys, values), bulk (kind, keys,
-values), parameters (service, node, values), apply (document, prune). On approval it is done anew, by its requester,
-with the approver named beside him in the history.
+values), rows (rows, atomic), import (upload, options, digest), parameters (service, node, values), apply (document,
+prune). On approval it is done anew, by its requester, with the approver named beside him in the history.
 """
 
 from __future__ import annotations
@@ -51,15 +51,19 @@ def describe(request: ApprovalRequest) -> str:
 # ---- doing it
 
 
-def requester(request: ApprovalRequest, approved_by: str = '') -> Actor:
-    """Who asked, with what he may do now. Raises Refused when he is gone."""
+def requester(request: ApprovalRequest, approver: Actor | None = None) -> Actor:
+    """Who asked, with what he may do now; on approval with what the approver (his token) may, too. Raises Refused when
+    he is gone."""
     allowed = EVERYTHING
     if request.channel != 'cli':
         user = Administrator.objects.filter(username=request.requested_by, is_active=True).first()
         if user is None:
             raise Refused(gettext('%(name)s is no longer active.') % {'name': request.requested_by})
         allowed = user.grants
-    return Actor(request.requested_by, allowed, request.source, request.channel, approved_by)
+    if approver is not None:
+        allowed = allowed.limited_to(approver.grants)
+    name = approver.name if approver is not None else ''
+    return Actor(request.requested_by, allowed, request.source, request.channel, name)
 
 
 def perform(request: ApprovalRequest, actor: Actor, dry_run: bool) -> Any:
@@ -137,10 +141,10 @@ def _changes(page: Page, rows: Sequence[Mapping[str, Any]]) -> list[Change]:
 # ---- looking at it
 
 
-def current(request: ApprovalRequest) -> tuple[Preview | None, str]:
+def current(request: ApprovalRequest, approver: Actor | None = None) -> tuple[Preview | None, str]:
     """(what it would do now, or None; why it would be refused, or '')."""
     try:
-        found: Preview = perform(request, requester(request), dry_run=True)
+        found: Preview = perform(request, requester(request, approver), dry_run=True)
     except (Refused, PermissionDenied) as error:
         return None, str(error)
     except ValidationError as error:
@@ -152,12 +156,12 @@ COMPARED = ('changes', 'objects', 'refused', 'not_tried')
 """Parts of a preview that say what is done; how many notice it, and what runs meanwhile, may differ."""
 
 
-def differs(request: ApprovalRequest) -> bool:
+def differs(request: ApprovalRequest, approver: Actor | None = None) -> bool:
     """Whether it would now do something else than when it was requested. Compared in one language."""
     with foureyes.compared():
-        found, _ = current(request)
+        found, _ = current(request, approver)
     if found is None:
-        return True
+        return approver is None  # doing it then says why not
     now = found.as_json()
     return any(now[name] != request.preview[name] for name in COMPARED)
 
@@ -239,7 +243,7 @@ def _held(request: ApprovalRequest) -> ApprovalRequest:
 
 
 def decides(who: Grants, name: str, page: str, action: str, requested_by: str) -> bool:
-    """Whether ``who``, called ``name``, may approve or reject such a request: who may do it himself, but not his own."""
+    """Whether ``who``, called ``name``, may approve or reject such a request: one he may do himself, not his own."""
     if name == requested_by or not may(who, registry.page(foureyes.REQUESTS_PAGE), 'do/approve'):
         return False
     if action == APPLY:
@@ -270,13 +274,13 @@ def _close(request: ApprovalRequest, actor: Actor, state: RequestState, reason: 
 
 
 def approve(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
-    """Do what was requested, now."""
+    """Do what was requested, now. What the approver may not do himself is refused."""
     request = _held(objects[0])
     _decider(actor, request)
-    if not data.get('accept_changes') and differs(request):
+    if not data.get('accept_changes') and differs(request, actor):
         text = gettext('It would do something else now than when it was requested. Look at it, then tick this.')
         raise ValidationError({'accept_changes': text})
-    done = perform(request, requester(request, actor.name), dry_run=False)
+    done = perform(request, requester(request, actor), dry_run=False)
     _close(request, actor, RequestState.APPROVED, data.get('reason') or '')
     told = str(done.message) if isinstance(done, Result) and done.message else ''
     return Result(gettext('%(title)s: done.') % {'title': describe(request)} + (f' {told}' if told else ''))

@@ -105,6 +105,8 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
     if closed:
         raise PermissionDenied(closed)
     form = forms.make(page, obj, request.POST, request.FILES, source)
+    if 'examples' in request.POST:
+        return render(request, 'console/examples_renewed.html', {'page': page, 'form': form, 'object': obj})
     given = stale.answers(request.POST) if obj is not None else stale.Answers()
     preview = 'preview' in request.POST
     other = ''

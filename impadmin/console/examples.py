@@ -1,6 +1,7 @@
 """*Do this by API*: what a page does, as curl and Python, with the address and the values of this moment.
 
-Secrets are placeholders. Only what the reader may do is shown.
+Of a form these are the values that stand in it, typed or saved. Secrets and files are placeholders. Only what the
+reader may do is shown.
 """
 
 from __future__ import annotations
@@ -10,18 +11,33 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from django import forms as django_forms
 from django.db import models
 from django.utils.translation import gettext
 
-from impadmin.console import forms
+from impadmin.console import audit, forms, stale
 from impadmin.console.access import Grants, may
-from impadmin.console.api_fields import form_schema, serializer_of
 from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, Text, ViewPage
+from impadmin.console.parameterview import Target
 
 MOST = 12
 """Most examples of one page."""
+
+
+class File(str):
+    """The name of a file to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the page shows: an object, a form over it (or over a new one), the parameters of a service on a node."""
+
+    obj: Any = None
+    form: forms.PageForm | None = None
+    target: Target | None = None
+    parameters: django_forms.Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +49,42 @@ class Example:
     python: str
 
 
-def examples(page: BasePage, obj: Any, who: Grants, origin: str, query: str = '') -> list[Example]:
-    """Examples for what ``page`` shows: its list, its object ``obj``, its settings or parameters, its commands."""
-    found = [
-        _example(title, method, origin + path, body) for title, method, path, body in _requests(page, obj, who, query)
-    ]
+def examples(page: BasePage, shown: Shown, who: Grants, origin: str) -> list[Example]:
+    """Examples for what ``page`` shows: its list, its object, its settings or parameters, its commands."""
+    found = [_example(title, method, origin + path, body) for title, method, path, body in _requests(page, shown, who)]
     return found[:MOST]
 
 
 Request = tuple[Text, str, str, dict[str, Any] | None]
 
 
-def _requests(page: BasePage, obj: Any, who: Grants, query: str) -> Iterator[Request]:
-    root = f'/api/v1/{page.name}/'
-    commands: Sequence[Command] = getattr(page, 'commands', ())
+def _requests(page: BasePage, shown: Shown, who: Grants) -> Iterator[Request]:
+    root, obj = f'/api/v1/{page.name}/', shown.obj
     if isinstance(page, Page):
         if obj is None:
-            yield gettext('Find and list'), 'GET', root + (query or '?limit=50'), None
+            yield gettext('Find and list'), 'GET', f'{root}?limit=50', None
             if 'add' in page.verbs and may(who, page, 'add'):
-                yield gettext('Add'), 'POST', root, blank(page)
+                yield gettext('Add'), 'POST', root, values_of(page, shown.form or forms.make(page))
         else:
             yield gettext('Read'), 'GET', f'{root}{obj.pk}/', None
             if 'edit' in page.verbs and may(who, page, 'change'):
-                yield gettext('Change'), 'PATCH', f'{root}{obj.pk}/', present(page, obj)
+                form = shown.form or forms.make(page, obj)
+                yield gettext('Change'), 'PATCH', f'{root}{obj.pk}/', values_of(page, form)
             if 'delete' in page.verbs and may(who, page, 'delete'):
                 yield gettext('Delete'), 'DELETE', f'{root}{obj.pk}/', None
     elif isinstance(page, SettingsPage):
         yield gettext('Read'), 'GET', root, None
         if obj is not None and may(who, page, 'change'):
-            yield gettext('Change'), 'PATCH', root, present(page, obj)
-    elif isinstance(page, ParameterPage) or (isinstance(page, ViewPage) and page.api is not None):
+            yield gettext('Change'), 'PATCH', root, values_of(page, shown.form or forms.make(page, obj))
+    elif isinstance(page, ParameterPage):
+        target = shown.target
+        path = f'{root}{quote(target.node.name)}/{target.service}/' if target and target.service else root
+        yield gettext('Read'), 'GET', path, None
+        if shown.parameters is not None and may(who, page, 'change'):
+            yield gettext('Change'), 'PATCH', path, _present(shown.parameters)
+    elif isinstance(page, ViewPage) and page.api is not None:
         yield gettext('Read'), 'GET', root, None
+    commands: Sequence[Command] = getattr(page, 'commands', ())
     for command in commands:
         one = isinstance(page, Page) and command.scope == 'object'
         if may(who, page, f'do/{command.name}') and one == (isinstance(page, Page) and obj is not None):
@@ -71,35 +92,64 @@ def _requests(page: BasePage, obj: Any, who: Grants, query: str) -> Iterator[Req
             yield command.label, 'POST', path, asked(command)
 
 
-def present(page: Page | SettingsPage, obj: Any) -> dict[str, Any]:
-    """The saved values of an object, as a client would send them."""
-    shown = serializer_of(page)(obj).data
-    return {name: shown[name] for name in forms.editable_names(page) if name in shown}
+def _present(form: django_forms.Form) -> dict[str, Any]:
+    """The values in a form as Python values: what is not valid as it was typed, before typing those of the page."""
+    return stale.typed(form) if form.is_bound else {bound.name: stale.plain(bound.initial) for bound in form}
 
 
-def blank(page: Page) -> dict[str, Any]:
-    """What an object needs: defaults, and placeholders for the rest. Optional fields without a default are left out."""
+def values_of(page: Page | SettingsPage, form: forms.PageForm) -> dict[str, Any]:
+    """The values in a page's form as a client would send them. On add, what may be left out and is empty is left out,
+    and what must be there is a placeholder."""
+    present, adding = _present(form), form.obj is None
     found: dict[str, Any] = {}
-    for name in forms.editable_names(page):
-        declared = forms.model_field(page.model, name)
-        if isinstance(declared, models.Field) and declared.has_default() and not callable(declared.default):
-            found[name] = declared.default
-        elif isinstance(declared, models.Field) and not declared.blank:
-            found[name] = f'<{declared.verbose_name}>'
-    for name, factory in page.extra.items():
-        field = factory(None)
-        if field.required or isinstance(field.widget, django_forms.PasswordInput):
-            found[name] = f'<{field.label or name}>'
+    for name, field in form.fields.items():
+        value = present[name]
+        empty = value in (None, '', [])
+        if isinstance(field, django_forms.FileField):
+            found[name] = File('example.csv')
+        elif name in form.errors:
+            found[name] = value
+        elif name in getattr(page, 'extra', {}):
+            secret = isinstance(field.widget, django_forms.PasswordInput) or name in audit.SECRET
+            if not empty or field.required or (secret and adding):
+                found[name] = f'<{field.label or name}>' if secret or empty else value
+        elif adding and empty:
+            if field.required:
+                found[name] = f'<{field.label or name}>'
+        else:
+            found[name] = _natural(forms.model_field(page.model, name), value)
     return found
 
 
+def _natural(field: models.Field[Any, Any] | None, value: Any) -> Any:
+    """A relation by its natural name, as REST shows it."""
+    if isinstance(field, models.ManyToManyField) and isinstance(value, list):
+        return [_natural_name(field, one) for one in value]
+    if isinstance(field, models.ForeignKey):
+        return _natural_name(field, value)
+    return value
+
+
+def _natural_name(field: Any, value: Any) -> Any:
+    key = value['pk'] if isinstance(value, dict) else value
+    if key in (None, ''):
+        return None
+    related = field.remote_field.model
+    natural = forms.natural_field(related)
+    return related._default_manager.filter(pk=key).values_list(natural, flat=True).first() or key
+
+
 def asked(command: Command) -> dict[str, Any]:
-    """The body of a command: placeholders, or the first of the choices."""
+    """The body of a command: what it needs, as placeholders or the first of the choices."""
     found: dict[str, Any] = {'ids': [1, 2]} if command.scope == 'selection' else {}
-    for name, field in (command.form.base_fields if command.form is not None else {}).items():
-        shape = form_schema(field)
-        if field.required:
-            found[name] = next(iter(shape.get('enum', ())), f'<{field.label or name}>')
+    fields = command.form().fields if command.form is not None else {}
+    needed = {name for name, field in fields.items() if field.required}
+    for name, field in fields.items():
+        choices = [key for key, _text in getattr(field, 'choices', ()) if str(key)]
+        single = bool(choices) and not isinstance(field, django_forms.MultipleChoiceField)
+        if name in needed or (not needed and single):
+            example = File('example.txt') if isinstance(field, django_forms.FileField) else f'<{field.label or name}>'
+            found[name] = str(choices[0]) if single else example
     return found
 
 
@@ -108,12 +158,18 @@ def _example(title: Text, method: str, url: str, body: dict[str, Any] | None) ->
     lines = ['import requests', '', f'answer = requests.{method.lower()}(', f'    {url!r},']
     headers = '{"Authorization": f"Bearer {token}"}'
     if method != 'GET':
-        curl += ['-H', '"Idempotency-Key: $(uuidgen)"']
+        curl += ['-H', '"Idempotency-Key: $(date +%s)-$RANDOM"']
         headers = '{"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}'
-        lines.insert(1, 'import uuid')
-        lines[:2] = ['import uuid', 'import requests']
+        lines[:1] = ['import uuid', 'import requests']
     lines.append(f'    headers={headers},')
-    if body is not None:
+    files = {name: value for name, value in (body or {}).items() if isinstance(value, File)}
+    if files and body is not None:
+        rest = {name: value for name, value in body.items() if name not in files and value not in (None, False)}
+        curl += [part for name, value in rest.items() for part in ('-F', shlex.quote(f'{name}={value}'))]
+        curl += [part for name, value in files.items() for part in ('-F', shlex.quote(f'{name}=@{value}'))]
+        opened = ', '.join(f'{name!r}: open({str(value)!r}, "rb")' for name, value in files.items())
+        lines += [f'    data={_literal(rest)},', f'    files={{{opened}}},']
+    elif body is not None:
         text = json.dumps(body, ensure_ascii=False, indent=2, default=str)
         curl += ['-H', "'Content-Type: application/json'", '-d', shlex.quote(text)]
         lines.append(f'    json={_literal(body)},')

@@ -162,6 +162,8 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
             raise PermissionDenied(closed)
         given = stale.answers(request.POST)
         form = make(target, values, _with_defaults(target, request.POST))
+        if 'examples' in request.POST:
+            return render(request, 'console/examples_renewed.html', {**context, 'form': form})
         try:
             if request.POST.get('version') != parameter_values.fingerprint(values):
                 raise Stale

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from rest_framework.test import APIClient
 
-from impadmin.console import actions, approvals, configuration, registry
+from impadmin.console import actions, approvals, configuration, imports, jobs, registry
 from impadmin.console.access import EVERYTHING
-from impadmin.console.actions import Actor
+from impadmin.console.actions import Actor, Refused
 from impadmin.console.foureyes import Waiting
-from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry
+from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry, Job, Role
 from impadmin.console.page import Page
-from tests.fixtures.data import make_administrator
+from tests.fixtures.data import make_administrator, make_token
 from tests.pages import payload
 
 DELETABLE = [page for page in payload.lists() if {'add', 'delete'} <= set(page.verbs)]
@@ -189,6 +192,36 @@ def test_reject_withdraw_expire_and_who_may(api: Any, admin_client: Any, second:
     assert client.get(f'{DOMAINS}{made["id"]}/').status_code == 200
 
 
+def test_a_token_approves_only_what_it_may_do_itself(api: Any, second: Client) -> None:
+    """Both are asked for: the right to approve, and the approved action with all that it does."""
+    client = api('administrator')
+    made = client.post(DOMAINS, {'name': 'one.example'}).json()
+    url = f'{DOMAINS}{made["id"]}/'
+    client.patch(url, {'name': 'two.example'})
+    entry = AuditEntry.objects.filter(action='update').latest('pk')
+    guard('domains:delete', 'history:do')
+    approving = ['pending-approvals:view', 'pending-approvals:do/approve']
+
+    def approve(*scopes: str) -> Any:
+        with_token = APIClient()
+        with_token.credentials(HTTP_AUTHORIZATION=f'Bearer {make_token("administrator", "second", scopes)}')
+        return with_token.post(f'{REQUESTS}{ApprovalRequest.objects.latest("pk").pk}/approve/', {}, format='json')
+
+    assert client.delete(url).status_code == 202
+    assert approve('domains:*').status_code == 403, 'it may delete, but not approve'
+    assert approve(*approving).status_code == 404, 'it may approve, but does not see what'
+    assert approve(*approving, 'domains:view', 'domains:change').status_code == 403
+    assert client.get(url).status_code == 200
+    assert client.post(f'/api/v1/history/{entry.pk}/revert/', {}).status_code == 202
+    reverting = [*approving, 'history:view', 'history:do/revert', 'domains:view']
+    refused = approve(*reverting)
+    assert refused.status_code == 403, 'Revert changes a domain, which the token may not'
+    assert client.get(url).json()['name'] == 'two.example'
+    assert approve(*reverting, 'domains:change').status_code == 200
+    assert client.get(url).json()['name'] == 'one.example'
+    assert {by for action, _, by in entries() if action == 'revert'} == {'second'}
+
+
 def test_a_requester_who_left_cannot_act_any_more(api: Any, second: Client) -> None:
     client = api('operator')
     user = client.post('/api/v1/end-users/', {'user_id': 'alice', 'last_name': 'A'}).json()
@@ -248,6 +281,118 @@ def test_many_rows_wait_as_one(api: Any, second: Client, make_user: Any) -> None
     assert users.model._default_manager.count() == len(keys) - 2
     decide(second, many, accept_changes='on')
     assert Job.objects.get().parameters['approved_by'] == 'second'
+
+
+@pytest.fixture
+def many(db: None) -> Page:
+    """End Users with more rows than are done at once."""
+    from impadmin.console import bulkwork
+
+    users = registry.page('end-users')
+    assert isinstance(users, Page)
+    users.model._default_manager.bulk_create(
+        users.model(user_id=f'u{n}', last_name='Before', im_address=f'u{n}@example.com')
+        for n in range(bulkwork.AT_ONCE + 1)
+    )
+    make_administrator('administrator')
+    return users
+
+
+def imported(users: Page, columns: str = 'user_id,last_name', more: str = '') -> ApprovalRequest:
+    """Everybody's new last name in a file whose import waits."""
+    ids = users.model._default_manager.values_list('user_id', flat=True)
+    text = '\n'.join([columns, *(f'{one},After{more}' for one in ids)])
+    upload = imports.store(users, SimpleUploadedFile('names.csv', text.encode()))
+    actor = Actor('test-administrator', EVERYTHING, '', 'browser')
+    with pytest.raises(Waiting) as waiting:
+        imports.run(actor, users, upload, imports.Options())
+    return waiting.value.request
+
+
+def test_a_large_import_waits_with_its_file(many: Page, second: Client) -> None:
+    """The file is kept until somebody decides, is the one that was uploaded, and runs in the requester's name."""
+    guard('end-users:change')
+    request = imported(many)
+    assert not Job.objects.exists()
+    assert request.preview['not_tried'] == 1
+    file = imports.path(request.call['upload']['token'])
+    os.utime(file, (1, 1))
+    imports.sweep()
+    assert file.exists(), 'a day is not the end of what waits'
+    shown = second.get(registry.page_url('pending-approvals', 'edit', request.pk)).content.decode()
+    assert 'names.csv' in shown
+    assert 'After' in shown
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'After', b'Other'))
+    refused = decide(second, request, accept_changes='on').content.decode()
+    assert 'not the one that was uploaded' in refused
+    file.write_bytes(content)
+    assert 'was submitted' in decide(second, request).content.decode()
+    jobs.work('bat')
+    assert set(many.model._default_manager.values_list('last_name', flat=True)) == {'After'}
+    assert set(entries()[:101]) == {('update', 'test-administrator', 'second')}
+    assert not file.exists()
+
+
+def test_files_go_with_their_requests_and_secrets_do_not_wait(many: Page, second: Client) -> None:
+    guard('end-users:change')
+    files = []
+    for verb in ('reject', 'expire'):
+        request = imported(many)
+        files.append(imports.path(request.call['upload']['token']))
+        with pytest.raises(Refused, match='waits for approval already'):
+            imports.run(
+                Actor('test-administrator', EVERYTHING),
+                many,
+                imports.Upload(**request.call['upload']),
+                imports.Options(),
+            )
+        if verb == 'reject':
+            decide(second, request, 'reject', reason='no')
+        else:
+            ApprovalRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(minutes=1))
+            assert approvals.expire() == 1
+    assert not any(file.exists() for file in files)
+    with pytest.raises(Refused, match='secrets and files cannot wait'):
+        imported(many, 'user_id,last_name,password', ',correct horse 1')
+
+
+def test_many_rows_of_rest_wait(many: Page, api: Any, second: Client) -> None:
+    guard('end-users:change')
+    keys = list(many.model._default_manager.values_list('pk', flat=True))
+    rows = [{'do': 'update', 'id': key, 'values': {'last_name': 'After'}} for key in keys]
+    answer = api('administrator').post('/api/v1/end-users/bulk/', {'rows': rows})
+    assert answer.status_code == 202, answer.content
+    assert not Job.objects.exists()
+    request = ApprovalRequest.objects.get(pk=answer.json()['request'])
+    assert 'was submitted' in decide(second, request).content.decode()
+    jobs.work('bat')
+    assert set(many.model._default_manager.values_list('last_name', flat=True)) == {'After'}
+
+
+def test_everybody_withdraws_his_own(make_user: Any, admin_client: Any) -> None:
+    """Also who may not open Pending Approvals: his requests are in My account."""
+    Role.objects.create(name='clerk', permissions=['end-users:*'])
+    clerk, other = Client(), Client()
+    clerk.force_login(make_administrator('clerk'))
+    other.force_login(make_administrator('clerk', 'other'))
+    user = make_user('alice')
+    guard('end-users:delete')
+    url = registry.page_url('end-users', 'delete', user.pk)
+    answer = clerk.post(url, {'confirmed': '1'})
+    assert answer['Location'] == '/account/#requests'
+    request = ApprovalRequest.objects.get()
+    assert str(request) in clerk.get('/account/').content.decode()
+    assert str(request) not in other.get('/account/').content.decode()
+    other.post('/account/', {'do': 'withdraw', 'request': request.pk})
+    request.refresh_from_db()
+    assert request.state == 'waiting'
+    assert (
+        'was withdrawn'
+        in clerk.post('/account/', {'do': 'withdraw', 'request': request.pk}, follow=True).content.decode()
+    )
+    request.refresh_from_db()
+    assert (request.state, entries()[0][:2]) == ('withdrawn', ('withdraw', 'test-clerk'))
 
 
 def test_configuration_is_applied_by_approval(api: Any, second: Client) -> None:

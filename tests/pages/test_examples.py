@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from impadmin.console import registry
-from impadmin.console.page import Page, SettingsPage, ViewPage
+from impadmin.console import parameter_values, registry
+from impadmin.console.page import Page, ViewPage
 from tests.fixtures import data
 from tests.pages.payload import create, lists
 
@@ -33,7 +33,7 @@ def test_every_page_says_how(admin_client: Callable[..., Any]) -> None:
     """A list, a form, a report: as far as REST has it; a role that only reads sees only how to read."""
     client, reader = admin_client('administrator'), admin_client('read_only')
     for page in registry.pages():
-        if isinstance(page, Page | SettingsPage) or (isinstance(page, ViewPage) and page.api is not None):
+        if not isinstance(page, ViewPage) or page.api is not None:
             answer = client.get(registry.page_url(page))
             assert any(f'/api/v1/{page.name}/' in one for one in shown(answer, 'curl')), page.name
             answer = reader.get(registry.page_url(page))
@@ -57,21 +57,89 @@ def test_the_values_of_an_object(page: Page, admin_client: Callable[..., Any]) -
             assert value not in ''.join(found)
 
 
-def test_they_work(admin_client: Callable[..., Any], console_url: str) -> None:
-    """The Python of a settings page, run as it stands, saves what is there; curl reads it."""
+def test_what_is_typed_stands_there_and_no_secret(
+    admin_client: Callable[..., Any], make_user: Callable[..., Any]
+) -> None:
+    """The values of the form as it is now, also when it is new or wrong; what was typed as a password never."""
+    client, user = admin_client('administrator'), make_user('alice', department='Sales')
+    url = registry.page_url('end-users', 'edit', user.pk)
+    typed = {'user_id': 'alice', 'last_name': 'Alice', 'department': 'Support', 'home_node': 'nowhere', 'examples': '1'}
+    found = shown(client.post(url, {**typed, 'password': 'tell nobody 1', 'password_again': 'tell nobody 1'}), 'Python')
+    (change,) = [one for one in found if 'requests.patch' in one]
+    assert "'department': 'Support'" in change
+    assert "'home_node': 'nowhere'" in change, 'what is wrong stands there as it was typed'
+    assert "'password': '<Password>'" in change
+    assert 'tell nobody' not in ''.join(found)
+    user.refresh_from_db()
+    assert user.department == 'Sales', 'nothing is saved'
+    added = shown(client.post(registry.page_url('domains', 'add'), {'name': 'one.example', 'examples': '1'}), 'curl')
+    assert any('"name": "one.example"' in one for one in added)
+    file = shown(client.get(registry.page_url('upload-download-files', 'add')), 'curl')
+    assert any("-F 'file=@example.csv'" in one or '-F file=@example.csv' in one for one in file)
 
-    host = console_url.partition('//')[2]
-    answer = admin_client('administrator').get('/admin/messaging/messaging-settings/', headers={'Host': host})
+
+@pytest.fixture
+def run(console_url: str) -> Callable[[str], str]:
+    """Run an example as it stands, with a token; returns what it prints."""
     token = data.make_token('administrator')
-    change = next(one for one in shown(answer, 'Python') if 'requests.patch' in one)
-    done = subprocess.run(
-        [sys.executable, '-c', f'token = {token!r}\n{change}'], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'im_enabled' in done.stdout
-    read = next(one for one in shown(answer, 'curl') if '-X' not in one)
-    done = subprocess.run(
-        ['bash', '-c', f'{read} -s -f'], capture_output=True, text=True, timeout=60, env={**os.environ, 'TOKEN': token}
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'im_enabled' in done.stdout
+
+    def done(example: str) -> str:
+        command = ['bash', '-c', f'{example} -s -f']
+        if example.startswith('import'):
+            command = [sys.executable, '-c', f'token = {token!r}\n{example}']
+        environment = {**os.environ, 'TOKEN': token}
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        assert found.returncode == 0, (example, found.stdout, found.stderr)
+        return found.stdout
+
+    return done
+
+
+def test_they_work(
+    admin_client: Callable[..., Any], console_url: str, run: Callable[[str], str], make_user: Callable[..., Any]
+) -> None:
+    """Run as they stand against the console: settings, a new object, an object, parameters, a command; what was typed
+    is what is saved."""
+    client, host = admin_client('administrator'), {'Host': console_url.partition('//')[2]}
+    user = make_user('alice')
+    node: Any = user.home_node
+
+    def of(url: str, kind: str, text: str, **typed: str) -> str:
+        if typed:  # what the script of the page sends while somebody types
+            values = client.get(url).context['form'].initial
+            sent = {
+                name: 'on' if value is True else value
+                for name, value in values.items()
+                if value is not None and value is not False
+            }
+            answer = client.post(url, {**sent, **typed, 'examples': '1'}, headers=host)
+        else:
+            answer = client.get(url, headers=host)
+        return next(one for one in shown(answer, kind) if text in one)
+
+    settings = '/admin/messaging/messaging-settings/'
+    assert '"im_enabled":true' in run(of(settings, 'curl', 'messaging-settings/')).replace(' ', '')
+    run(of(settings, 'Python', 'requests.patch', suppress_offline='on'))
+    domains = registry.page_url('domains')
+    run(of(f'{domains}add/', 'curl', '-X POST', name='typed.example'))
+    run(of(registry.page_url('end-users', 'edit', user.pk), 'Python', 'requests.patch', department='Support'))
+    parameters = registry.page_url('service-parameters') + f'?node={node.pk}&service=xcp_router'
+    run(of(parameters, 'curl', '-X PATCH', max_sessions_per_user='7'))
+    enterprise = registry.page_url('enterprise-parameters')
+    assert run(of(enterprise, 'Python', 'requests.patch'))
+    assert 'domain' in run(of(domains, 'curl', 'domains/audit/'))
+    saved: Any = registry.page('messaging-settings')
+    assert saved.model._default_manager.get().suppress_offline is True
+    assert registry.page('domains').model._default_manager.filter(name='typed.example').exists()  # type: ignore[union-attr]
+    user.refresh_from_db()
+    assert user.department == 'Support'
+    assert parameter_values.in_force('xcp_router', node)['max_sessions_per_user'] == 7
+
+
+def test_they_follow_the_form_in_a_browser(browser_page: Callable[..., Any]) -> None:
+    page = browser_page('administrator')
+    page.goto('/admin/messaging/messaging-settings/')
+    page.locator('#by-api summary').click()
+    page.get_by_text("'suppress_offline': False").wait_for()
+    page.locator('#f-suppress_offline').check()
+    page.get_by_text("'suppress_offline': True").wait_for()
