@@ -60,6 +60,7 @@ class Counters:
         'remote_presence',
         'remote_refused',
         'resumptions_refused',
+        'reverse_lookups_failed',
         'roster_pushes',
         's2s_connections',
         's2s_connections_refused',
@@ -122,6 +123,7 @@ class Counters:
     component_in: int
     component_out: int
     s2s_connections: int
+    reverse_lookups_failed: int
     s2s_connections_refused: int
     s2s_in: int
     s2s_out: int
@@ -219,6 +221,11 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
         'Cisco XCP XMPP Federation Connection Manager',
         'ConnectionsAccepted',
         'Connections other servers made',
+    ),
+    'reverse_lookups_failed': (
+        'Cisco XCP Connection Manager',
+        'ReverseLookupsFailed',
+        'Client addresses whose host name DNS did not tell',
     ),
     's2s_connections_refused': (
         'Cisco XCP XMPP Federation Connection Manager',

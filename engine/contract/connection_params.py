@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from engine.contract.params import Param, connection_limit, listen_address, listen_port, size_limit, time_limit
+from engine.contract.params import (
+    Param,
+    connection_limit,
+    listen_address,
+    listen_port,
+    name_servers,
+    size_limit,
+    time_limit,
+)
 from engine.contract.service_keys import CONNECTION_MANAGER, UDS_TOMCAT, WEB_CONNECTION_MANAGER
 
 CONNECTION_MANAGER_PARAMS = (
@@ -66,6 +74,16 @@ CONNECTION_MANAGER_PARAMS = (
         10000,
         16777216,
     ),
+    Param(
+        'reverse_lookup',
+        False,
+        'Log the host names of clients',
+        'Each address is looked up in DNS (PTR) after the client has connected. No client waits for the answer; '
+        'failures are logged and counted.',
+        restart=(CONNECTION_MANAGER,),
+        section='Host names of clients',
+    ),
+    name_servers('host names of clients', CONNECTION_MANAGER, 'Host names of clients'),
 )
 WEB_CONNECTION_MANAGER_PARAMS = (
     listen_port(

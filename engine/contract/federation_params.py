@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from engine.contract.params import Param, connection_limit, listen_address, listen_port, size_limit, time_limit
+from engine.contract.params import (
+    Param,
+    connection_limit,
+    listen_address,
+    listen_port,
+    name_servers,
+    size_limit,
+    time_limit,
+)
 from engine.contract.service_keys import FEDERATION_MANAGER
 
 FEDERATION_PARAMS = (
@@ -27,17 +35,7 @@ FEDERATION_PARAMS = (
         FEDERATION_MANAGER,
         'server_bind_address',
     ),
-    Param(
-        'dns_servers',
-        '',
-        'DNS servers',
-        'Addresses of the name servers that find other servers, separated by commas, each with or without a port. '
-        'Empty means those of the operating system.',
-        scope='node',
-        restart=(FEDERATION_MANAGER,),
-        section='Connections to other servers',
-        pattern=r'[0-9A-Fa-f.:\[\], ]{0,300}',
-    ),
+    name_servers('other servers', FEDERATION_MANAGER, 'Connections to other servers'),
     Param(
         'system_trust',
         False,

@@ -87,3 +87,13 @@ def connection_limit(name: str, default: int, **others: Any) -> Param:
     label, help = 'Maximum connections per IP address', 'Further connections from the same address are closed at once.'
     words: dict[str, Any] = {'label': label, 'high': 1000000, 'section': 'Limits'} | others
     return Param(name, default, help=help, low=1, **words)
+
+
+def name_servers(what: str, restart: str, section: str) -> Param:
+    """The name servers a service asks."""
+    help = f'Addresses of the name servers that find {what}, separated by commas, each with or without a port. '
+    pattern = r'[0-9A-Fa-f.:\[\], ]{0,300}'
+    return Param(
+        'dns_servers', '', 'DNS servers', f'{help}Empty means those of the operating system.', scope='node',
+        restart=(restart,), section=section, pattern=pattern,
+    )  # fmt: skip

@@ -72,6 +72,8 @@ async def _handshake(connection: Connection, high_water: int) -> None:
     if connection._paused:
         transport.pause_reading()
     connection._stream.tls_established(manager.bindings, manager.identities(transport))
+    if manager.names is not None:
+        manager.names.note(connection.address)
     connection.flush()
     for data in early or ():
         connection.data_received(data)

@@ -24,6 +24,7 @@ from engine.features import caps
 from engine.listening import BACKLOG, listen, secret
 from engine.services.base import Service
 from engine.services.connection_manager.connection import STALL_S, Connection
+from engine.services.connection_manager.names import ClientNames
 from engine.xmpp import sm
 from engine.xmpp.c2s import Limits, StreamSettings
 
@@ -60,6 +61,7 @@ class ConnectionManager(Service):
         self.connections: set[Connection] = set()
         self.serving: Connection | None = None
         """The connection whose bytes are being worked on at this moment."""
+        self.names: ClientNames | None = None
         self.tls: ssl.SSLContext
         self.bindings: dict[str, bytes] = {}
         self.settings: StreamSettings
@@ -89,6 +91,9 @@ class ConnectionManager(Service):
         self.bindings = tls.bindings(path)
         if self.param('client_certificates'):
             self._trust_clients(path.parent / CLIENT_TRUST)
+        if self.param('reverse_lookup'):
+            servers = self.param('dns_servers').split(',')
+            self.names = ClientNames(self, [text.strip() for text in servers if text.strip()])
         self.settings = self._make_settings()
         host = os.environ.get('IMP_BIND') or self.param('bind_address')
         if self._unencrypted and not _is_loopback(host):

@@ -17,6 +17,7 @@ import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 
 from engine.recent import remember
 
@@ -92,6 +93,11 @@ class Resolver:
             if isinstance(answer, BaseException) and not isinstance(answer, NotFound):
                 raise answer
         raise NotFound(f'{host} has no address.')
+
+    async def name_of(self, address: str) -> str:
+        """The host name of an IP address. Raises NotFound, Unreachable."""
+        answer = await self._query(dns.reversename.from_address(address).to_text(), dns.rdatatype.PTR)
+        return str(answer[0].target.to_text(omit_final_dot=True))
 
     async def _look_up(self, domain: str) -> tuple[list[tuple[int, int, Target]] | str, float]:
         plain, direct = await asyncio.gather(
