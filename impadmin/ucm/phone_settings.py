@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Fieldset, Help, Page
+from impadmin.console.page import Column, Fieldset, Help, Page
 from impadmin.ucm import defaults
 from impadmin.ucm.models import UniversalDeviceTemplate, UniversalLineTemplate, UserProfile
 
@@ -70,7 +70,13 @@ USER_PROFILES = Page(
     waits_for=WAITS,
     model=UserProfile,
     queryset=lambda: UserProfile.objects.select_related('line_template', 'device_template'),
-    columns=('name', 'is_default', 'line_template', 'device_template', 'description'),
+    columns=(
+        'name',
+        Column('is_default', gettext_lazy('Default'), order_by='is_default', kind='bool'),
+        'line_template',
+        'device_template',
+        'description',
+    ),
     find=('name', 'description'),
     fieldsets=(
         Fieldset(gettext_lazy('User Profile'), ('name', 'description', 'is_default')),

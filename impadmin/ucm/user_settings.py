@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from impadmin.console import actions, registry
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor, Refused
-from impadmin.console.page import Command, Fieldset, Help, Page, Result
+from impadmin.console.page import Column, Command, Fieldset, Help, Page, Result
 from impadmin.console.rehearsal import Change
 from impadmin.ucm import defaults, uc_address
 from impadmin.ucm.models import FeatureGroupTemplate, ServiceProfile, UcService
@@ -40,9 +40,9 @@ def test_service(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) 
         raise Refused(f'{service.address}: {problem}') from None
     lines = [f'{uc_address.shown(server)}: {problem or _("answers")}' for server, problem in found]
     if all(problem for _server, problem in found):
-        raise Refused('\n'.join(lines))
+        raise Refused('; '.join(lines))
     data = {'servers': [[uc_address.shown(server), problem] for server, problem in found]}
-    return Result('\n'.join(lines), data=data)
+    return Result('; '.join(lines), data=data)
 
 
 UC_SERVICES = Page(
@@ -127,7 +127,13 @@ SERVICE_PROFILES = Page(
     touches=defaults.users_of_profile,
     model=ServiceProfile,
     queryset=lambda: ServiceProfile.objects.select_related('imp_primary', 'imp_secondary'),
-    columns=('name', 'is_default', 'imp_primary', 'imp_secondary', 'description'),
+    columns=(
+        'name',
+        Column('is_default', gettext_lazy('Default'), order_by='is_default', kind='bool'),
+        'imp_primary',
+        'imp_secondary',
+        'description',
+    ),
     find=('name', 'description', 'imp_primary__name', 'is_default'),
     search=('name',),
     fieldsets=(
@@ -162,6 +168,7 @@ class TemplateForm(forms.Form):
         label=gettext_lazy('Feature Group Template'),
         queryset=FeatureGroupTemplate.objects.order_by('name'),
         to_field_name='name',
+        empty_label=gettext_lazy('Choose one'),
         help_text=gettext_lazy('Home Cluster, IM and Presence, Service Profile and User Profile are taken from it.'),
     )
 
