@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -20,8 +21,8 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from rest_framework import serializers
 
-from impadmin.console import actions, audit, bulkwork, imports, jobs, listview, registry
-from impadmin.console.actions import Actor, Change, Verdict
+from impadmin.console import actions, audit, bulkwork, foureyes, imports, jobs, listview, registry
+from impadmin.console.actions import Actor, Change, Preview, Verdict
 from impadmin.console.api_fields import serializer_of
 from impadmin.console.bulkwork import Outcome
 from impadmin.console.jobs import JobFailed, RunningJob
@@ -54,6 +55,16 @@ def run(actor: Actor, page: Page, rows: Any, *, atomic: bool, dry_run: bool) -> 
     request of which a row is refused."""
     check_shape(rows)
     if len(rows) > bulkwork.AT_ONCE and not dry_run:
+        for verb, action in (('update', 'change'), ('delete', 'delete')):
+            if any(row['do'] == verb for row in rows):
+                foureyes.hold(
+                    actor,
+                    page,
+                    action,
+                    lambda: {'do': 'rows', 'rows': _storable(page, rows), 'atomic': atomic},
+                    lambda: _first_rows(actor, page, rows).preview or Preview(),
+                    f'{len(rows)}',
+                )
         sealed = seal(_PURPOSE, json.dumps(rows).encode())  # rows may have passwords
         job = bulkwork.submit(actor, page, KIND, {'sealed': sealed}, len(rows), atomic=atomic)
         return Outcome(len(rows), job=job)
@@ -65,6 +76,27 @@ def run(actor: Actor, page: Page, rows: Any, *, atomic: bool, dry_run: bool) -> 
         return Outcome(len(rows), tuple(do(actor, page, rows, atomic=atomic)))
     except NotAll as error:
         raise ValidationError(errors(error.verdicts)) from error
+
+
+def _storable(page: Page, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Rows as they can wait. Raises Refused for secrets."""
+    return [{**row, **({'values': foureyes.values_of(page, row['values'])} if 'values' in row else {})} for row in rows]
+
+
+def _first_rows(actor: Actor, page: Page, rows: Sequence[Any]) -> Outcome:
+    """A preview of many rows: the first ones."""
+    found = run(actor, page, rows[: bulkwork.AT_ONCE], atomic=False, dry_run=True)
+    left = len(rows) - bulkwork.AT_ONCE
+    return replace(
+        found, total=len(rows), preview=replace(found.preview or Preview(), verdicts=found.verdicts, left=left)
+    )
+
+
+def again(actor: Actor, page: Page, call: Mapping[str, Any], dry_run: bool) -> Outcome:
+    """What a request asked for that waited for approval."""
+    if dry_run:
+        return _first_rows(actor, page, call['rows'])
+    return run(actor, page, call['rows'], atomic=call['atomic'], dry_run=False)
 
 
 def do(actor: Actor, page: Page, rows: Sequence[Any], *, atomic: bool) -> Sequence[Verdict]:

@@ -14,6 +14,8 @@ from typing import Any
 from django import forms
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
@@ -84,10 +86,8 @@ def perform(request: ApprovalRequest, actor: Actor, dry_run: bool) -> Any:
         return actions.do_delete(actor, page, _objects(page, [row['pk'] for row in call['rows']]), dry_run=dry_run)
     if call['do'] == 'changes':
         return actions.do_changes(actor, page, _changes(page, call['rows']), dry_run=dry_run)
-    if call['do'] == 'bulk':
-        from impadmin.console import bulkwork
-
-        outcome = bulkwork.rows(actor, page, call['kind'], call['keys'], call['values'], dry_run)
+    if call['do'] in ('bulk', 'rows', 'import'):
+        outcome = _many(actor, page, call, dry_run)
         return outcome.preview if dry_run else outcome
     return _command(request, actor, page, dry_run)
 
@@ -105,6 +105,17 @@ def _command(request: ApprovalRequest, actor: Actor, page: Any, dry_run: bool) -
         data = form.cleaned_data
     objs = _objects(page, request.call['keys']) if request.call['keys'] else []
     return actions.do_command(actor, page, command, objs, data, dry_run=dry_run)
+
+
+def _many(actor: Actor, page: Any, call: Mapping[str, Any], dry_run: bool) -> Any:
+    """What is done by a job when it is more than a few rows."""
+    from impadmin.console import api_bulk, bulkwork, imports
+
+    if call['do'] == 'bulk':
+        return bulkwork.rows(actor, page, call['kind'], call['keys'], call['values'], dry_run)
+    if call['do'] == 'rows':
+        return api_bulk.again(actor, page, call, dry_run)
+    return imports.again(actor, page, call, dry_run)
 
 
 def _apply(actor: Actor, call: Mapping[str, Any], dry_run: bool) -> Any:
@@ -267,10 +278,19 @@ def _close(request: ApprovalRequest, actor: Actor, state: RequestState, reason: 
     from engine.contract.events import NotificationsLive
     from impadmin.console import generations
 
+    if request.call.get('do') == 'import' and state != RequestState.APPROVED:
+        upload = request.call['upload']['token']
+        transaction.on_commit(lambda: _forget(upload))
     request.state, request.decided_by, request.decided_at = state, actor.name, timezone.now()
     request.reason, request.call = reason, {}
     request.save()
     generations.publish(NotificationsLive())
+
+
+def _forget(upload: str) -> None:
+    from impadmin.console import imports
+
+    imports.forget(upload)
 
 
 def approve(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
@@ -283,6 +303,8 @@ def approve(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Re
     done = perform(request, requester(request, actor), dry_run=False)
     _close(request, actor, RequestState.APPROVED, data.get('reason') or '')
     told = str(done.message) if isinstance(done, Result) and done.message else ''
+    if (job := getattr(done, 'job', None)) is not None:
+        told = gettext('Job %(id)s was submitted.') % {'id': job.pk}
     return Result(gettext('%(title)s: done.') % {'title': describe(request)} + (f' {told}' if told else ''))
 
 
@@ -301,6 +323,20 @@ def withdraw(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> R
         raise Refused(gettext('Only who asked can withdraw a request.'))
     _close(request, actor, RequestState.WITHDRAWN, '')
     return Result(gettext('The request was withdrawn.'))
+
+
+def own(name: str) -> QuerySet[ApprovalRequest]:
+    """What waits for others because ``name`` asked for it."""
+    return ApprovalRequest.objects.filter(requested_by=name, state=RequestState.WAITING).order_by('pk')
+
+
+def do_withdraw_own(actor: Actor, request: ApprovalRequest) -> Result:
+    """Withdraw, whatever pages the requester may open, with its audit entry."""
+    with transaction.atomic():
+        done = withdraw(actor, [request], {})
+        page = registry.page(foureyes.REQUESTS_PAGE)
+        audit.record(actor, 'withdraw', page, request, None, None, menu=request.place)
+    return done
 
 
 def expire() -> int:

@@ -20,10 +20,10 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
-from impadmin.console.access import is_api
+from impadmin.console.access import grants_of, is_api, may
 from impadmin.console.actions import Refused, Stale
 from impadmin.console.foureyes import REQUESTS_PAGE, Waiting
-from impadmin.console.registry import page_url
+from impadmin.console.registry import page, page_url
 
 log = logging.getLogger(__name__)
 GENERAL = 'non_field_errors'
@@ -92,10 +92,11 @@ def of_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:
 
 
 def waiting(request: HttpRequest, error: Waiting) -> HttpResponse:
-    """To the page of the request that waits for approval."""
+    """To the page of the request that waits for approval, or to the own requests of who may not open it."""
     error.keep()
     messages.info(request, str(error))
-    url = page_url(REQUESTS_PAGE, 'edit', error.request.pk)
+    opens = may(grants_of(request), page(REQUESTS_PAGE))
+    url = page_url(REQUESTS_PAGE, 'edit', error.request.pk) if opens else '/account/#requests'
     if request.headers.get('HX-Request') == 'true':  # htmx would put the page into a part of this one
         return HttpResponse(status=204, headers={'HX-Redirect': url})
     return HttpResponseRedirect(url)

@@ -8,6 +8,7 @@ shown (state, counts) are ignored, so every export can be imported again. Secret
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -29,11 +30,11 @@ from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from rest_framework import serializers
 
 from impadmin.console import actions, audit, bulkwork, exports, forms, foureyes, jobs, listview, workbooks
-from impadmin.console.actions import Actor, Change, Refused, Verdict
+from impadmin.console.actions import Actor, Change, Preview, Refused, Verdict
 from impadmin.console.bulk import BadFile, Batch, batches, count_records, receive, unprotect
 from impadmin.console.bulkwork import Outcome
 from impadmin.console.jobs import JobFailed, RunningJob
-from impadmin.console.models import Job, JobState
+from impadmin.console.models import ApprovalRequest, Job, JobState, RequestState
 from impadmin.console.page import Page
 
 KIND = 'bulk_import'
@@ -127,9 +128,9 @@ def forget(token: str) -> None:
 
 
 def sweep() -> None:
-    """Delete uploads that nobody imported within a day."""
+    """Delete uploads that nobody imported within a day, but not what waits for approval."""
     waiting = Job.objects.filter(kind=KIND, state__in=(JobState.HOLD, JobState.PENDING, JobState.PROCESSING))
-    used = set(waiting.values_list('parameters__upload', flat=True))
+    used = set(waiting.values_list('parameters__upload', flat=True)) | _waited_for()
     for entry in jobs.folder(FOLDER).iterdir():
         if entry.name not in used and entry.stat().st_mtime < time.time() - KEPT_S:
             entry.unlink(missing_ok=True)
@@ -380,9 +381,15 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
     are imported at once, many by a job. Raises PermissionDenied, Refused."""
     _require(actor, page, options)
     if not dry_run and upload.total > bulkwork.AT_ONCE:
-        if options.existing == 'update' and foureyes.waits(actor, page, 'change'):
-            text = gettext('Changes need approval here, and a job cannot wait for it. Import at most %(most)s rows.')
-            raise Refused(text % {'most': bulkwork.AT_ONCE})
+        if options.existing == 'update':
+            foureyes.hold(
+                actor,
+                page,
+                'change',
+                lambda: _waiting(page, upload, options),
+                lambda: run(actor, page, upload, options, dry_run=True).preview or Preview(),
+                upload.name,
+            )
         return Outcome(upload.total, job=_submit(actor, page, upload, options, False))
     try:
         with path(upload.token).open('rb') as file:
@@ -403,6 +410,40 @@ def run(actor: Actor, page: Page, upload: Upload, options: Options, *, dry_run: 
         told = _verdicts(_maker(actor, page, False), rows, batch)
     forget(upload.token)
     return Outcome(upload.total, tuple(v for _, v in told), lines=tuple(line for line, _ in told))
+
+
+def _waiting(page: Page, upload: Upload, options: Options) -> dict[str, Any]:
+    """How to import the file later; it stays as it is until then. Raises Refused for secrets, which do not wait."""
+    if upload.token in _waited_for():
+        raise Refused(gettext('This file waits for approval already.'))
+    with path(upload.token).open('rb') as file:
+        for name in header(page, _first(file)):
+            if name in page.extra:
+                foureyes.refuse_secret(name, name, page.extra[name](None).widget)
+    return {'do': 'import', 'upload': asdict(upload), 'options': asdict(options), 'digest': _digest(upload.token)}
+
+
+def _waited_for() -> set[str]:
+    """Uploads of requests that wait for approval."""
+    waiting = ApprovalRequest.objects.filter(state=RequestState.WAITING, call__do='import')
+    return set(waiting.values_list('call__upload__token', flat=True))
+
+
+def _digest(token: str) -> str:
+    with path(token).open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def again(actor: Actor, page: Page, call: Mapping[str, Any], dry_run: bool) -> Outcome:
+    """What a request asked for that waited, see ``_waiting``. Raises PermissionDenied, Refused."""
+    upload = Upload(**call['upload'])
+    try:
+        same = _digest(upload.token) == call['digest']
+    except FileNotFoundError:
+        raise Refused(gettext('The file is no longer there. Upload it again.')) from None
+    if not same:
+        raise Refused(gettext('The file is not the one that was uploaded. Reject the request.'))
+    return run(actor, page, upload, Options(**call['options']), dry_run=dry_run)
 
 
 def check(actor: Actor, page: Page, upload: Upload, options: Options) -> Job:

@@ -20,6 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from impadmin.console import approvals
 from impadmin.console.access import NOBODY, OPEN_STEPS
 from impadmin.console.actions import Actor, actor_of
 from impadmin.console.administrators import check_password as check_new_password
@@ -248,6 +249,9 @@ def account_view(request: HttpRequest) -> HttpResponse:
     elif action == 'revoke':
         owntokens.revoke(request, user)
         return HttpResponseRedirect(ACCOUNT_URL)
+    elif action == 'withdraw':
+        _withdraw(request, user)
+        return HttpResponseRedirect(ACCOUNT_URL)
     elif action in ('confirm', 'codes', 'remove'):
         _second_factor(request, user, action, context)
     factor = totp.active(user)
@@ -259,11 +263,20 @@ def account_view(request: HttpRequest) -> HttpResponse:
         owntokens.add(request, user, address_of(request)),
         tokens=[(token, scope_text(token)) for token in user.tokens.order_by('name', 'pk')],
         factor=factor,
+        requests=approvals.own(user.username),
         codes_left=RecoveryCode.objects.filter(administrator=user).count(),
         local=user.origin == Administrator.Origin.LOCAL,
         sessions=[(row, row.session_key == request.session.session_key) for row in sessions.of(user)],
     )
     return render(request, 'signin/account.html', context)
+
+
+def _withdraw(request: HttpRequest, user: Administrator) -> None:
+    """Take back one's own request for approval, whatever the role."""
+    key = request.POST.get('request', '')
+    found = approvals.own(user.username).filter(pk=int(key) if key.isdecimal() and len(key) < 15 else 0).first()
+    if found is not None:
+        messages.success(request, approvals.do_withdraw_own(actor_of(request), found).message)
 
 
 def _end(request: HttpRequest, user: Administrator) -> None:
