@@ -3,7 +3,8 @@
     DATABASE_URL=... REDIS_URL=... python -m tests.load.import_bench [--users 2000] [--contacts 100] [--rounds 3]
 
 Uses (and empties) the database it is given. Scenarios: external contacts (one entry per row), local contacts with
-automatic approval (two entries per row), the same file again. Raw COPY: ready rows sent in 128 KiB blocks into
+automatic approval (two entries per row), the same file again, Rename Contacts of all of them, non-presence contacts,
+user locations. Raw COPY: ready rows sent in 128 KiB blocks into
 roster_item with all its indexes and its foreign key, and into a bare table with only the unique (user_id, jid).
 """
 
@@ -13,6 +14,7 @@ import argparse
 import os
 import statistics
 import time
+import uuid
 
 os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'impadmin.settings')
 
@@ -25,6 +27,7 @@ from django.utils import timezone  # noqa: E402
 
 from engine.contract.services import BULK_PROVISIONING  # noqa: E402
 from impadmin.bulkadmin import files  # noqa: E402
+from impadmin.bulkadmin.formats import FORMATS  # noqa: E402
 from impadmin.bulkadmin.models import BulkFile  # noqa: E402
 from impadmin.console import generations, jobs  # noqa: E402
 from impadmin.console.actions import SYSTEM  # noqa: E402
@@ -61,7 +64,7 @@ def prepare(users: int) -> None:
 def empty() -> None:
     """All contact lists empty again, tables as after a vacuum."""
     with connection.cursor() as cursor:
-        cursor.execute('TRUNCATE roster_item')
+        cursor.execute('TRUNCATE roster_item, pubsub_node CASCADE')
         cursor.execute('UPDATE end_user SET roster_version = 0, contact_count = 0, watcher_count = 0')
         cursor.execute('VACUUM ANALYZE end_user')
         cursor.execute('CHECKPOINT')
@@ -80,19 +83,46 @@ def contacts_csv(users: int, contacts: int, local: bool) -> bytes:
     return ''.join(lines).encode()
 
 
-def run_import(data: bytes) -> float:
+def cards_csv(users: int, contacts: int) -> bytes:
+    """As many non-presence contacts, each with a card of six properties."""
+    card = 'BEGIN:VCARD ADR;TYPE=WORK:;;123 Dublin rd;Galway;;;Ireland EMAIL:c%d@test.example N:Test;User NICKNAME:n%d'
+    return ''.join(
+        f'u{user}@{DOMAIN},{uuid.UUID(int=user << 64 | number)},Group {number % 5},text/directory,3,'
+        f'{card % (number, number)} TEL;TYPE=WORK,VOICE:53235 VERSION:3.0 END:VCARD\n'
+        for user in range(users)
+        for number in range(contacts)
+    ).encode()
+
+
+def locations_csv(users: int, items: int) -> bytes:
+    """As many locations."""
+    return ''.join(
+        f'u{user}@{DOMAIN},W,{uuid.UUID(int=user << 64 | number)},'
+        f'2021-01-22 10:11:{number % 60:02}.{number:06},jabber_1,'
+        f"<geoloc xmlns='http://jabber.org/protocol/geoloc'><description>place {number}</description></geoloc>\n"
+        for user in range(users)
+        for number in range(items)
+    ).encode()
+
+
+def renames_csv() -> bytes:
+    """Another address for every contact of ``contacts_csv``."""
+    return ''.join(f'c{n}@partner.example,r{n}@partner.example\n' for n in range(50_000)).encode()
+
+
+def run_import(data: bytes, kind: str = 'import_contacts', all_rows: bool = True) -> float:
     """Seconds one import job takes, from claim to end."""
     record = BulkFile.objects.create(
-        name=f'bench-{time.monotonic_ns()}.csv', target='contact_lists', transaction='import_contacts', owner='bench'
+        name=f'bench-{time.monotonic_ns()}.csv', target=FORMATS[kind].target, transaction=kind, owner='bench'
     )
     files.path(record.pk).write_bytes(data)
-    job = jobs.submit(SYSTEM, 'import_contacts', {'file': record.pk, 'name': record.name})
+    job = jobs.submit(SYSTEM, kind, {'file': record.pk, 'name': record.name})
     began = time.perf_counter()
     jobs.work('bat')
     took = time.perf_counter() - began
     job.refresh_from_db()
     assert job.state == 'completed', (job.state, job.message)
-    assert job.counts['imported'] == job.total, job.counts
+    assert not all_rows or job.counts['imported'] == job.total, job.counts
     return took
 
 
@@ -136,6 +166,8 @@ def main() -> None:
     prepare(chosen.users)
     external = contacts_csv(chosen.users, chosen.contacts, local=False)
     local = contacts_csv(chosen.users, chosen.contacts, local=True)
+    cards = cards_csv(chosen.users, chosen.contacts)
+    locations = locations_csv(chosen.users, chosen.contacts)
     found: dict[str, list[float]] = {}
     for _ in range(chosen.rounds):
         empty()
@@ -145,12 +177,16 @@ def main() -> None:
         empty()
         found.setdefault('import, external contacts', []).append(rows / run_import(external))
         found.setdefault('import, the same again', []).append(rows / run_import(external))
+        found.setdefault('rename contacts', []).append(rows / run_import(renames_csv(), 'rename_contacts', False))
         empty()
         found.setdefault('import, local contacts', []).append(rows / run_import(local))
+        empty()
+        found.setdefault('import, non-presence contacts', []).append(rows / run_import(cards, 'import_non_presence'))
+        found.setdefault('import, user locations', []).append(rows / run_import(locations, 'import_locations'))
     reference = statistics.median(found['raw COPY, roster_item'])
     for name, rates in found.items():
         middle = statistics.median(rates)
-        print(f'{name:28} {middle:9,.0f} rows/s ({min(rates):,.0f} - {max(rates):,.0f})  {middle / reference:6.0%}')
+        print(f'{name:30} {middle:9,.0f} rows/s ({min(rates):,.0f} - {max(rates):,.0f})  {middle / reference:6.0%}')
 
 
 if __name__ == '__main__':
