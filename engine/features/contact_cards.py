@@ -1,7 +1,7 @@
 """vCards (XEP-0054) of non-presence contacts: entries of the own contact list that have no IM address.
 
 Clients show them like every contact, without availability. Asked for the vCard of one, the server answers from the
-card that stands with the entry; a client stores it with a set to the address of the contact (docs/decisions/0028). An
+card that stands with the entry; a client stores it with a set to the address of the contact (docs/decisions/0029). An
 address at another domain of whom no card is known is asked there, as without this.
 """
 

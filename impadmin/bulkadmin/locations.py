@@ -1,4 +1,4 @@
-"""User locations: items of each user's personal node for locations (XEP-0163, XEP-0080; docs/decisions/0028).
+"""User locations: items of each user's personal node for locations (XEP-0163, XEP-0080; docs/decisions/0029).
 
 Import and export of User Location Migration (guide 10984-11011, 11114-11141).
 """

@@ -1,4 +1,4 @@
-"""Non-presence contacts: contact list entries without a subscription that carry a card (docs/decisions/0028).
+"""Non-presence contacts: contact list entries without a subscription that carry a card (docs/decisions/0029).
 
 Import and export of Non-presence Contact List (guide 10959-10982, 11084-11112).
 """
