@@ -32,6 +32,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import slixmpp
 
+from tests.fixtures.tls import trusting
+
 CLIENT = '{jabber:client}'
 ROSTER = '{jabber:iq:roster}'
 STREAM_ERRORS = '{urn:ietf:params:xml:ns:xmpp-streams}'
@@ -63,14 +65,10 @@ class AsyncClient:
         self, jid: str, password: str, host: str = '127.0.0.1', port: int = 5222, direct_tls: bool = False,
         ca: str | None = None, mechanism: str | None = None, certificate: str | None = None,
     ) -> None:  # fmt: skip
-        context = ssl.create_default_context()
-        if ca is None:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        else:
+        context = trusting(certificate)
+        if ca is not None:
             context.load_verify_locations(ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate)
+            context.verify_mode, context.check_hostname = ssl.CERT_REQUIRED, True
         self.host, self.port = host, port
         self.bare = jid.partition('/')[0]
         self.jid = jid

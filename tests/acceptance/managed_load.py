@@ -8,12 +8,12 @@ import base64
 import contextlib
 import random
 import re
-import ssl
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 from tests.fixtures import data
+from tests.fixtures.tls import trusting
 
 STREAM = (
     f"<stream:stream to='{data.DOMAIN}' version='1.0' xmlns='jabber:client'"
@@ -42,13 +42,6 @@ class Record:
     repeated: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
-
-
-def context() -> ssl.SSLContext:
-    """Trusts everyone."""
-    found = ssl.create_default_context()
-    found.check_hostname, found.verify_mode = False, ssl.CERT_NONE
-    return found
 
 
 class LoadClient:
@@ -96,7 +89,9 @@ class LoadClient:
         self._writer.write(text)
 
     async def _live(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection('127.0.0.1', self.port, ssl=context(), limit=1 << 22)
+        self._reader, self._writer = await asyncio.open_connection(
+            '127.0.0.1', self.port, ssl=trusting(), limit=1 << 22
+        )
         self._say(STREAM)
         await self._until(b'</stream:features>')
         token = base64.b64encode(f'\0{self.user}\0{data.PASSWORD}'.encode())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract.events import CommandQueued
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.xmppclient import XmppClient
@@ -89,10 +90,12 @@ def parameter(service: str, name: str, value: Any) -> None:
 
 def command(verb: str, service: str) -> None:
     """What the Control Center does: queue a command for the node, wait until it is done."""
+    from impadmin.console import generations
     from impadmin.system.models import Node, ServiceCommand
 
     node = Node.objects.get(name=data.NODE)
     queued = ServiceCommand.objects.create(node=node, service=service, verb=verb, requested_by='test')
+    generations.announce(CommandQueued(data.NODE))
 
     def finished() -> bool:
         queued.refresh_from_db()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser, tostring
 
 from tests.conversations.script import Conversation, Mistake, Step, element, filled, fits
+from tests.fixtures.tls import trusting
 
 STREAMS = '{http://etherx.jabber.org/streams}'
 WAIT_S = 8.0
@@ -70,9 +71,7 @@ class RawClient:
         _until(raw, b'</stream:features>')
         raw.sendall(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         _until(raw, b'<proceed')
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self._socket = context.wrap_socket(raw, server_hostname=self.peer.domain)
+        self._socket = trusting().wrap_socket(raw, server_hostname=self.peer.domain)
         if how == 'tls':
             self._read_on()
             return

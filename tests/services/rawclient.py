@@ -11,6 +11,8 @@ import ssl
 import time
 from pathlib import Path
 
+from tests.fixtures.tls import trusting
+
 STREAM = (
     b"<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client'"
     b" xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -46,11 +48,7 @@ class RawClient:
 
     def wrap(self) -> None:
         """TLS from here on."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate)
-        self.socket = context.wrap_socket(self.socket, server_hostname='example.com')
+        self.socket = trusting(self.certificate).wrap_socket(self.socket, server_hostname='example.com')
 
     def send(self, data: bytes) -> RawClient:
         """Send; errors of a connection the server has closed are no concern here."""

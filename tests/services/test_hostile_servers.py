@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.areas.xmpp_fixtures import address, command, sign_in
 from tests.fixtures import data
 from tests.fixtures.federation import Authority, Federation
 from tests.fixtures.processes import Engine
+from tests.fixtures.tls import trusting
 from tests.proves import proves
 from tests.services.rawclient import RawClient
 
@@ -111,11 +111,7 @@ class Server(RawClient):
         """STARTTLS with a certificate of our own, and the stream after it."""
         self.send(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         self.read_until(b'<proceed')
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if certificate is not None:
-            context.load_cert_chain(certificate)
-        self.socket = context.wrap_socket(self.socket, server_hostname=data.DOMAIN)
+        self.socket = trusting(certificate).wrap_socket(self.socket, server_hostname=data.DOMAIN)
         return self.greet(from_)
 
     def end(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from tests.areas.xmpp_fixtures import ensure, parameter
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
+from tests.fixtures.tls import trusting
 from tests.proves import proves
 from tests.services.managedclient import CLIENT, SM, ManagedClient
 from tests.services.test_client_connections import set_parameter
@@ -447,11 +448,7 @@ def test_slixmpp_resumes(client: Make, engine: Engine) -> None:
     seen: list[str] = []
 
     async def talk() -> None:
-        import ssl
-
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        alice = slixmpp.ClientXMPP(f'{ALICE}/slix', data.PASSWORD, ssl_context=context)
+        alice = slixmpp.ClientXMPP(f'{ALICE}/slix', data.PASSWORD, ssl_context=trusting())
         alice.register_plugin('xep_0198')
         alice.enable_direct_tls = False
         changed = asyncio.Event()

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
+from tests.fixtures.tls import trusting
 from tests.proves import proves
 from tests.services.webclient import (
     BIND,
@@ -26,7 +27,6 @@ from tests.services.webclient import (
     Closed,
     Web,
     bind,
-    context,
     later,
     plain,
     start,
@@ -209,7 +209,7 @@ def test_websocket_frames_and_handshake(web: Web, make_user: Callable[..., Any])
     compressed = web.websocket(compression=True, origin='https://127.0.0.1')
     assert compressed.protocol.extensions == [], 'compression is not offered'
     compressed.open()
-    answer = http.client.HTTPSConnection('127.0.0.1', web.port, context=context())
+    answer = http.client.HTTPSConnection('127.0.0.1', web.port, context=trusting())
     answer.request('GET', WEBSOCKET)
     assert answer.getresponse().status == 426
 

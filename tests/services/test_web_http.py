@@ -15,8 +15,9 @@ import pytest
 
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
+from tests.fixtures.tls import trusting
 from tests.services.test_web_clients import mechanisms
-from tests.services.webclient import HTTPBIND, SASL, STREAMS, Web, context, plain, start
+from tests.services.webclient import HTTPBIND, SASL, STREAMS, Web, plain, start
 
 
 def raw(web: Web, request: bytes, timeout: float = 10, to_end: bool = False) -> bytes:
@@ -170,7 +171,7 @@ def _rest(sock: socket.socket) -> bytes:
 def test_discovery_and_origins(request: pytest.FixtureRequest, db: None, make_user: Callable[..., Any]) -> None:
     """XEP-0156 in XML and JSON; pages of allowed sites may connect (CORS, Origin), and only those."""
     web = start(request, allowed_origins='https://app.example http://127.0.0.1:8123', bosh_path='/bosh')
-    https = http.client.HTTPSConnection('127.0.0.1', web.port, context=context())
+    https = http.client.HTTPSConnection('127.0.0.1', web.port, context=trusting())
 
     def get(path: str, method: str = 'GET', **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
         https.request(method, path, headers={key.replace('_', '-'): value for key, value in headers.items()})

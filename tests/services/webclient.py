@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, free_port, wait_until
+from tests.fixtures.tls import trusting
 from tests.services.rawclient import scram_proof
 
 SERVICE = 'xcp_web_connection_manager'
@@ -57,7 +58,7 @@ class Web:
     def socket(self) -> ssl.SSLSocket:
         """A TLS connection."""
         raw = socket.create_connection(('127.0.0.1', self.port), 5)
-        self.clients.append(made := context().wrap_socket(raw, server_hostname='x'))
+        self.clients.append(made := trusting().wrap_socket(raw, server_hostname='x'))
         return made
 
     def close(self) -> None:
@@ -106,13 +107,6 @@ def _open(port: int) -> bool:
     return True
 
 
-def context() -> ssl.SSLContext:
-    """TLS that takes any certificate."""
-    made = ssl.create_default_context()
-    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    return made
-
-
 def plain(user: str, password: str = data.PASSWORD) -> str:
     """SASL PLAIN."""
     token = base64.b64encode(f'\0{user}\0{password}'.encode()).decode()
@@ -139,7 +133,7 @@ class BoshClient:
     def connection(self) -> http.client.HTTPConnection:
         """A connection of its own."""
         made: http.client.HTTPConnection = (
-            http.client.HTTPSConnection('127.0.0.1', self.port, timeout=20, context=context())
+            http.client.HTTPSConnection('127.0.0.1', self.port, timeout=20, context=trusting())
             if self.secure
             else http.client.HTTPConnection('127.0.0.1', self.port, timeout=20)
         )
@@ -246,7 +240,7 @@ class WebSocketClient:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         raw.settimeout(5)
         raw.connect(('127.0.0.1', port))
-        self.socket: socket.socket = context().wrap_socket(raw, server_hostname='x') if secure else raw
+        self.socket: socket.socket = trusting().wrap_socket(raw, server_hostname='x') if secure else raw
         self._events: list[Any] = []
         self._text = b''
         self.protocol.send_request(self.protocol.connect())
