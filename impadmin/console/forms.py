@@ -241,7 +241,8 @@ class Row:
     name: str
     label: Text
     kind: str
-    """check, select, many, table, radio, area, nolimit, reference, file, password, text or readonly."""
+    """check, select, many, table, radio, area, nolimit, reference, file, password, text,
+    readonly, or shown: as its model field draws it."""
     bound: forms.BoundField | None = None
     text: str = ''
     help: Text = ''
@@ -344,6 +345,8 @@ class PageForm(forms.Form):
             if (column := computed(self.page, name)) is not None and column.value is not None:
                 return Row(name, column.label, 'readonly', text=display_value(None, column.value(self.obj)))
             label = capfirst(found.verbose_name) if found is not None else name.replace('_', ' ').capitalize()
+            if (shown := getattr(found, 'shown', None)) is not None and self.obj is not None:
+                return Row(name, label, 'shown', text=shown(self.obj))
             value = getattr(self.obj, name, None)
             if isinstance(found, models.ForeignKey):
                 text = '–' if value is None else str(value)

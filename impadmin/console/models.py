@@ -27,6 +27,12 @@ class Permissions(models.JSONField):
 
         return PermissionsField(label=self.verbose_name, help_text=self.help_text, required=not self.blank)
 
+    def shown(self, obj: Any) -> str:
+        """HTML of what the permissions of ``obj`` come to, where they cannot be changed."""
+        from impadmin.console.permissions import shown
+
+        return shown(grants(getattr(obj, 'allowed', None) or self.value_from_object(obj)))
+
     def words(self, value: Any) -> str:
         """The permissions as people read them."""
         from impadmin.console.permissions import labels

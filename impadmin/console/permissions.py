@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from impadmin.console import navigation, registry, roles
-from impadmin.console.access import Right
-from impadmin.console.page import Text
+from impadmin.console.access import Grants, Right, may
+from impadmin.console.page import BasePage, Text
 
 ACTIONS: dict[str, Text] = {
     'view': gettext_lazy('View'),
@@ -55,6 +55,12 @@ class Row:
     title: Text
     boxes: list[tuple[str, Text, bool] | None]
     commands: list[tuple[str, Text, bool]]
+
+    @property
+    def some(self) -> list[Text]:
+        """Its single commands that are ticked, when not all are."""
+        ticked = [label for _, label, on in self.commands if on]
+        return ticked if len(ticked) < len(self.commands) else []
 
 
 @dataclass(slots=True)
@@ -122,6 +128,73 @@ def _row(
     ]
     singles = [(f'{subject}:do/{name}', label, f'{subject}:do/{name}' in held) for name, label in commands]
     return Row(subject, title, boxes, singles)
+
+
+NAMED = 8
+"""So many pages are named; more are counted."""
+
+
+def shown(who: Grants) -> SafeString:
+    """What somebody may really do: in words, and page by page."""
+    held = effective(who)
+    found = [Section(one.title, [row for row in one.rows if f'{row.subject}:view' in held]) for one in sections(held)]
+    context = {'overview': overview(who), 'sections': [one for one in found if one.rows], 'heads': ACTIONS.values()}
+    return render_to_string('console/permissions_shown.html', context)
+
+
+def effective(who: Grants) -> set[str]:
+    """Every permission of a single page that the wider ones come to."""
+    held = set()
+    for page in registry.pages():
+        actions = page.actions()
+        allowed = [action for action in actions if may(who, page, action)]
+        commands = [action for action in actions if action.startswith('do/')]
+        held |= {f'{page.name}:{action}' for action in allowed}
+        if commands and set(commands) <= set(allowed):
+            held.add(f'{page.name}:do')
+        if len(allowed) == len(actions):
+            held.add(f'{page.name}:*')
+    return held
+
+
+def overview(who: Grants) -> list[tuple[Text, str]]:
+    """(action, on which pages) in words: all, all but a few, a few, or how many."""
+    found = []
+    for action, label in ACTIONS.items():
+        if action != '*':
+            able = [page for page in registry.pages() if any(a.partition('/')[0] == action for a in page.actions())]
+            missing = [page for page in able if not _acts(who, page, action)]
+            found.append((label, _which(able, missing)))
+    return found
+
+
+def _acts(who: Grants, page: BasePage, action: str) -> bool:
+    return any(may(who, page, one) for one in page.actions() if one.partition('/')[0] == action)
+
+
+def _which(able: list[BasePage], missing: list[BasePage]) -> str:
+    if not missing:
+        return gettext('All pages')
+    held = [page for page in able if page not in missing]
+    if not held:
+        return gettext('No page')
+    without = _names(missing, able)
+    few = without if len(without) <= len(_names(held, able)) else _names(held, able)
+    if len(few) > NAMED:
+        return gettext('%(count)d of %(all)d pages') % {'count': len(held), 'all': len(able)}
+    names = gettext(', ').join(few)
+    return gettext('All pages but %(names)s') % {'names': names} if few is without else names
+
+
+def _names(pages: list[BasePage], able: list[BasePage]) -> list[str]:
+    """The pages by name, whole groups by theirs."""
+    names, left = [], list(pages)
+    for right, title in RIGHTS.items():
+        group = [page for page in able if page.right == right]
+        if len(group) > 1 and all(page in left for page in group):
+            names.append(gettext('%(name)s (group)') % {'name': title})
+            left = [page for page in left if page not in group]
+    return names + [str(page.title) for page in left]
 
 
 class PermissionsWidget(forms.SelectMultiple):

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from impadmin.console import permissions, roles
 from impadmin.console.models import Administrator, ApiToken, Role
 from impadmin.signin.models import ExternalGroup
 from tests.fixtures.data import make_administrator
@@ -104,3 +105,24 @@ def test_permissions_cost_one_query(desk: Client) -> None:
     with CaptureQueriesContext(connection) as captured:
         assert desk.get('/ucm/ucm/end-users/').status_code == 200
     assert len([query for query in captured if 'administrator_role' in query['sql']]) == 1
+
+
+def test_a_built_in_role_says_what_it_really_may(admin_client: Any) -> None:
+    """In words and page by page, without boxes; the same for everybody who may not change a role."""
+    texts = {}
+    for name in roles.BUILT_IN:
+        role = Role.objects.get(name=name)
+        text = admin_client().get(f'/ucm/ucm/roles/{role.pk}/').content.decode()
+        texts[name] = text.partition('class="perms"')[2].partition('</section>')[0]
+        assert '*:*' not in texts[name]
+        assert 'right.' not in texts[name]
+        assert 'type="checkbox"' not in texts[name]
+    found = {name: dict(permissions.overview(Role.objects.get(name=name).grants)) for name in roles.BUILT_IN}
+    words = {name: {str(label): what for label, what in one.items()} for name, one in found.items()}
+    assert set(words['administrator'].values()) == {'All pages'}
+    assert words['read_only']['Change'] == 'No page'
+    assert words['operator']['View'] == 'All pages but Administrators (group)'
+    assert words['bulk_operator']['Delete'] in texts['bulk_operator']
+    held = permissions.effective(Role.objects.get(name='operator').grants)
+    assert {'end-users:*', 'messaging-settings:view'} <= held
+    assert not {'messaging-settings:change', 'roles:view'} & held
