@@ -55,6 +55,12 @@ def users_of_profile(profiles: Any) -> int:
     return EndUser.objects.filter(own | by_default).count()
 
 
+def users_of_service(services: Any) -> int:
+    """How many users have a service profile that names one of these UC services."""
+    places = [models.Q(**{f'imp_{place}__in': services}) for place in ('primary', 'secondary', 'tertiary')]
+    return users_of_profile(list(ServiceProfile.objects.filter(places[0] | places[1] | places[2])))
+
+
 def default_service_profiles() -> models.QuerySet[ServiceProfile, str]:
     """The name of the default service profile, if there is one."""
     return ServiceProfile.objects.filter(is_default=True).values_list('name', flat=True)

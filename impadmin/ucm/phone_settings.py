@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from django.db import models
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
-from impadmin.console.page import Column, Fieldset, Help, Page
+from impadmin.console.page import Column, Fieldset, Help, Page, Text
 from impadmin.ucm import defaults
 from impadmin.ucm.models import UniversalDeviceTemplate, UniversalLineTemplate, UserProfile
 
@@ -16,46 +17,31 @@ HELP = Help(
     guide='2413',
 )
 
-LINE_TEMPLATES = Page(
-    name='universal-line-templates',
-    console='ucm',
-    area='ucm',
-    menu='User Management > User/Phone Add > Universal Line Template',
-    title=gettext_lazy('Universal Line Templates'),
-    order=121,
-    right=Right.CONFIGURATION,
-    intro=gettext_lazy('What the lines of self-provisioned phones have in common.'),
-    help=HELP,
-    waits_for=WAITS,
-    model=UniversalLineTemplate,
-    columns=('name', 'description'),
-    find=('name', 'description'),
-    fieldsets=(Fieldset(gettext_lazy('Universal Line Template'), ('name', 'description')),),
-    copy_clear=('name',),
-    ordering=('name',),
-    sample=lambda n: {'name': f'Line {n}', 'description': 'Lines of one site'},
-    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,)},
-)
-DEVICE_TEMPLATES = Page(
-    name='universal-device-templates',
-    console='ucm',
-    area='ucm',
-    menu='User Management > User/Phone Add > Universal Device Template',
-    title=gettext_lazy('Universal Device Templates'),
-    order=122,
-    right=Right.CONFIGURATION,
-    intro=gettext_lazy('What self-provisioned phones have in common.'),
-    help=HELP,
-    waits_for=WAITS,
-    model=UniversalDeviceTemplate,
-    columns=('name', 'description'),
-    find=('name', 'description'),
-    fieldsets=(Fieldset(gettext_lazy('Universal Device Template'), ('name', 'description')),),
-    copy_clear=('name',),
-    ordering=('name',),
-    sample=lambda n: {'name': f'Phone {n}', 'description': 'Phones of one site'},
-    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,)},
-)
+
+def _template(model: type[models.Model], name: str, menu: str, title: Text, intro: Text, order: int) -> Page:
+    """The page of one of the two universal templates."""
+    return Page(
+        name=name,
+        console='ucm',
+        area='ucm',
+        menu=f'User Management > User/Phone Add > {menu}',
+        title=title,
+        order=order,
+        right=Right.CONFIGURATION,
+        intro=intro,
+        help=HELP,
+        waits_for=WAITS,
+        model=model,
+        columns=('name', 'description'),
+        find=('name', 'description'),
+        fieldsets=(Fieldset(title, ('name', 'description')),),
+        copy_clear=('name',),
+        ordering=('name',),
+        sample=lambda n: {'name': f'Site {n}', 'description': 'One site'},
+        bad={'name': ('', 'x' * 51), 'description': ('x' * 101,)},
+    )
+
+
 USER_PROFILES = Page(
     name='user-profiles',
     console='ucm',
@@ -89,4 +75,22 @@ USER_PROFILES = Page(
     sample=lambda n: {'name': f'Office {n}', 'description': 'Phones on desks'},
     bad={'name': ('', 'x' * 51), 'line_template': ('no such template',)},
 )
-PAGES = (USER_PROFILES, LINE_TEMPLATES, DEVICE_TEMPLATES)
+PAGES = (
+    USER_PROFILES,
+    _template(
+        UniversalLineTemplate,
+        'universal-line-templates',
+        'Universal Line Template',
+        gettext_lazy('Universal Line Templates'),
+        gettext_lazy('What the lines of self-provisioned phones have in common.'),
+        121,
+    ),
+    _template(
+        UniversalDeviceTemplate,
+        'universal-device-templates',
+        'Universal Device Template',
+        gettext_lazy('Universal Device Templates'),
+        gettext_lazy('What self-provisioned phones have in common.'),
+        122,
+    ),
+)

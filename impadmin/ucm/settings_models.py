@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from typing import Any
 
 from django.db import models
@@ -43,23 +41,13 @@ def only_default(name: str) -> models.UniqueConstraint:
 class UcService(Named):
     """A server that clients may use (guide 2471-2490)."""
 
-    class Type(models.TextChoices):
-        """What it is for."""
-
-        IM_AND_PRESENCE = 'im_and_presence', _('IM and Presence')
-
-    class Product(models.TextChoices):
-        """What runs there."""
-
-        UNIFIED_CM = 'unified_cm', _('Unified CM (IM and Presence)')
-
     type = models.CharField(
-        _('UC Service Type'), max_length=30, choices=Type, default=Type.IM_AND_PRESENCE,
-        help_text=_('What clients use the server for.'),
+        _('UC Service Type'), max_length=30, choices=[('im_and_presence', _('IM and Presence'))],
+        default='im_and_presence', help_text=_('What clients use the server for.'),
     )  # fmt: skip
     product = models.CharField(
-        _('Product Type'), max_length=30, choices=Product, default=Product.UNIFIED_CM,
-        help_text=_('The product that provides the service.'),
+        _('Product Type'), max_length=30, choices=[('unified_cm', _('Unified CM (IM and Presence)'))],
+        default='unified_cm', help_text=_('The product that provides the service.'),
     )  # fmt: skip
     address = models.CharField(
         _('Host Name/IP Address'), max_length=255,
@@ -71,6 +59,13 @@ class UcService(Named):
         verbose_name, verbose_name_plural = _('UC Service'), _('UC Services')
 
 
+def _server(label: Any, of: str, help_text: Any) -> Any:
+    """A place for a UC service in a profile."""
+    return models.ForeignKey(
+        UcService, models.PROTECT, null=True, blank=True, related_name=of, verbose_name=label, help_text=help_text
+    )
+
+
 class ServiceProfile(Profile):
     """Which UC services the clients of a group of users get, in the order to try them (guide 2492-2513)."""
 
@@ -78,29 +73,16 @@ class ServiceProfile(Profile):
         _('Make this the default service profile for the system'), default=False,
         help_text=_('Users without a service profile of their own get it. Marking one unmarks the other.'),
     )  # fmt: skip
-    imp_primary = models.ForeignKey(
-        UcService, models.PROTECT, null=True, blank=True, related_name='primary_of', verbose_name=_('Primary'),
-        help_text=_('The server that clients use. Without one, the profile gives no IM and Presence.'),
-    )  # fmt: skip
-    imp_secondary = models.ForeignKey(
-        UcService, models.PROTECT, null=True, blank=True, related_name='secondary_of', verbose_name=_('Secondary'),
-        help_text=_('For clients that cannot reach the primary server.'),
-    )  # fmt: skip
-    imp_tertiary = models.ForeignKey(
-        UcService, models.PROTECT, null=True, blank=True, related_name='tertiary_of', verbose_name=_('Tertiary'),
-        help_text=_('For clients that reach neither of the other two.'),
-    )  # fmt: skip
+    imp_primary = _server(
+        _('Primary'), 'primary_of', _('The server that clients use. Without one, the profile gives no IM and Presence.')
+    )
+    imp_secondary = _server(_('Secondary'), 'secondary_of', _('For clients that cannot reach the primary server.'))
+    imp_tertiary = _server(_('Tertiary'), 'tertiary_of', _('For clients that reach neither of the other two.'))
 
     class Meta:
         db_table = 'service_profile'
         verbose_name, verbose_name_plural = _('Service Profile'), _('Service Profiles')
         constraints = [only_default('one_default_service_profile')]
-
-    @classmethod
-    def with_service(cls, services: Any) -> models.QuerySet[ServiceProfile]:
-        """The profiles that name one of these services."""
-        places = ('imp_primary', 'imp_secondary', 'imp_tertiary')
-        return cls.objects.filter(functools.reduce(operator.or_, (models.Q(**{f'{p}__in': services}) for p in places)))
 
 
 class UniversalLineTemplate(Named):

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from engine.contract.services import UDS_TOMCAT
 from impadmin.console import actions, registry
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor, Refused
@@ -63,7 +64,7 @@ UC_SERVICES = Page(
         guide='2471-2490, 3643-3672',
     ),
     related=('service-profiles', 'user-settings-flow'),
-    touches=lambda found: defaults.users_of_profile(ServiceProfile.with_service(found)),
+    touches=defaults.users_of_service,
     model=UcService,
     columns=('name', 'type', 'product', 'address', 'description'),
     find=('name', 'address', 'description'),
@@ -108,6 +109,7 @@ def servers_differ(profile: ServiceProfile, before: Any) -> None:
 
 SERVICE_PROFILES = Page(
     name='service-profiles',
+    works_through=(UDS_TOMCAT,),
     console='ucm',
     area='ucm',
     menu='User Management > User Settings > Service Profile',

@@ -206,6 +206,11 @@ def test_hostile_requests(uds: Uds) -> None:
     for one in many:
         one.close()
     wait_until(lambda: _answers(uds), 'the service answers again')
+    command('restart', SERVICE)  # the port is free at once
+    assert uds('version').status == 200
+    command('stop', SERVICE)
+    with pytest.raises(ConnectionRefusedError):
+        uds('version')
 
 
 def _answers(uds: Uds) -> bool:

@@ -49,7 +49,7 @@ class UdsTomcat(Service):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self._per_ip: dict[str, int] = {}
-        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._port = 0
 
     async def start(self) -> None:
@@ -61,35 +61,37 @@ class UdsTomcat(Service):
         names = frozenset(router.config.domains)
         context = tls.context(tls.certificate(folder, self.node.name, own.address if own else '', names))
         context.set_alpn_protocols(['http/1.1'])
-        self._listener = listen(host, self._port)
+        listener = listen(host, self._port)
         shown = f'[{host}]' if ':' in host else host
         self.detail = message(Text.LISTENING_WEB, address=f'https://{shown}:{self._port}/{ROOT}')
         log.info(self.detail)
-        self.spawn(self._accept(self._listener, context), 'accept user data clients')
+        self._accepting = self.spawn(self._accept(listener, context), 'accept user data clients')
 
     async def stop(self) -> None:
         """Stop listening; requests under way end with the tasks of the service."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
 
     # ---- connections
 
     async def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, peer = await loop.sock_accept(listener)
-            except OSError as error:  # no descriptor is left
-                log.warning('connection not accepted', error=describe(error))
-                await asyncio.sleep(PAUSE_S)
-                continue
-            address = peer[0]
-            if self._per_ip.get(address, 0) >= self.param('connections_per_ip'):
-                self.node.counters.connections_refused += 1
-                connection.close()
-                continue
-            self._per_ip[address] = self._per_ip.get(address, 0) + 1
-            self.spawn(self._serve(connection, address, context), f'user data for {address}')
+        with listener:  # closed when nothing waits for it any more
+            while True:
+                try:
+                    connection, peer = await loop.sock_accept(listener)
+                except OSError as error:  # no descriptor is left
+                    log.warning('connection not accepted', error=describe(error))
+                    await asyncio.sleep(PAUSE_S)
+                    continue
+                address = peer[0]
+                if self._per_ip.get(address, 0) >= self.param('connections_per_ip'):
+                    self.node.counters.connections_refused += 1
+                    connection.close()
+                    continue
+                self._per_ip[address] = self._per_ip.get(address, 0) + 1
+                self.spawn(self._serve(connection, address, context), f'user data for {address}')
 
     async def _serve(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
         patience = float(self.param('request_timeout_s'))
