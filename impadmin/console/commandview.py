@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.forms import Form
+from django.forms import BoundField, Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.translation import gettext
@@ -63,11 +63,13 @@ def command_view(request: HttpRequest, page: BasePage, command: str, pk: str | N
         messages.error(request, problem)
         return HttpResponseRedirect(back)
     drawn = form or _made(found)
+    kept = _kept(found, form) if not run and not asked else []
     context = {
         'page': page,
         'command': found,
         'form': drawn,
-        'rows': rows(found, drawn) if drawn is not None else [],
+        'rows': rows(found, drawn, kept) if drawn is not None else [],
+        'hidden': [*(drawn.hidden_fields() if drawn is not None else ()), *(bound.as_hidden() for bound in kept)],
         'problems': forms.problems(form) if form is not None else [],
         'problem': problem or _hidden_problems(form),
         'preview': result if isinstance(result, Preview) else None,
@@ -106,11 +108,17 @@ def _made(command: Command, data: Any = None, files: Any = None) -> Form | None:
     return form
 
 
-def rows(command: Command, form: Form) -> list[forms.Row]:
+def _kept(command: Command, form: Form | None) -> list[BoundField]:
+    """The fields of a page's own form: they stand on the page, and the dialog only carries what is right."""
+    return [b for b in (form.visible_fields() if form else ()) if not b.errors and b.name not in command.consents]
+
+
+def rows(command: Command, form: Form, kept: Sequence[BoundField]) -> list[forms.Row]:
     """The fields as the dialog draws them; consents only where they were asked for or given."""
     found = []
     for row in forms.plain_rows(form):
-        assert row.bound is not None
+        if row.bound is None or row.bound in kept:
+            continue
         if row.name in command.consents:
             if not row.errors and not row.bound.value():
                 continue

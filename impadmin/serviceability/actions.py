@@ -14,7 +14,7 @@ from impadmin.console import generations
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
 from impadmin.console.registry import page_url
-from impadmin.console.rehearsal import of_nodes
+from impadmin.console.rehearsal import of_nodes, rehearses
 from impadmin.serviceability import commands
 from impadmin.serviceability.forms import ServiceForm
 from impadmin.system.models import Node, ServiceActivation
@@ -48,7 +48,7 @@ def service_command(verb: str) -> Callable[[Actor, Sequence[Any], Mapping[str, A
         if not made:
             raise Refused(' '.join(reason for _name, reason in refused[:TOLD]))
         told[TOLD:] = [_('And %(count)d more.') % {'count': len(told) - TOLD}] if len(told) > TOLD else []
-        told += [f'{name}: {reason}' for name, reason in refused[:TOLD]]
+        told += [] if rehearses() else [f'{name}: {reason}' for name, reason in refused[:TOLD]]
         return Result(
             ' '.join(told),
             data={'commands': made, **(made[0] if len(made) == 1 else {})},

@@ -26,7 +26,9 @@ def _targets() -> list[tuple[str, str]]:
 class ServiceForm(forms.Form):
     """One service on one node; or several, as the table of the Control Center sends them."""
 
-    node = forms.ModelChoiceField(label=_('Server'), queryset=NODES, to_field_name='name', required=False)
+    node = forms.ModelChoiceField(
+        label=_('Server'), queryset=NODES, to_field_name='name', required=False, empty_label=_('Choose one')
+    )
     service = forms.ChoiceField(
         label=_('Service'), choices=[(service.key, _(service.name)) for service in SERVICES], required=False
     )
