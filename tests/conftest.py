@@ -23,6 +23,7 @@ Console, worker and beat are kept for one module, engines for one test. A failed
 """
 
 pytest_plugins = [
+    'tests.fixtures.order',
     'tests.fixtures.servers',
     'tests.fixtures.data',
     'tests.fixtures.processes',

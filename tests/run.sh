@@ -71,9 +71,10 @@ step 'templates (djlint)' "$bin/djlint" --quiet --lint templates impadmin
 step 'manage.py check' without_server check --fail-level WARNING
 step 'manage.py makemigrations --check' without_server makemigrations --check --dry-run
 if [ "${1:-}" != lint ]; then
-  workers=(-n 2 --dist worksteal) # each with servers of its own
+  # Each with servers of its own. One more than there are cores here: much of the time tests wait for a deadline.
+  workers=(-n "${IMP_TEST_WORKERS:-3}" --dist worksteal)
   [ -z "${DATABASE_URL:-}${REDIS_URL:-}" ] || workers=()
-  step 'tests (pytest)' "$bin/python" -m pytest --strict-config "${workers[@]}"
+  step 'tests (pytest)' "$bin/python" -m pytest --strict-config --durations=40 --durations-min=5 "${workers[@]}"
 fi
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.acceptance.managed_load import LoadClient, Record
 from tests.areas.xmpp_fixtures import ensure, parameter
 from tests.fixtures.processes import Engine, wait_until
@@ -87,6 +89,7 @@ class Load:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.long
 def test_nothing_acknowledged_is_lost(make_engine: Callable[..., Engine], make_user: Any) -> None:
     seed = int(os.environ.get('IMP_SEED', time.time_ns() % 1_000_000))
     chance = random.Random(seed)

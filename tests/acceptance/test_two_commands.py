@@ -121,6 +121,7 @@ def log_in(url: str, password: str) -> str:
     return browser.open(f'{url}/login/', urllib.parse.urlencode(form).encode(), timeout=30).read().decode()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_run_from_a_fresh_clone(clone: tuple[Path, dict[str, int]]) -> None:
     folder, ports = clone

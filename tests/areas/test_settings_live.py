@@ -88,6 +88,7 @@ def test_a_read_only_administrator_has_no_save_and_is_refused(admin_client: Any,
     assert (row.client_history, row.cut_and_paste) == (True, True)
 
 
+@pytest.mark.long
 @proves('IM-21', 'IM-23')
 def test_ad_hoc_fields_take_effect_at_once_and_ask_for_nothing(rest: Rest, sign_in: SignIn) -> None:
     """Acceptance 10 and 11: time-to-live, renewal, number and off, each by REST and without a notification."""

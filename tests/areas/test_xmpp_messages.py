@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from tests.areas.xmpp_fixtures import address, command, configure, ensure, parameter, sign_in, user
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
@@ -357,6 +359,7 @@ def test_one_message_with_many_addresses(sign_in: SignIn, make_user: Callable[..
     bob.expect_none('message')
 
 
+@pytest.mark.long
 def test_while_the_database_is_away(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
     """Talk between online users goes on; a message that cannot be stored comes back; nothing is lost silently."""
     import psycopg

@@ -98,6 +98,7 @@ def picture(page: Any, name: str, full: bool = False) -> None:
     page.screenshot(path=SHOTS / f'{name}.png', full_page=full)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('half', [0, 1])
 def test_every_page(half: int, organisation: None, browser_page: Callable[..., Any]) -> None:
     """Accessible in light and dark, no wider than a phone, nothing jumps; pictures of the types on the way."""
