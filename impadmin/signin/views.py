@@ -58,10 +58,10 @@ def _waits(request: HttpRequest, username: str, template: str, context: dict[str
     return response
 
 
-def _failed(request: HttpRequest, username: str, reason: str) -> None:
+def _failed(request: HttpRequest, username: str, reason: str, method: str) -> None:
     """Record a failed attempt of this browser."""
     actor = Actor(username, NOBODY, address_of(request), 'browser')
-    sessions.failed(actor, username, reason, browser=sessions.browser_of(request))
+    sessions.failed(actor, username, reason, method=method, browser=sessions.browser_of(request))
 
 
 @never_cache
@@ -95,7 +95,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
         return answer
     verdict = backends.check(username, request.POST.get('password', '').replace('\0', ''))
     if verdict.user is None:
-        _failed(request, username, verdict.reason)
+        _failed(request, username, verdict.reason, verdict.method)
         context['problem'] = gettext('The user name or the password is wrong.')
         return render(request, 'console/login.html', context)
     lockout.take_back(username.lower(), address_of(request))
@@ -133,7 +133,7 @@ def code_view(request: HttpRequest) -> HttpResponse:
         return answer
     used = totp.spend(user, request.POST.get('code', '')[:100])
     if not used:
-        _failed(request, user.username, 'wrong code')
+        _failed(request, user.username, 'wrong code', half['method'])
         context['problem'] = gettext('The code is wrong or was used already. Wait for the next one.')
         return render(request, 'signin/step.html', context)
     del request.session[HALF]

@@ -11,6 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from impadmin.console import roles
+from impadmin.console.access import grants
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
 from impadmin.webhooks import delivery, guard, outbox, signing
@@ -25,6 +27,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Webhook:
     if Webhook.objects.count() >= MOST:
         raise Refused(gettext('There are %(most)d webhooks. Delete one that is not used.') % {'most': MOST})
     webhook = Webhook(**values)
+    _require_sight(actor, webhook)
     clear = signing.new_secret(webhook, timezone.now())
     webhook.save()
     webhook.shown_once = {'secret': clear}  # type: ignore[attr-defined]
@@ -36,10 +39,17 @@ def update(actor: Actor, webhook: Webhook, values: Mapping[str, Any]) -> Webhook
     again = values.get('active', webhook.active) and not webhook.active
     for name, value in values.items():
         setattr(webhook, name, value)
+    _require_sight(actor, webhook)
     webhook.save(update_fields=[*values])
     if again:
         delivery.settle(webhook)
     return webhook
+
+
+def _require_sight(actor: Actor, webhook: Webhook) -> None:
+    """Changes and jobs of every page are told: nobody has them sent who may not see them himself."""
+    if webhook.on_changes or webhook.on_jobs:
+        roles.require_covered(actor.grants, grants(['*:view']))
 
 
 def delete(actor: Actor, webhook: Webhook) -> None:

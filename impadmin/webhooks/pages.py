@@ -9,7 +9,8 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from impadmin.console.access import Right
+from impadmin.console import visibility
+from impadmin.console.access import Grants, Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import page_url, register
 from impadmin.webhooks import actions, outbox
@@ -45,6 +46,11 @@ def _delivery_state(delivery: Any) -> tuple[str, str]:
 
 def _deliveries() -> models.QuerySet[Delivery]:
     return Delivery.objects.select_related('webhook')
+
+
+def _seen(rows: models.QuerySet[Delivery], who: Grants) -> models.QuerySet[Delivery]:
+    """Deliveries about changes and jobs are for those who see every page."""
+    return rows if visibility.sees_all(who) else rows.filter(event__in=('alarm', 'ping'))
 
 
 WEBHOOKS = Page(
@@ -113,6 +119,7 @@ DELIVERIES = Page(
     related=('webhooks',),
     model=Delivery,
     queryset=_deliveries,
+    seen_by=_seen,
     columns=(
         Column('id', gettext_lazy('ID'), order_by='id', kind='number'),
         'created_at',

@@ -14,6 +14,7 @@ from impadmin.console import local_api, notifications, registry
 from impadmin.console.access import EVERYTHING, grants
 from impadmin.console.actions import Actor
 from impadmin.console.models import ApprovalRequest, ApprovalSettings, AuditEntry, Job, Role
+from impadmin.webhooks.models import WebhookSettings
 from tests.fixtures.data import make_administrator, make_token
 
 READER = ['history:*', 'pending-approvals:*', 'notifications:view', 'job-scheduler:view', 'system-dashboard:view']
@@ -30,6 +31,7 @@ def reader(db: None) -> Any:
         name = f'reader{len(more)}'
         Role.objects.update_or_create(name=name, defaults={'permissions': [*READER, *more]})
         browser, rest = Client(), APIClient()
+        rest.default_format = 'json'
         browser.force_login(make_administrator(name))
         rest.credentials(HTTP_AUTHORIZATION=f'Bearer {make_token(name)}')
         return browser, rest
@@ -143,3 +145,19 @@ def test_the_choice_is_one_condition_of_the_query(api: Any, reader: Any) -> None
         answer = rest.get('/api/v1/history/', {'limit': 20, 'offset': 40}).json()
     assert (answer['count'], len(answer['results'])) == (50, 10)
     assert len(captured) <= 8, [query['sql'][:100] for query in captured]
+
+
+def test_webhooks_and_their_deliveries(api: Any, reader: Any) -> None:
+    """Who may not see every page cannot have changes sent to himself, nor read what was sent."""
+    WebhookSettings.objects.update_or_create(pk=1, defaults={'allowed_networks': '127.0.0.0/8'})
+    url, body = '/api/v1/webhooks/', {'name': 'w', 'url': 'http://127.0.0.1:9/', 'on_changes': True}
+    _, rest = reader('webhooks:*', 'webhook-deliveries:view')
+    assert rest.post(url, body).status_code == 403
+    assert rest.post(url, {**body, 'on_changes': False, 'on_alarms': True}).status_code == 201
+    made = api('administrator').post(url, {**body, 'name': 'all'})
+    assert made.status_code == 201, made.content
+    assert rest.patch(f'{url}{made.json()["id"]}/', {'url': 'http://127.0.0.1:10/'}).status_code == 403
+    happened(api)
+    sent = '/api/v1/webhook-deliveries/'
+    assert SECRET in api('administrator').get(sent).content.decode()
+    assert rest.get(sent).json()['count'] == 0
