@@ -73,6 +73,7 @@ UC_SERVICES = Page(
         Fieldset(gettext_lazy('UC Service Information'), ('type', 'product', 'name', 'description', 'address')),
     ),
     rules=(address_leads_somewhere,),
+    bulk=('description',),
     copy_clear=('name',),
     commands=(Command('test', gettext_lazy('Test'), test_service, at_once=True),),
     ordering=('name',),
