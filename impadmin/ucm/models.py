@@ -125,7 +125,7 @@ class RosterItem(models.Model):
     """State column of the original's export, carried unchanged."""
     request = models.BinaryField(null=True)
     """The subscription request stanza while pending_in."""
-    card = models.TextField(null=True)  # noqa: DJ001 - most have none, and NULL costs nothing
+    card = models.TextField(null=True)
     """What is known of a non-presence contact (engine.contract.cards), as JSON; None: nothing."""
 
     class Meta:

@@ -33,7 +33,7 @@ ROWS = [
     (f'user2@example.com,{UUID},"group, 02",text/directory,3,{CARD}', ''),
     (f'user2@example.com,{UUID},,text/directory,3,{CARD}', ''),
     (f'user2@example.com,b@partner.example,g,text/directory,3,{VCARD}', ''),
-    (f'user2@example.com,q,g,text/directory,3,"BEGIN:VCARD\r\nFN:Smith, ""J""\r\nVERSION:3.0\r\nEND:VCARD"', ''),
+    ('user2@example.com,q,g,text/directory,3,"BEGIN:VCARD\r\nFN:Smith, ""J""\r\nVERSION:3.0\r\nEND:VCARD"', ''),
     ('user2@example.com,other,g,text/plain,1,anything, with commas', ''),
     ('User JID,Contact JID,Group Name,Content Type,Version,Info', 'Invalid format'),
     (f',{UUID},g,text/directory,3,{VCARD}', 'Invalid format'),
