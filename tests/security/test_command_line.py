@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from rest_framework.test import APIClient
 
-from tests.fixtures import snapshot
-from tests.fixtures.processes import ROOT
-from tests.fixtures.servers import environment
+from tests.fixtures import forking, snapshot
+
+Manage = Callable[..., tuple[int, str, str]]
 
 
-def manage(*arguments: str, **extra: str) -> tuple[int, str, str]:
-    """Run manage.py: status, output, errors."""
-    variables = environment(**extra)
-    if 'IMP_ADMIN_PASSWORD' not in extra:
-        variables.pop('IMP_ADMIN_PASSWORD', None)
-    done = subprocess.run(
-        [sys.executable, 'manage.py', *arguments],
-        cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def manage(tmp_path: Path) -> Manage:
+    """``manage('createadmin', 'ann', IMP_ADMIN_PASSWORD=...)``: status, output, errors."""
+    return partial(forking.manage, tmp_path)
 
 
-def test_set_up_is_done_once(db: None) -> None:
+def test_set_up_is_done_once(db: None, manage: Manage) -> None:
     """An empty database becomes a usable one; the made-up password is shown once; a second run adds nothing."""
     from impadmin.console.models import Administrator, ConfigGeneration
     from impadmin.system.models import Node
@@ -44,7 +39,7 @@ def test_set_up_is_done_once(db: None) -> None:
 
 
 @pytest.mark.parametrize('domain', ['-bad', 'exa mple.com', 'a..b'])
-def test_a_wrong_domain_is_one_clear_line(domain: str, db: None) -> None:
+def test_a_wrong_domain_is_one_clear_line(domain: str, db: None, manage: Manage) -> None:
     """The setting is named, nothing is half done."""
     from impadmin.console.models import Administrator
 
@@ -56,7 +51,7 @@ def test_a_wrong_domain_is_one_clear_line(domain: str, db: None) -> None:
     assert not Administrator.objects.exists()
 
 
-def test_administrators_and_tokens(db: None) -> None:
+def test_administrators_and_tokens(db: None, manage: Manage) -> None:
     """Add, refuse, reset; a token for REST."""
     from impadmin.console.models import Administrator, AuditEntry
 
