@@ -177,7 +177,8 @@ class Cutter:
                     raise ValueError(f'a frame of {length} bytes')
                 if end - position - 4 < length:
                     break
-                batch = frames.decode(view[position + 4 : position + 4 + length])
+                with view[position + 4 : position + 4 + length] as body:  # a traceback must not keep it
+                    batch = frames.decode(body)
                 position += 4 + length
                 if not all(map(take, batch)):
                     break

@@ -30,11 +30,11 @@ from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
 from engine.contract.services import XCP_ROUTER
 from engine.delivery import NOW, Delivery, track
+from engine.services.xcp_router.messages import has_content
 from engine.services.xcp_router.remote import Peer, RemoteSender
 from engine.store import nodes as certificates
 from engine.store.pool import Unavailable
 from engine.supervisor import describe
-from engine.xmpp import ns
 from engine.xmpp.stanza import TAG
 
 if TYPE_CHECKING:
@@ -437,7 +437,7 @@ class Nodes:
         router = self.router
         kind = stanza.type
         if stanza.name == 'message' and kind not in ('error', 'headline', 'groupchat'):
-            if stanza.has(b'body') and stanza.child(ns.CLIENT, 'body') is not None:
+            if has_content(stanza):
                 router.offline.store(session, stanza, bare)
         elif stanza.name != 'presence' and kind not in ('error', 'result'):
             text = 'The node of the addressee cannot be reached.'

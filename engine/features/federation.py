@@ -4,8 +4,8 @@ directions on one connection), XEP-0344 (dialback without dialing back), XEP-036
 engine/xmpp/s2s*.py and services/federation_manager/.
 
 Of the options of XEP-0220, several pairs of domains on one stream are accepted; our own streams carry one pair each. Of
-the shortcuts of XEP-0344, a certificate that proves the domain answers a dialback request, checked when the request comes
-(2.4); that of the same certificate (2.6) is not taken: the connection it needs carries the verification too."""
+the shortcuts of XEP-0344, a certificate that proves the domain answers a dialback request, checked when the request
+comes (2.4); that of the same certificate (2.6) is not taken: the connection it needs carries the verification too."""
 
 from __future__ import annotations
 

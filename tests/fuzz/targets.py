@@ -11,15 +11,34 @@ from collections.abc import Callable
 from datetime import timedelta
 from xml.etree.ElementTree import Element, ParseError
 
+from engine.cluster import frames
+from engine.cluster.link import Cutter
 from engine.contract import jid
 from engine.contract import privacy as lists
-from engine.xmpp import datetimes, forms, sift
+from engine.features.devices import LENGTH, described, device_type
+from engine.xmpp import capabilities, datetimes, forms, rsm, sift
+from engine.xmpp.bosh import BadBody, parse_body
+from engine.xmpp.component import ComponentStream
 from engine.xmpp.fragments import fragments
-from engine.xmpp.parser import STREAM_OPEN
+from engine.xmpp.parser import STREAM_OPEN, StreamError
+from engine.xmpp.s2s import Limits, ServerSettings, ServerStream
+from engine.xmpp.s2s_in import ReceivingStream
 from engine.xmpp.stanza import parse_tree
-from tests.xmpp.peer import Peer, bound
+from engine.xmpp.websocket_framing import Framing
+from tests.xmpp.peer import Authenticated, Peer, auth, bound, response, secure
 
 Target = Callable[[bytes], None]
+SERVERS = ServerSettings(
+    is_local=lambda domain: domain == 'example.com', may=lambda _domain, _direction: True,
+    random=lambda count: b'\xaa' * count, secret='s',
+)  # fmt: skip
+SERVER_OPEN = (
+    b"<stream:stream from='example.org' to='example.com' version='1.0' xmlns='jabber:server'"
+    b" xmlns:stream='http://etherx.jabber.org/streams'>"
+)
+COMPONENT_OPEN = SERVER_OPEN.replace(b'jabber:server', b'jabber:component:accept').replace(
+    b"to='example.com'", b"to='gate.example.com'"
+)
 
 
 def addresses(data: bytes) -> None:
@@ -142,7 +161,102 @@ def sign_in(data: bytes) -> None:
     assert not peer.stanzas
 
 
+def mechanisms(data: bytes) -> None:
+    """SASL messages in the place of every mechanism's: nobody gets in, and nothing but an answer comes."""
+    for mechanism in ('PLAIN', 'SCRAM-SHA-1', 'SCRAM-SHA-256-PLUS', 'EXTERNAL'):
+        peer = secure()
+        first, _, rest = data.partition(b'\n')
+        peer.say(auth(mechanism, first))
+        peer.say(response(rest))
+        assert not peer.of(Authenticated) or b'juliet' in data
+        assert not peer.stanzas
+
+
+def _received(stream: ServerStream, data: bytes) -> list[tuple[str, str]]:
+    """Feed a stream between servers byte by byte in portions; (from, to) of what it lets through."""
+    found: list[tuple[str, str]] = []
+    stream.on_stanza = lambda remote, local, _name, _attrs, raw: found.append((remote, local, parse_tree(raw))[:2])
+    stream.receive(data[:300])
+    step = 1 + (data[0] % 31 if data else 0)
+    for start in range(300, len(data), step):
+        stream.receive(data[start : start + step])
+    return found
+
+
+def servers(data: bytes) -> None:
+    """What another server says: before it has proven a domain nothing passes, whatever it claims."""
+    for trusted in (False, True):
+        stream = ReceivingStream(SERVERS, lambda _event: None, 0.0)
+        stream.receive(SERVER_OPEN)
+        if trusted:
+            stream.pairs.add(('example.org', 'example.com'))
+        assert set(_received(stream, data)) <= stream.pairs
+        assert len(stream.pairs) <= 1, stream.pairs
+
+
+def components(data: bytes) -> None:
+    """What a component says: nothing passes without its secret."""
+    stream = ComponentStream(
+        Limits(), lambda count: b'\xaa' * count, lambda domain: 'secret' * (domain == 'gate.example.com'), _nobody, 0.0
+    )
+    stream.receive(COMPONENT_OPEN)
+    assert not _received(stream, data)
+
+
+def _nobody(event: object) -> None:
+    assert type(event).__name__ != 'Connected'
+
+
+def bosh(data: bytes) -> None:
+    """BOSH bodies: complete elements that stand by themselves, or refused."""
+    with contextlib.suppress(BadBody):
+        for child in parse_body(data, 4000).children:
+            parse_tree(child)
+
+
+def websocket(data: bytes) -> None:
+    """WebSocket messages: the first is <open/>, a later one is one element of the stream, or refused."""
+    framing = Framing(4000, lambda host: host)
+    for message in data.split(b'\n'):
+        with contextlib.suppress(StreamError):
+            passed = framing.decode(message)
+            if passed.startswith((b'<message', b'<presence', b'<iq')):
+                with contextlib.suppress(ParseError):
+                    assert parse_tree(passed).tag
+
+
+def discovery(data: bytes) -> None:
+    """Answers to disco#info and page requests: what clients say of themselves, read or refused."""
+    query = _inside('query', 'http://jabber.org/protocol/disco#info', data)
+    if query is not None:
+        assert not capabilities.verify(query, capabilities.Caps('n', 'v', 'sha-1'))
+        client = described(query)
+        assert len(client.words) <= LENGTH
+        assert device_type('', client) in ('Desktop', 'iPad', 'iPhone', 'Android', 'Mobile')
+        with contextlib.suppress(rsm.SetError):
+            rsm.parse(query)
+    capabilities.tag(b"<presence><c xmlns='http://jabber.org/protocol/caps' " + data + b'/></presence>')
+
+
+def node_frames(data: bytes) -> None:
+    """What comes over a link between nodes: frames or ValueError, in any portions alike."""
+    whole, pieces = [], []
+    for found, step in ((whole, len(data) or 1), (pieces, 1 + (data[0] % 13 if data else 0))):
+        cutter = Cutter(4000)
+        with contextlib.suppress(ValueError):
+            for start in range(0, len(data), step):
+                cutter.feed(data[start : start + step], lambda frame, found=found: found.append(frame) or True)
+    assert whole == pieces
+
+
 TARGETS: dict[str, Target] = {
+    'bosh': bosh,
+    'components': components,
+    'discovery': discovery,
+    'mechanisms': mechanisms,
+    'node_frames': node_frames,
+    'servers': servers,
+    'websocket': websocket,
     'addresses': addresses,
     'times': times,
     'forms': data_forms,
@@ -152,6 +266,41 @@ TARGETS: dict[str, Target] = {
     'sign_in': sign_in,
 }
 SEEDS: dict[str, tuple[bytes, ...]] = {
+    'bosh': (
+        b"<body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'><message xmlns='jabber:client'/></body>",
+        b"<body xmlns='http://jabber.org/protocol/httpbind' xmlns:x='urn:x' rid='2' type='terminate'><x:a/>text</body>",
+    ),
+    'components': (
+        b"<handshake>0123456789012345678901234567890123456789</handshake><message from='a@gate.example.com' to='b@c'/>",
+        b"<message from='gate.example.com' to='b@example.com'><body>x</body></message>",
+    ),
+    'discovery': (
+        b"<identity category='client' type='phone' name='A'/><feature var='urn:xmpp:ping'/>"
+        b"<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE'><value>urn:xmpp:dataforms:softwareinfo</value>"
+        b"</field><field var='os'><value>iOS</value></field></x>",
+        b"<set xmlns='http://jabber.org/protocol/rsm'><max>10</max><before/><index>3</index></set>",
+    ),
+    'mechanisms': (
+        b'\0nobody\0wrong\n', b'n,,n=nobody,r=abc\nc=biws,r=abc,p=AAAA', b'n,a=x@example.com,n=nobody,r=abc\n',
+        b'p=tls-server-end-point,,n=nobody,r=abc\nc=cD10bHM=,r=abc,p=AAAA', b'y,,n=,r=', b'=\n=',
+    ),
+    'node_frames': (
+        frames.encode(frames.Hello(1, 1, 's', 'k', 0), frames.Ping(), frames.Ack(3)),
+        frames.encode(frames.Routed('message', {'to': 'a@b'}, b'<message/>'), frames.Online(['a@b'], True)) * 2,
+        b'\0\0\0\x05\x91\x92\x01',
+    ),
+    'servers': (
+        b"<db:result xmlns:db='jabber:server:dialback' from='example.org' to='example.com'>key</db:result>"
+        b"<message from='a@example.org' to='b@example.com'><body>x</body></message>",
+        b"<message from='a@example.com' to='b@example.com'/>",
+        b"<presence from='a@example.org' to='b@example.com' xmlns:d='jabber:server'><d:x/></presence >"
+        b"<iq from='a@EXAMPLE.org' to='b@example.com' type='get' id='1'><q xmlns='jabber:server'/></iq>",
+        b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>",
+    ),
+    'websocket': (
+        b"<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='example.com' version='1.0'/>\n<message to='a@b'/>\n"
+        b"<iq type='get' id='1'><p xmlns='u'/></iq>\n<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+    ),
     'addresses': (
         b'juliet@example.com/balcony', 'Ünï@bücher.example/ſ'.encode(), b'd\\27artagnan@[::1]/x y', b'\\5c5c20@a',
         'ＦＵＬＬ＠x'.encode(), '\u0130@x.tr'.encode(), b'a@b@c', b'@', b'/', 'æ／@b/ſ'.encode(), 'bob＠b@c'.encode(),

@@ -36,12 +36,14 @@ def alive(engine: Engine) -> None:
     RawClient(engine.port).send(STREAM).read_until(b'</stream:features>')
 
 
+LAUGHS = b"<!ENTITY l0 'lol'>" + b''.join(b"<!ENTITY l%d '%b'>" % (n, b'&l%d;' % (n - 1) * 10) for n in range(1, 10))
 NOT_XML = [
     ('not-well-formed', STREAM + b'<a></b>'),
     ('not-well-formed', STREAM + b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism=PLAIN/>"),
     ('not-well-formed', STREAM + b'<message><body>\xff\xfe</body></message>'),
     ('restricted-xml', STREAM + b"<message xmlns='x' xmlns:a='&undefined;'/>"),
     ('restricted-xml', b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a 'b'>]>" + STREAM[21:]),
+    ('restricted-xml', b"<?xml version='1.0'?><!DOCTYPE x [%b]>" % LAUGHS + STREAM[21:-1] + b" id='&l9;'>"),
     ('restricted-xml', STREAM + b'<!-- comment -->'),
     ('restricted-xml', STREAM + b'<?php x ?>'),
     ('host-unknown', STREAM.replace(b'example.com', b'elsewhere.example')),

@@ -131,6 +131,22 @@ def test_floods_hold_up_nobody(people: None, engine: Engine) -> None:
         assert answers.count(b'<service-unavailable') == 10_000
 
 
+def test_a_presence_storm_reaches_those_who_see_it(people: None, engine: Engine) -> None:
+    """5,000 changes of one client: from the newest when its contact list was there its watcher gets each of them, in
+    order, once, and nobody else waits."""
+    bob = signed_in(engine, 'bob', 'watcher')
+    bob.send(b"<presence/><presence type='subscribe' to='alice@example.com'/>").read_until(b"'subscribed'")
+    seen: list[bytes] = []
+    watching = threading.Thread(target=lambda: seen.append(bob.read_until(b'<status>4999<', 60)))
+    watching.start()
+    with neighbour(engine):
+        flood(engine, (b'<presence><status>%d</status></presence>' % n for n in range(5000)))
+        watching.join(60)
+    bob.close()
+    numbers = [int(n) for n in re.findall(rb'<status>(\d+)<', seen[0])]
+    assert numbers == list(range(numbers[0], 5000))
+
+
 def test_a_burst_of_contact_list_changes(people: None, engine: Engine) -> None:
     """Everything is done or refused, in order; the list has what was acknowledged."""
     from impadmin.ucm.models import EndUser, RosterItem

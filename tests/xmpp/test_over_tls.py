@@ -73,6 +73,7 @@ def test_features_come_in_the_order_of_xep_0170(engine: Any, make_user: Any) -> 
     assert b'<success' in client.plain('alice', data.PASSWORD)
     third = client.send(STREAM).read_until(b'</stream:features>')
     assert b'<mechanisms' not in third
+    assert b'compress' not in first + second + third
     features = [b'<bind ', b'<session ', b'<ver ', b'<sub ']
     places = [third.find(feature) for feature in features]
     assert -1 not in places

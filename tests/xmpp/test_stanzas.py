@@ -64,7 +64,11 @@ def test_attributes_are_resolved() -> None:
     (b'<message/></message>', 'not-well-formed'),
     (b'<message></message></message>', 'not-well-formed'),
     (b'<message><body>\xff</body></message>', 'not-well-formed'),
-    (b'<message><body>\xed\xa0\x80</body></message>', 'not-well-formed'),
+    (b'<message><body>\xed\xa0\x80</body></message>', 'not-well-formed'),  # a surrogate
+    (b'<message><body>\xc0\xbcbody></message>', 'not-well-formed'),  # '<' in two bytes
+    (b'<message><body>\xe6\xb1</body></message>', 'not-well-formed'),  # the third byte is missing
+    (b"<message to='\xf4\x90\x80\x80'/>", 'not-well-formed'),  # behind the last character
+    (b'<message><\x80/></message>', 'not-well-formed'),
     (b'<message><body>\0</body></message>', 'not-well-formed'),
     (b'<message><body>&#0;</body></message>', 'not-well-formed'),
     (b'<message><body>]]></body></message>', 'not-well-formed'),
@@ -78,18 +82,21 @@ def test_attributes_are_resolved() -> None:
     (b'hello<message/>', 'bad-format'),
     (b'<messages/>', 'unsupported-stanza-type'),
     (b'<query/>', 'unsupported-stanza-type'),
+    (b"<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
+     'unsupported-stanza-type'),
     (b"<a xmlns='urn:xmpp:sm:3' h='1'/>", 'unsupported-stanza-type'),
     (b"<message xmlns='jabber:server'/>", 'invalid-namespace'),
     (b"<iq xmlns='urn:x'></iq>", 'invalid-namespace'),
     (b"<?xml version='1.0'?>", 'not-well-formed'),
 ])  # fmt: skip
 def test_what_ends_the_stream(sent: bytes, condition: str) -> None:
-    for portions in (1, 1000):
+    in_two = [(sent[:at], sent[at:]) for at in range(1, len(sent))]
+    for pieces in ((sent,), tuple(sent[at : at + 1] for at in range(len(sent))), *in_two):
         peer = bound()
         peer.say(b'<presence/>')
-        for at in range(0, len(sent), portions):
+        for piece in pieces:
             if peer.closed is None:
-                peer.say(sent[at : at + portions])
+                peer.say(piece)
         ended(peer, condition)
         assert all(stanza.from_ == 'juliet@example.com/desk' for stanza in peer.stanzas)
 

@@ -109,9 +109,11 @@ class PresenceEngine(Service):
         if person.items is not None:
             visibility.announce(self, person, session)
             return
+        presence = session.presence
 
         async def announce() -> None:
-            if not session.closed:
+            # Of the changes made until the list is there only the newest counts: each is queued, and looks here.
+            if not session.closed and session.presence is presence:
                 visibility.announce(self, person, session)
 
         self.enqueue(person, session, announce)

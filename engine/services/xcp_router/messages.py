@@ -40,7 +40,7 @@ def route(router: XcpRouter, session: Sender, stanza: Stanza) -> None:
     kind = attrs.get('type', 'normal')
     if kind not in _TYPES:
         kind = 'normal'
-    if not router.im_enabled and kind in ('chat', 'normal', 'groupchat') and _has_content(stanza):
+    if not router.im_enabled and kind in ('chat', 'normal', 'groupchat') and has_content(stanza):
         router.node.counters.messages_refused += 1
         router.refuse(session, stanza, 'not-allowed', 'Instant messaging is disabled by the administrator.')
         return
@@ -164,7 +164,7 @@ def _keep(
     """No client of the user takes the message: store it, refuse it, or let it go when it is worth nothing later."""
     if kind == 'headline':
         return True
-    content = _has_content(stanza)
+    content = has_content(stanza)
     if copies.hint(stanza, 'no-store', 'no-storage'):
         if content:
             router.node.counters.messages_refused += 1
@@ -246,7 +246,7 @@ def _talked(session: Sender, peer: str, stanza: Stanza, kind: str) -> None:
     locks[peer] = (session, monotonic())  # type: ignore[assignment]  # it has an account: a Session
 
 
-def _has_content(stanza: Stanza) -> bool:
+def has_content(stanza: Stanza) -> bool:
     """Whether there is a body, or a link out of band (XEP-0066); parses only when the bytes leave it open."""
     if stanza.has(b'body') and stanza.child(ns.CLIENT, 'body') is not None:
         return True
