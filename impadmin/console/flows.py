@@ -173,8 +173,8 @@ class TaskFlow(ViewPage):
 
 
 def flows() -> list[TaskFlow]:
-    """Every task flow."""
-    return [page for page in registry.pages() if isinstance(page, TaskFlow)]
+    """Every task flow, in the order of the menu."""
+    return sorted((page for page in registry.pages() if isinstance(page, TaskFlow)), key=lambda page: page.order)
 
 
 def open_run(flow: TaskFlow) -> TaskFlowRun | None:
