@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from engine.contract import cards
@@ -20,10 +20,9 @@ from impadmin.bulkadmin.contacts import lists_changed
 from impadmin.bulkadmin.inforce import rules
 from impadmin.bulkadmin.merge import Item, Merged, User
 from impadmin.console.bulk import free_line
-from impadmin.ucm.models import RosterItem
+from impadmin.ucm.models import WITHOUT_PRESENCE, RosterItem
 
 IMPORT_KIND, EXPORT_KIND = 'import_non_presence', 'export_non_presence'
-WITHOUT_PRESENCE = Q(is_contact=True) & (Q(card__isnull=False) | ~Q(jid__contains='@'))
 
 
 def store(rows: Sequence[Row]) -> Merged:
@@ -81,7 +80,7 @@ def count() -> int:
 
 
 def _all() -> QuerySet[RosterItem]:
-    return RosterItem.objects.filter(WITHOUT_PRESENCE).exclude(user__im_address=None)
+    return RosterItem.objects.filter(WITHOUT_PRESENCE, is_contact=True).exclude(user__im_address=None)
 
 
 def select(chosen: Mapping[str, Any], counts: dict[str, int]) -> exporter.Selection:

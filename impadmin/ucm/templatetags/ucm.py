@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Any
 
 from django import template
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from impadmin.presence.models import PresenceSettings, UserPresencePolicy
-from impadmin.ucm.models import EndUser
+from impadmin.ucm.models import WITHOUT_PRESENCE, EndUser
 from impadmin.ucm.pages import user_state
 
 register = template.Library()
@@ -26,8 +25,10 @@ def contact_list_facts(user: EndUser) -> dict[str, Any]:
     ungrouped = 0
     waiting = 0
     without_presence = 0
-    entries = user.roster.annotate(card_known=Q(card__isnull=False) | ~Q(jid__contains='@'))
-    for names, is_contact, pending, known in entries.values_list('groups', 'is_contact', 'pending_in', 'card_known'):
+    entries = user.roster.annotate(without_presence=WITHOUT_PRESENCE)
+    for names, is_contact, pending, known in entries.values_list(
+        'groups', 'is_contact', 'pending_in', 'without_presence'
+    ):
         waiting += pending
         if not is_contact:
             continue
