@@ -139,6 +139,7 @@ X_FRAME_OPTIONS = 'DENY'
 LANGUAGE_CODE = 'en'
 LANGUAGES = [('en', _('English')), ('zh-hans', _('Simplified Chinese')), ('ja', _('Japanese'))]
 LOCALE_PATHS = [BASE_DIR / 'impadmin' / 'locale']
+FORMAT_MODULE_PATH = 'impadmin.formats'
 TIME_ZONE = os.environ.get('TZ', 'UTC')
 USE_I18N = True
 USE_TZ = True

@@ -53,8 +53,11 @@
           hit.click();
         }
       }
+    } else if (event.key === 'Escape' && event.target.closest?.('#preview')) {
+      showPanel(false);
     } else if (event.key === 'Escape' && location.hash === '#nav') {
       location.hash = '';
+      document.querySelector('.menu-btn')?.focus();
     }
   });
 
@@ -190,6 +193,8 @@
   addEventListener('click', (event) => {
     const view = event.target.closest?.('.rows-form thead a, .pager a');
     if (view && !event.ctrlKey && !event.metaKey && !event.shiftKey) keepTicks(event, view.getAttribute('href'));
+    const field = event.target.closest?.('#problems a[href^="#"]');
+    if (field) $(field.hash.slice(1))?.focus();
     const target = event.target.closest?.('[data-palette], [data-undo], [data-close-dialog], [data-close-panel], [data-copy]');
     if (!target) return;
     if ('palette' in target.dataset) {
@@ -201,7 +206,7 @@
       event.preventDefault();
       $('dialog').close();
     } else if ('copy' in target.dataset) {
-      navigator.clipboard.writeText(target.nextElementSibling.textContent).then(() => target.classList.add('is-on'));
+      navigator.clipboard.writeText(target.nextElementSibling.textContent).then(() => { target.textContent = target.dataset.copy; });
     } else if ('closePanel' in target.dataset) {
       event.preventDefault();
       showPanel(false);
@@ -215,6 +220,7 @@
     frame.classList.toggle('with-panel', open);
     frame.classList.toggle('without-panel', !open);
     $('preview').hidden = !open;
+    if (!open) document.querySelector('[hx-target="#preview"]')?.focus();
   }
   addEventListener('htmx:afterSwap', (event) => {
     if (event.detail.target.id === 'dialog') {

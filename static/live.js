@@ -5,6 +5,7 @@
    data-live="node:NAME"         children [data-part=sessions]
    data-live="notifications"     is asked for again from data-refresh
    data-count-of="notifications|jobs" shows how many there are; data-jobs holds the numbers of the running jobs
+   data-says="ID": the text of [data-say] in the new content is put into that live region when it differs
    data-reload on a job: nothing can be typed while it runs; the page is loaded again when it has ended
    data-with-state (with an id): replaced or removed, with the head of the page, when the state of a job changes;
    with the value "notifications" when a service changes or something is saved
@@ -76,6 +77,13 @@
     }, 300);
   }
 
+  // what changed is said to those who do not see it, not more often than its text changes
+  function say(element) {
+    const text = element.querySelector('[data-say]')?.textContent;
+    const region = document.getElementById(element.dataset.says);
+    if (text && region && region.textContent !== text) region.textContent = text;
+  }
+
   const waiting = new Map();
   const shownAt = new WeakMap();
   function refresh(element, soon = true) {
@@ -94,6 +102,7 @@
         const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
         element.replaceChildren(...parsed.body.childNodes);
         window.htmx?.process(element);
+        say(element);
         if (focused) element.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
         const count = element.querySelector('[data-count]');
         if (count) showCount('notifications', Number(count.dataset.count));

@@ -107,6 +107,60 @@ def test_find_select_and_delete_by_keyboard(browser_page: Callable[..., Any], ma
     assert page.locator('tbody tr').count() == 1
 
 
+def focused(page: Any) -> str:
+    """What has the focus: its id, name or text."""
+    return str(page.evaluate('(e => e.id || e.name || e.textContent.trim())(document.activeElement)'))
+
+
+def tab_to(page: Any, wanted: str, most: int = 60) -> None:
+    """Press Tab until the control with this id, name or text has the focus; its outline is seen on the way."""
+    for _ in range(most):
+        page.keyboard.press('Tab')
+        seen = page.evaluate("""() => { const e = document.activeElement, ring = getComputedStyle(e);
+            const around = e.closest('header')?.matches('.palette *') || ring.outlineStyle !== 'none';
+            const box = e.getBoundingClientRect(), top = document.elementFromPoint(box.x + box.width / 2, box.y + 2);
+            const covered = top?.closest('.savebar') && !e.closest('.savebar');
+            return (around ? '' : 'no ring ') + (covered ? 'below the save bar' : ''); }""")
+        assert not seen, f'{focused(page)}: {seen}'
+        if focused(page) == wanted:
+            return
+    raise AssertionError(f'Tab does not reach {wanted}')
+
+
+def test_a_setting_is_changed_by_keyboard(browser_page: Callable[..., Any]) -> None:
+    """Tab through the form, preview and back, a wrong value, its link, save: the focus is seen and never lost."""
+    page = browser_page(height=700)
+    page.goto(f'{SETTINGS}#main')
+    tab_to(page, 'f-max_contacts')
+    page.keyboard.press('Control+a')
+    page.keyboard.type('150')
+    tab_to(page, 'f-adhoc_ttl_s')
+    page.keyboard.press('Control+a')
+    page.keyboard.type('20')
+    tab_to(page, 'preview')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('#preview:not([hidden]) *')
+    page.wait_for_function("document.activeElement.matches('[data-close-panel]')")
+    page.keyboard.press('Escape')
+    page.wait_for_selector('#preview', state='hidden')
+    assert focused(page) == 'preview', 'the focus is where it was'
+    tab_to(page, 'Save')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('#f-adhoc_ttl_s-err')
+    assert focused(page) == 'problems'
+    page.keyboard.press('Tab')
+    page.keyboard.press('Enter')
+    assert focused(page) == 'f-adhoc_ttl_s', 'the link of an error leads into its field'
+    page.keyboard.press('Control+a')
+    page.keyboard.type('60')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('.note:has-text("was saved")')
+    page.keyboard.press('Control+k')
+    page.wait_for_selector('#hits a')
+    page.keyboard.press('Escape')
+    page.wait_for_selector('#palette', state='hidden')
+
+
 def test_search_with_slash(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
     make_user('haruka')
     page = browser_page()
@@ -146,8 +200,10 @@ def test_slash_of_any_keyboard_but_not_while_typing(browser_page: Callable[..., 
     assert palette.is_visible(), 'AltGr'
 
 
-def test_everything_works_without_script(browser_page: Callable[..., Any]) -> None:
-    """Sign in, find, add, edit, save, run a command, delete, search, help, sign out."""
+def test_everything_works_without_script(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
+    """Sign in, find, add, edit, save, run a command, edit in bulk, import, delete, search, help, sign out."""
+    for name in ('anna', 'anton'):
+        make_user(name)
     make_administrator('administrator')
     page = browser_page('', script=False)
     page.fill('input[name=username]', 'test-administrator')
@@ -179,10 +235,28 @@ def test_everything_works_without_script(browser_page: Callable[..., Any]) -> No
     page.keyboard.press('Enter')
     page.locator('.results a').filter(has_text='Domains').first.click()
     page.wait_for_url(f'**{DOMAINS}')
+    page.get_by_role('link', name='Run audit now').click()
     page.get_by_role('button', name='Run audit now').click()
     page.wait_for_selector('.note')
     page.get_by_role('button', name='Add condition').click()
     assert page.locator('.find-line').count() == 2
+    page.goto(f'{USERS}?clear=1')
+    for user in ('anna', 'anton'):
+        page.locator('tbody tr').filter(has_text=user).locator('.ck').check()
+    page.get_by_role('button', name='Bulk Edit').click()
+    page.check('[name=set][value=department]')
+    page.fill('#f-department', 'Legal')
+    page.get_by_role('button', name='Preview impact').click()
+    page.get_by_role('button', name='Change 2 entries').click()
+    assert 'Department: – → Legal' in page.inner_text('main')
+    page.goto(f'{USERS}import/')
+    page.set_input_files(
+        '[name=file]', {'name': 'users.csv', 'mimeType': 'text/csv', 'buffer': b'user_id,last_name\nbert,Bauer\n'}
+    )
+    page.get_by_role('button', name='Upload and check').click()
+    page.get_by_role('button', name='Import 1 row').click()
+    assert '1 row was imported' in page.inner_text('main')
+    page.goto(DOMAINS)
     page.locator('tbody tr').filter(has_text='shop').locator('.ck').check()
     page.get_by_role('button', name='Delete Selected').click()
     page.get_by_role('button', name='Delete shop.example.com').click()

@@ -76,6 +76,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         'message': jobs.message_text(job),
         'pace': pace(job),
         'percent': pace(job)['percent'],
+        'tens': pace(job)['percent'] // 10 * 10,
         'verdicts': verdicts,
         'bars': [
             ('ok', 0, f'{shares[0]:.3f}'),
