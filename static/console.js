@@ -255,7 +255,10 @@
     document.body.classList.remove('no-js');
     all('form[data-changes]').forEach(refreshForm);
     all('.rows-form').forEach(countSelected);
-    $('problems')?.focus();
+    if ($('problems')) {
+      if (location.hash) history.replaceState(null, '', location.pathname + location.search); // else the focus goes there
+      $('problems').focus();
+    }
     const find = $('nav-find');
     find?.addEventListener('input', () => {
       const wanted = find.value.trim().toLowerCase();

@@ -130,7 +130,8 @@ def tab_to(page: Any, wanted: str, most: int = 60) -> None:
 def test_a_setting_is_changed_by_keyboard(browser_page: Callable[..., Any]) -> None:
     """Tab through the form, preview and back, a wrong value, its link, save: the focus is seen and never lost."""
     page = browser_page(height=700)
-    page.goto(f'{SETTINGS}#main')
+    page.goto(SETTINGS)
+    page.focus('#main')
     tab_to(page, 'f-max_contacts')
     page.keyboard.press('Control+a')
     page.keyboard.type('150')
@@ -248,7 +249,7 @@ def test_everything_works_without_script(browser_page: Callable[..., Any], make_
     page.fill('#f-department', 'Legal')
     page.get_by_role('button', name='Preview impact').click()
     page.get_by_role('button', name='Change 2 entries').click()
-    assert 'Department: – → Legal' in page.inner_text('main')
+    assert department_of('anna') == department_of('anton') == 'Legal'
     page.goto(f'{USERS}import/')
     page.set_input_files(
         '[name=file]', {'name': 'users.csv', 'mimeType': 'text/csv', 'buffer': b'user_id,last_name\nbert,Bauer\n'}
