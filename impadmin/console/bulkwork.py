@@ -26,6 +26,7 @@ from impadmin.console.actions import Actor, Change, Preview, Refused, Verdict
 from impadmin.console.jobs import JobFailed, RunningJob
 from impadmin.console.models import Administrator, Job, JobInput, JobState
 from impadmin.console.page import Page
+from impadmin.console.rehearsal import fields_json
 
 AT_ONCE = 100
 """Most rows done within a request; a preview tries as many."""
@@ -71,7 +72,9 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """For REST and the command line."""
         lines = self.lines or range(1, len(self.told) + 1)
+        said = self.preview.as_json() if self.preview else {}
         return {
+            **{name: said[name] for name in ('restarts', 'impact', 'users') if name in said},
             'dry_run': self.preview is not None,
             'total': self.total,
             'job': self.job.pk if self.job else None,
@@ -83,6 +86,7 @@ class Outcome:
                     'object': one.name,
                     'result': word(one),
                     'reasons': [{'field': name, 'text': text} for name, text in one.problems],
+                    **({'changes': fields_json(one.changes)} if said else {}),
                 }
                 for line, one in zip(lines, self.told, strict=True)
             ],

@@ -312,10 +312,11 @@ def write(session: Session, method: str, name: str, words: Sequence[str]) -> Non
             params = BY_KEY[service].params if service in BY_KEY else () if service else ENTERPRISE_PARAMS
             given = typed(params, given)
         answer = session.call(method, _path(page, keys), given, files=files)
-    _written(session, answer)
+    written(session, answer)
 
 
-def _written(session: Session, answer: Answer) -> None:
+def written(session: Session, answer: Answer) -> None:
+    """What a write answered, or what it would do."""
     data = answer.data
     if not (isinstance(data, Mapping) and data.get('dry_run')):
         session.show(data)
@@ -324,12 +325,28 @@ def _written(session: Session, answer: Answer) -> None:
         session.show(data)
         return
     session.out.write('Nothing was changed. This would happen:\n')
-    for one in data['changes']:
-        session.out.write(f'  {one["field"]}: {one["before"]} -> {one["after"]}\n')
+    session.out.writelines(f'  {line}\n' for line in told(data))
+
+
+def told(data: Mapping[str, Any]) -> Iterator[str]:
+    """A preview (``rehearsal.Preview.as_json``) in lines."""
+    for one in data['objects']:
+        if len(data['objects']) > 1 or not one['changes']:
+            yield f'{one["action"]}: {one["object"]}'
+        for change in one['changes']:
+            yield f'{change["field"]}: {change["before"]} -> {change["after"]}'
+    for one in data['refused']:
+        yield f'refused: {one["object"]}: {" ".join(reason["text"] for reason in one["reasons"])}'
+    if data['not_tried']:
+        yield f'not tried one by one: {data["not_tried"]}'
     for one in data['restarts']:
-        session.out.write(f'  restart needed: {one["service"]} on {", ".join(one["nodes"])}\n')
+        yield f'restart needed: {one["service"]} on {", ".join(one["nodes"])}'
+    if data['users'] is not None:
+        yield f'users touched: {data["users"]}'
     for one in data['impact']:
-        session.out.write(f'  {one["text"]}' + ('' if one['count'] is None else f': {one["count"]}') + '\n')
+        yield one['text'] if one['count'] is None else f'{one["text"]}: {one["count"]}'
+    if data['message']:
+        yield f'when it is done: {data["message"]}'
 
 
 def delete(session: Session, name: str, keys: Sequence[str]) -> None:
@@ -337,7 +354,7 @@ def delete(session: Session, name: str, keys: Sequence[str]) -> None:
     page = find(name)
     answer = session.call('POST', f'{page.name}/delete-selected/', {'ids': list(keys)})
     if session.query:
-        _written(session, answer)
+        written(session, answer)
     else:
         session.show({'deleted': answer.data['deleted']})
 
@@ -358,9 +375,10 @@ def command(session: Session, name: str, verb: str, words: Sequence[str]) -> Non
         given, files = values([word for word in words if word not in keys], stack)
         body = {**given, 'ids': keys} if scope == 'selection' else given
         path = _path(page, [*(keys if scope == 'object' else []), verb])
-        data = session.call('POST', path, body, files=files).data
-    if session.form == 'json':
-        session.show(data)
+        answer = session.call('POST', path, body, files=files)
+    data = answer.data
+    if session.form == 'json' or session.query:
+        written(session, answer)
         return
     if data.get('message'):
         session.out.write(f'{data["message"]}\n')

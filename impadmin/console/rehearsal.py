@@ -133,13 +133,13 @@ class Preview:
         """For REST, the command line, and requests that wait for approval."""
         return {
             'dry_run': True,
-            'changes': _fields(self.changes),
+            'changes': fields_json(self.changes),
             'restarts': [{'service': service, 'nodes': list(nodes)} for service, nodes in self.restarts],
             'impact': [{'text': text, 'count': count} for text, count in self.impact],
             'users': self.users,
             'message': self.message,
             'objects': [
-                {'object': one.name, 'action': one.action, 'changes': _fields(one.changes)}
+                {'object': one.name, 'action': one.action, 'changes': fields_json(one.changes)}
                 for one in self.verdicts[:SHOWN]
                 if not one.problems
             ],
@@ -328,5 +328,6 @@ def _served() -> models.QuerySet[Any]:
     return found
 
 
-def _fields(changes: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+def fields_json(changes: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """(field label, before, after) for REST."""
     return [{'field': name, 'before': old, 'after': new} for name, old, new in changes]

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 
 from engine.contract.services import BY_KEY, SERVICES, Service
-from impadmin.console.cli import Failed, Session, phrase
+from impadmin.console.cli import Failed, Session, phrase, written
 from impadmin.system.models import Node, ServiceActivation
 
 TIMEOUT_S = 5.0
@@ -37,9 +37,12 @@ def _verb(verb: str, page: Callable[[Service], str]) -> Callable[[Session, Seque
     def run(session: Session, words: Sequence[str]) -> None:
         node, service = _one_node(session), _service(words)
         body = {'node': node.name, 'service': service.key}
-        answer = session.call('POST', f'{page(service)}/{verb}/', body).data
-        session.out.write(answer['message'] + '\n')
-        _wait(session, answer['data']['command'])
+        answer = session.call('POST', f'{page(service)}/{verb}/', body)
+        if session.query:
+            written(session, answer)
+            return
+        session.out.write(answer.data['message'] + '\n')
+        _wait(session, answer.data['data']['command'])
 
     return run
 
@@ -74,7 +77,11 @@ def _activation(on: bool) -> Callable[[Session, Sequence[str]], None]:
         keys = set(ServiceActivation.objects.filter(node=node).values_list('service', flat=True))
         keys = keys | {service.key} if on else keys - {service.key}
         body = {'node': node.name, 'services': sorted(keys)}
-        session.out.write(session.call('POST', 'service-activation/save/', body).data['message'] + '\n')
+        answer = session.call('POST', 'service-activation/save/', body)
+        if session.query:
+            written(session, answer)
+        else:
+            session.out.write(answer.data['message'] + '\n')
 
     return run
 

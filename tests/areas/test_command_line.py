@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.utils import timezone
 
 from tests.fixtures.processes import environment, wait_until
 
@@ -151,6 +152,35 @@ def test_the_words_of_the_guide(imp: Any, engine: Any) -> None:
     missing = imp('show', 'perf', 'query', 'counter', 'Cisco Presence Engine', 'Nothing')
     assert missing.returncode == 4
     assert 'ActiveJsmSessions' in missing.stderr
+
+
+def test_a_dry_run_does_nothing_and_says_what_it_would_do(imp: Any, make_user: Any) -> None:
+    """Actions and the words of the guide, too; several objects by name, with what is refused."""
+    from impadmin.console.models import AuditEntry
+    from impadmin.system.models import Node, ServiceActivation, ServiceCommand
+
+    Node.objects.update(heartbeat_at=timezone.now())
+    make_user('alice')
+    imp('add', 'domains', 'name=free.example')
+    imp('do', 'domains', 'audit')
+    keys = [str(row['id']) for row in json.loads(done(imp('list', 'domains', '--format', 'json')))]
+    count, active = AuditEntry.objects.count(), ServiceActivation.objects.count()
+    for words, texts in (
+        (
+            ('do', 'control-center-network', 'restart', 'node=imp1', 'service=xcp_router'),
+            ('These services stop with it',),
+        ),
+        (('utils', 'service', 'restart', 'Cisco', 'XCP', 'Router'), ('users touched: 1', 'when it is done:')),
+        (('utils', 'service', 'deactivate', 'Cisco', 'Presence', 'Engine'), ('Cisco Presence Engine: On -> Off',)),
+        (('delete', 'domains', *keys), ('delete: free.example', 'refused: example.com: It is the default domain')),
+    ):
+        found = imp(*words, '--dry-run')
+        assert found.returncode == 0, (words, found)
+        assert 'Nothing was changed' in found.stdout
+        for text in texts:
+            assert text in found.stdout, (words, found.stdout)
+    assert not ServiceCommand.objects.exists()
+    assert (AuditEntry.objects.count(), ServiceActivation.objects.count()) == (count, active)
 
 
 def test_completion(imp: Any) -> None:

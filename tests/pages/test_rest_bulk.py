@@ -102,6 +102,9 @@ def test_everything_that_the_filters_find(api: Any, make_user: Any) -> None:
     body = {'all': True, 'do': 'update', 'values': {'department': 'Field'}}
     tried = client.post(f'{url}?department=Sales&dry_run=true', body)
     assert tried.json()['counts'] == {'changed': 3}, tried.json()
+    assert tried.json()['users'] == 3
+    change = [{'field': 'Department', 'before': 'Sales', 'after': 'Field'}]
+    assert [row['changes'] for row in tried.json()['rows']] == [change] * 3
     done = client.post(f'{url}?department=Sales', body)
     assert done.json()['counts'] == {'changed': 3}, done.json()
     assert client.get('/api/v1/end-users/?department=Field').json()['count'] == 3
