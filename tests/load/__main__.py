@@ -1,12 +1,12 @@
 """This engine beside Prosody 0.12 and ejabberd 23.01, in interleaved rounds.
 
-    DATABASE_URL=... REDIS_URL=... IMP_VAR=... python -m tests.load [--peers] [--quick] [--rounds 5] [--only login tls]
+    python -m tests.load [--peers] [--quick] [--rounds 5] [--only login tls]
 
-The users of the database are replaced. As root, for the peers' users; Debian's packages prosody, lua-unbound and
-ejabberd. In each round every server is started anew, alone, on core 0 (the generator has core 1), and goes through all
-scenarios; a second start has the message archive on, a third speaks to other servers. A server's turn is repeated once
-when a fixed loop on core 0 took more than 1.5 times as long after it as before it (or the other way round). See
-docs/performance.md.
+Without DATABASE_URL and REDIS_URL it starts servers of its own (tests/load/own.py); the users of a database that is
+given are replaced. As root, for the peers' users; Debian's packages prosody, lua-unbound and ejabberd. In each round
+every server is started anew, alone, on core 0 (the generator has core 1), and goes through all scenarios; a second
+start has the message archive on, a third speaks to other servers. A server's turn is repeated once when a fixed loop on
+core 0 took more than 1.5 times as long after it as before it (or the other way round). See docs/performance.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 import ssl
 import sys
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.load import report, servers
+from tests.load import own, report, servers
 from tests.load.federation import S2S
 from tests.load.scenarios import ARCHIVE, BASE, Results, Sizes
 from tests.load.servers import Server
@@ -132,8 +131,6 @@ def main() -> None:
     sizes = Sizes() if options.quick else FULL
     options.idle_rounds = options.idle_rounds or (2 if options.quick else 1)
     count = max(options.users, sizes.users)
-    os.sched_setaffinity(0, {1})
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
     options.folder.mkdir(parents=True, exist_ok=True)
     options.folder.chmod(0o755)
     makers: dict[str, Callable[[Path, int, str], Server]] = {'engine': servers.engine}
@@ -146,8 +143,10 @@ def main() -> None:
     if options.untuned:
         makers['Prosody'] = partial(servers.prosody, bare=options.bare, tuned=False)
     chosen = [make for name, make in makers.items() if not options.servers or name in options.servers]
-    fleet = [(make(options.folder, count, mode), mode) for mode in SCENARIOS for make in chosen]
-    found = rounds(fleet, options, sizes)
+    with own.servers():  # before this process is bound to a core: PostgreSQL may use both
+        os.sched_setaffinity(0, {1})
+        fleet = [(make(options.folder, count, mode), mode) for mode in SCENARIOS for make in chosen]
+        found = rounds(fleet, options, sizes)
     text = report.table(found)
     if options.peers:
         text = f'{report.verdicts(found)}\n\n{text}'

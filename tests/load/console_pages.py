@@ -1,9 +1,10 @@
 """How fast the console answers with 75,000 users and 7.5 million contacts: p95 of every page, over HTTP.
 
-    DATABASE_URL=... REDIS_URL=... IMP_VAR=... python -m tests.load.console_pages [--users 75000] [--keep]
+    python -m tests.load.console_pages [--users 75000] [--keep]
 
-Uses (and empties) the database it is given; ``--keep``: what a run before has filled in is used again. One console, one
-browser's worth of requests at a time, without a connection kept open: what a person waits for besides the network.
+Without DATABASE_URL and REDIS_URL it starts servers of its own; a database that is given is emptied, but with
+``--keep`` what a run before has filled in is used again. One console, one browser's worth of requests at a time,
+without a connection kept open: what a person waits for besides the network.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import urllib.request
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
+from tests.load import own  # first: it completes the environment
+
 os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings'  # one folder, one secret key with the console it starts
 
 import django
 
 django.setup()
 
-from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
 from impadmin.console import generations, listview, registry  # noqa: E402
@@ -54,7 +56,6 @@ FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM end_user) AS o, gener
 
 def fill(users: int, contacts: int) -> None:
     """A fresh system with so many users, and contacts for each of them, by set-based inserts."""
-    call_command('migrate', verbosity=0)
     with connection.cursor() as cursor:
         cursor.execute('TRUNCATE end_user, roster_item, job, job_row CASCADE')
     install()
@@ -120,6 +121,14 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--keep', action='store_true')
     options = parser.parse_args()
+    if options.keep and own.PLACE.postgres:
+        parser.error('--keep needs a database that stays: set DATABASE_URL and REDIS_URL.')
+    with own.servers():
+        work(options)
+
+
+def work(options: argparse.Namespace) -> None:
+    """Fill, measure, print."""
     if not options.keep:
         began = time.monotonic()
         fill(options.users, options.contacts)

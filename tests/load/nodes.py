@@ -1,13 +1,14 @@
 """One node and two on one machine: what a message costs, also when it crosses the link between two engine processes.
 
-    DATABASE_URL=... REDIS_URL=... IMP_VAR=... python -m tests.load.nodes [--rounds 3] [--messages 40000] [--cores 0,1]
+    python -m tests.load.nodes [--rounds 3] [--messages 40000] [--cores 0,1]
         [--write docs/performance.md]
 
-The users of the database are replaced. Users with an even number live on imp1, the others on imp2, each node a process
-pinned to a core of its own. 50 pairs exchange messages over plain TCP: all on one node (imp2 not started), then on
-two nodes none, half, all of them across. Printed as Markdown, medians: CPU of the nodes and of the generator for each
-message, what came through, and what the nodes' CPU alone allows: cores / CPU. On two cores the generator takes its
-share of both; the last column is for a generator with cores of its own, on a machine that does nothing else.
+Without DATABASE_URL and REDIS_URL it starts servers of its own; in a database that is given the users are replaced.
+Users with an even number live on imp1, the others on imp2, each node a process pinned to a core of its own. 50 pairs
+exchange messages over plain TCP: all on one node (imp2 not started), then on two nodes none, half, all of them across.
+Printed as Markdown, medians: CPU of the nodes and of the generator for each message, what came through, and what the
+nodes' CPU alone allows: cores / CPU. On two cores the generator takes its share of both; the last column is for a
+generator with cores of its own, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import signal
 import statistics
 import sys
 import time
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from tests.load import report, servers
+from tests.load import own, report, servers
 from tests.load.client import Client
 from tests.load.scenarios import APART, PAIRS, PLAIN, Flow
 from tests.load.servers import DOMAIN, Server
@@ -179,12 +179,11 @@ def main() -> None:
     cores = [int(core) for core in options.cores.split(',')]
     if len(cores) != 2:
         parser.error(f'--cores wants two numbers, for example 0,1, not {options.cores}.')
-    os.chdir(Path(__file__).resolve().parents[2])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the nodes are stopped then too
-    nodes = fleet([str(core) for core in cores])
     found: Rounds = {}
-    for _ in range(options.rounds):
-        one_round(nodes, cores, options.messages, found)
+    with own.servers():
+        nodes = fleet([str(core) for core in cores])
+        for _ in range(options.rounds):
+            one_round(nodes, cores, options.messages, found)
     title = f'{time.strftime("%Y-%m-%d %H:%M", time.gmtime())} UTC, {options.rounds} rounds, {os.cpu_count()} cores.'
     print(f'{title}\n\n{table(found)}')
     if options.write:

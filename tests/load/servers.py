@@ -185,11 +185,6 @@ def _prepare_database(mode: str) -> None:
 
 
 def _fill_database(count: int) -> None:
-    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'impadmin.settings')
-    import django
-
-    django.setup()
-    from django.core.management import call_command
     from django.db import connection
 
     from engine.contract.credentials import verifiers
@@ -197,7 +192,6 @@ def _fill_database(count: int) -> None:
     from impadmin.ucm.models import EndUser, RosterItem
     from tests.fixtures import data
 
-    call_command('migrate', verbosity=0)
     if not Node.objects.exists():
         data.install()
     node = Node.objects.get(name=data.NODE)
