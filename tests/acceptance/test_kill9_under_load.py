@@ -138,4 +138,5 @@ def test_nothing_acknowledged_is_lost(make_engine: Callable[..., Engine], make_u
                 continue  # more was missed than is kept: a page of the offline store comes again as a whole
             assert died, f'seed {seed}: {name} came twice though the server lived'
             noted = confirmed is not None and confirmed < died[0] - NOTED_S
-            assert not noted, f'seed {seed}: {name} came again {at - copies[0][1]:.1f} s after it was acknowledged'
+            # What its sender said again, because nobody had acknowledged it there, is a new message for the server.
+            assert not noted or name in load.record.repeated, f'seed {seed}: {name} came again {at - copies[0][1]:.1f} s after it was acknowledged'
