@@ -139,4 +139,6 @@ def test_nothing_acknowledged_is_lost(make_engine: Callable[..., Engine], make_u
             assert died, f'seed {seed}: {name} came twice though the server lived'
             noted = confirmed is not None and confirmed < died[0] - NOTED_S
             # What its sender said again, because nobody had acknowledged it there, is a new message for the server.
-            assert not noted or name in load.record.repeated, f'seed {seed}: {name} came again {at - copies[0][1]:.1f} s after it was acknowledged'
+            assert not noted or name in load.record.repeated, (
+                f'seed {seed}: {name} came again {at - copies[0][1]:.1f} s after it was acknowledged'
+            )
