@@ -291,9 +291,15 @@ def _end(request: HttpRequest, user: Administrator) -> None:
 
 
 def _second_factor(request: HttpRequest, user: Administrator, action: str, context: dict[str, Any]) -> None:
-    """Set up, renew the recovery codes of, or remove the second factor. The latter two need a code."""
+    """Set up, renew the recovery codes of, or remove the second factor. The latter two need a code, the first one the
+    present password: else a browser left open would be enough to lock its user out."""
     code = request.POST.get('code', '')[:100]
     wrong = gettext('The code is wrong or was used already. Wait for the next one.')
+    if action == 'confirm' and user.origin == Administrator.Origin.LOCAL:
+        present = request.POST.get('password', '').replace('\0', '')
+        if problem := passwords.prove(actor_of(request), user, present):
+            context['code_problem'] = problem
+            return
     if wait := lockout.claim(user.username.lower(), address_of(request)):
         context['code_problem'] = gettext('Too many failed attempts. Try again in %(seconds)s seconds.') % {
             'seconds': wait

@@ -241,8 +241,10 @@ def test_second_factor_from_setting_up_to_losing_it(olga: Administrator, admin_c
     row = SecondFactor.objects.get(administrator=olga)
     secret = vault.reveal(totp.PURPOSE, row.secret)
     assert secret not in row.secret
-    assert 'The code is wrong' in client.post('/account/', {'do': 'confirm', 'code': '000000x'}).content.decode()
-    shown = client.post('/account/', {'do': 'confirm', 'code': code_now(olga, -1)})
+    set_up = {'do': 'confirm', 'code': code_now(olga, -1), 'password': PASSWORD}
+    assert 'present password is wrong' in client.post('/account/', {**set_up, 'password': 'x'}).content.decode()
+    assert 'The code is wrong' in client.post('/account/', {**set_up, 'code': '000000x'}).content.decode()
+    shown = client.post('/account/', set_up)
     codes = shown.context['codes']
     assert len(set(codes)) == 10
     assert codes[0] not in str(list(RecoveryCode.objects.values()))
@@ -323,7 +325,7 @@ def test_ones_own_tokens_are_added_shown_once_and_revoked(olga: Administrator, n
     client = Client()
     sign_in(client)
     client.get('/account/')
-    client.post('/account/', {'do': 'confirm', 'code': code_now(olga, -1)})
+    client.post('/account/', {'do': 'confirm', 'code': code_now(olga, -1), 'password': PASSWORD})
     form = {'do': 'token', 'name': 'script', 'scopes': ['right.configuration:view']}
     assert 'The code is wrong' in client.post('/account/', form).content.decode()
     beyond = {**form, 'scopes': ['application-users:change'], 'code': code_now(olga)}
