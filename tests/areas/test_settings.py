@@ -43,28 +43,23 @@ def test_every_field_with_its_label_and_help(admin_client, db):
         assert label in page
 
 
+def post_standard(browser, **changed):
+    """Standard Configuration as the installed system shows it, sent with these changes."""
+    page = browser.get(STANDARD).content.decode()
+    version = page.partition('name="version" value="')[2].partition('"')[0]
+    shown = {
+        'version': version, 'availability_sharing': 'on', 'auto_approve': 'on', 'max_contacts': '200',
+        'max_watchers': '200', 'adhoc_subscriptions': 'on', 'adhoc_max': '0', 'adhoc_ttl_s': '300',
+    }  # fmt: skip
+    return browser.post(STANDARD, {**shown, **changed})
+
+
 @proves('IM-13', 'BAT-12')
 def test_limits_default_to_200_and_can_be_lifted(admin_client, api, db):
     client = api('administrator')
     assert client.get(STANDARD_API).json()['max_contacts'] == 200
     assert client.get(STANDARD_API).json()['max_watchers'] == 200
-    browser = admin_client('administrator')
-    page = browser.get(STANDARD).content.decode()
-    version = page.partition('name="version" value="')[2].partition('"')[0]
-    answer = browser.post(
-        STANDARD,
-        {
-            'version': version,
-            'availability_sharing': 'on',
-            'auto_approve': 'on',
-            'max_contacts': '200',
-            'max_contacts-nolimit': '1',
-            'max_watchers': '500',
-            'adhoc_subscriptions': 'on',
-            'adhoc_max': '0',
-            'adhoc_ttl_s': '300',
-        },
-    )
+    answer = post_standard(admin_client('administrator'), **{'max_contacts-nolimit': '1', 'max_watchers': '500'})
     assert answer.status_code == 302, answer.content.decode()[:3000]
     assert newest().presence.max_contacts is None
     assert newest().presence.max_watchers == 500
@@ -130,23 +125,7 @@ def test_preview_counts_the_users_beyond_a_new_limit(admin_client, make_user):
 
     make_user('full')
     EndUser.objects.update(contact_count=9)
-    browser = admin_client('administrator')
-    page = browser.get(STANDARD).content.decode()
-    version = page.partition('name="version" value="')[2].partition('"')[0]
-    answer = browser.post(
-        STANDARD,
-        {
-            'version': version,
-            'preview': '1',
-            'availability_sharing': 'on',
-            'auto_approve': 'on',
-            'max_contacts': '5',
-            'max_watchers': '200',
-            'adhoc_subscriptions': 'on',
-            'adhoc_max': '0',
-            'adhoc_ttl_s': '300',
-        },
-    )
+    answer = post_standard(admin_client('administrator'), preview='1', max_contacts='5')
     text = answer.content.decode()
     assert 'users at or above the new contact list limit cannot add contacts' in text
     assert newest().presence.max_contacts == 200

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract import messages
 from engine.contract.events import CommandQueued
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
@@ -88,8 +89,8 @@ def parameter(service: str, name: str, value: Any) -> None:
     data.publish_configuration()
 
 
-def command(verb: str, service: str) -> None:
-    """What the Control Center does: queue a command for the node, wait until it is done."""
+def outcome(verb: str, service: str, timeout_s: float = 40) -> str:
+    """What the Control Center does: queue a command for the node, wait until it is done; the error, '' for none."""
     from impadmin.console import generations
     from impadmin.system.models import Node, ServiceCommand
 
@@ -101,8 +102,13 @@ def command(verb: str, service: str) -> None:
         queued.refresh_from_db()
         return queued.finished_at is not None
 
-    wait_until(finished, f'{verb} of {service}')
-    assert queued.error == ''
+    wait_until(finished, f'{verb} of {service}', timeout_s)
+    return messages.load(queued.error)
+
+
+def command(verb: str, service: str) -> None:
+    """A command of the Control Center that works."""
+    assert outcome(verb, service) == ''
 
 
 def user(user_id: str) -> Any:

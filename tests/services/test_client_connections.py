@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from tests.areas.xmpp_fixtures import in_force, parameter
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.services.rawclient import STREAM, RawClient
@@ -22,13 +23,8 @@ MANAGER = 'xcp_connection_manager'
 
 def set_parameter(service: str, name: str, value: Any) -> None:
     """Set a cluster-wide service parameter and wait until the node runs it."""
-    from impadmin.console.models import ConfigGeneration
-    from impadmin.system.models import Node, ParameterValue
-
-    ParameterValue.objects.update_or_create(service=service, name=name, node=None, defaults={'value': value})
-    data.publish_configuration()
-    newest = ConfigGeneration.objects.order_by('-number').values_list('number', flat=True)[0]
-    wait_until(lambda: Node.objects.get(name=data.NODE).generation == newest, 'generation in force')
+    parameter(service, name, value)
+    in_force()
 
 
 def alive(engine: Engine) -> None:

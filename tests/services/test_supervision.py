@@ -13,6 +13,7 @@ import pytest
 
 from engine.contract import messages
 from engine.contract.services import BY_KEY, SERVICES, dependents
+from tests.areas.xmpp_fixtures import outcome as command
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, wait_until
 from tests.proves import proves
@@ -40,20 +41,6 @@ def wait_state(service: str, state: str, timeout_s: float = 20) -> Any:
     """Wait for a state; the row."""
     wait_until(lambda: states().get(service) == state, f'{service} {state}', timeout_s)
     return status(service)
-
-
-def command(verb: str, service: str, timeout_s: float = 20) -> str:
-    """Queue a command as the Control Center does and wait for its end; the error, '' for none."""
-    from engine.contract.events import CommandQueued
-    from impadmin.console import generations
-    from impadmin.system.models import Node, ServiceCommand
-
-    row = ServiceCommand.objects.create(
-        node=Node.objects.get(name=data.NODE), service=service, verb=verb, requested_by='test'
-    )
-    generations.announce(CommandQueued(node=data.NODE))
-    wait_until(lambda: ServiceCommand.objects.get(pk=row.pk).finished_at, f'{verb} {service}', timeout_s)
-    return messages.load(ServiceCommand.objects.get(pk=row.pk).error)
 
 
 def listens(port: int) -> bool:
