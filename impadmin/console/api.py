@@ -30,6 +30,7 @@ from impadmin.console import (
     audit,
     bulkwork,
     downloads,
+    exports,
     forms,
     idempotency,
     listview,
@@ -41,7 +42,7 @@ from impadmin.console import (
 from impadmin.console.access import SAFE_METHODS, Requirement, grants_of, rest, signed_in
 from impadmin.console.actions import Actor, Preview, actor_of
 from impadmin.console.api_fields import PageSerializer, StrictJSONParser, is_json, serializer_of, wrong_type
-from impadmin.console.api_filters import PageFilter, Pagination, flag
+from impadmin.console.api_filters import PageFilter, Pagination, flag, one_of
 from impadmin.console.bulkwork import Outcome
 from impadmin.console.models import AuditEntry, StoredAnswer
 from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, ViewPage
@@ -118,6 +119,8 @@ class ModelView(PageView):
     """Base of the views of a Page."""
 
     page: Page
+    own_query: frozenset[str] = frozenset()
+    """Query parameters beside the filters."""
 
     def get_queryset(self) -> Any:
         """The page's objects with what the columns show."""
@@ -152,6 +155,7 @@ class CollectionView(ModelView):
     filter_backends = (PageFilter,)
     pagination_class = Pagination
     query = None
+    own_query = frozenset({'limit', 'offset'})
 
     def get(self, request: Request) -> Response:
         """List."""
@@ -169,6 +173,30 @@ class CollectionView(ModelView):
         url = request.build_absolute_uri(f'/api/v1/{self.page.name}/{obj.pk}/')
         data = {**self.shown(self.again(obj.pk)), **getattr(obj, 'shown_once', {})}
         return Response(data, status.HTTP_201_CREATED, headers={'Location': url})
+
+
+class ExportView(ModelView):
+    """``/api/v1/NAME/export/``: what the filters find, or only ``ids`` of it, as the page exports it."""
+
+    filter_backends = (PageFilter,)
+    query = None
+    own_query = frozenset({'format', 'column', 'ids', 'cells', 'bom'})
+
+    def get(self, request: Request) -> Any:
+        """The file, row by row."""
+        given = request.query_params
+        if (kind := given.get('format', 'csv')) not in exports.KINDS:
+            raise serializers.ValidationError({'format': [one_of(exports.KINDS)]})
+        if (cells := given.get('cells', 'protected')) not in ('protected', 'original'):
+            raise serializers.ValidationError({'cells': [one_of(('protected', 'original'))]})
+        queryset = self.filter_queryset(listview.base_queryset(self.page, grants_of(request)))
+        if 'ids' in given:
+            ids = [text for text in given['ids'].split(',') if text]
+            queryset = queryset.filter(pk__in=[obj.pk for obj in selected(queryset, self.page, ids)])
+        names = given.getlist('column')
+        return exports.answer(
+            request, self.page, queryset, kind, names, bom=flag(request, 'bom'), safe=cells == 'protected'
+        )
 
 
 class ObjectView(ModelView):
@@ -534,6 +562,7 @@ def routes(page: BasePage) -> list[URLPattern]:
             found.append(path(f'{root}delete-selected/', view(DeleteSelectedView, page, ['POST'])))
         if set(page.verbs) & {'add', 'edit', 'delete'}:
             found.append(path(f'{root}bulk/', view(BulkView, page, ['POST'])))
+        found.append(path(f'{root}export/', view(ExportView, page, ['GET'])))
     elif isinstance(page, SettingsPage):
         found.append(path(root, view(SettingsView, page, ['GET', 'PUT', 'PATCH'])))
     elif isinstance(page, ParameterPage) and page.services:

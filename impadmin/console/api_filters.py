@@ -33,7 +33,7 @@ SUFFIXES: dict[filters.Kind, dict[str, str]] = {
     'any': {'': 'contains'},
 }  # fmt: skip
 """Kind of field -> name after ``__`` -> operator of the search sentence. ``isnull`` also finds the empty text."""
-OTHER = frozenset({'tab', 'ordering', 'limit', 'offset', 'dry_run'})
+OTHER = frozenset({'tab', 'ordering', 'dry_run'})
 LARGEST_OFFSET = 10**9
 
 
@@ -57,6 +57,12 @@ class Pagination(LimitOffsetPagination):
 
     default_limit = 50
     max_limit = 1000
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """One page of objects. The keys are sorted first and alone, as lists do it."""
+        keys: list[Any] = super().paginate_queryset(queryset.values_list('pk', flat=True), request, view) or []
+        objects = queryset.order_by().in_bulk(keys)
+        return [objects[key] for key in keys if key in objects]
 
     def get_limit(self, request: Request) -> int:
         """Objects a page."""
@@ -84,14 +90,14 @@ class PageFilter(BaseFilterBackend):
         page: Page = view.page
         found = filters.find_fields(page)
         for name in request.query_params:
-            if name in OTHER:
+            if name in OTHER or name in view.own_query:
                 continue
             for value in request.query_params.getlist(name):
                 queryset = queryset.filter(condition(found, name, value))
         if tab := request.query_params.get('tab'):
             tabs = {slug: query for slug, _, query in page.tabs}
             if tab not in tabs:
-                raise wrong('tab', _one_of(tabs))
+                raise wrong('tab', one_of(tabs))
             queryset = queryset.filter(tabs[tab])
         return queryset.order_by(*ordering(page, request.query_params.get('ordering', '')))
 
@@ -116,7 +122,7 @@ def _parameter(name: str, text: str) -> dict[str, Any]:
     return {'name': name, 'in': 'query', 'required': False, 'description': text, 'schema': {'type': 'string'}}
 
 
-def _one_of(names: Any) -> str:
+def one_of(names: Any) -> str:
     return gettext('Choose one of: %(choices)s.') % {'choices': ', '.join(names)}
 
 
@@ -127,11 +133,11 @@ def condition(fields: dict[str, filters.FindField], name: str, value: str) -> Q:
         base, suffix = name, ''
     found = fields.get(base)
     if found is None:
-        raise wrong(name, gettext('There is no such filter. %s') % _one_of(sorted(fields)))
+        raise wrong(name, gettext('There is no such filter. %s') % one_of(sorted(fields)))
     suffixes = SUFFIXES[found.kind]
     if suffix not in suffixes:
         raise wrong(
-            name, gettext('There is no such operator. %s') % _one_of(f'{base}__{s}' if s else base for s in suffixes)
+            name, gettext('There is no such operator. %s') % one_of(f'{base}__{s}' if s else base for s in suffixes)
         )
     operator = suffixes[suffix]
     if suffix == 'isnull':
@@ -142,7 +148,7 @@ def condition(fields: dict[str, filters.FindField], name: str, value: str) -> Q:
     if not value or len(value) > filters.LONGEST:
         raise wrong(name, gettext('Enter 1 to %(most)d characters.') % {'most': filters.LONGEST})
     if found.choices and value not in {key for key, _ in found.choices}:
-        raise wrong(name, _one_of(key for key, _ in found.choices))
+        raise wrong(name, one_of(key for key, _ in found.choices))
     if found.kind == 'time' and (moment := _moment(value)) is not None:
         return Q(**{f'{found.path}__{suffix}': moment})
     one = filters.condition('and', found, operator, value)
@@ -168,7 +174,7 @@ def ordering(page: Page, text: str) -> Iterator[Any]:
     keys = [key for key in text.split(',') if key]
     for key in keys:
         if key.removeprefix('-') not in known:
-            raise wrong('ordering', _one_of(known))
+            raise wrong('ordering', one_of(known))
         yield tables.ordering(page, columns, key)[0]
     if not keys:
         yield from page.ordering

@@ -147,6 +147,7 @@ _OBJECT = {'type': 'object', 'additionalProperties': {}}
 _VERBS = {
     ('CollectionView', 'GET'): ('list', gettext_lazy('Find and list')),
     ('CollectionView', 'POST'): ('create', gettext_lazy('Add')),
+    ('ExportView', 'GET'): ('export', gettext_lazy('Download as a file')),
     ('ObjectView', 'GET'): ('retrieve', gettext_lazy('Read')),
     ('ObjectView', 'PUT'): ('update', gettext_lazy('Replace')),
     ('ObjectView', 'PATCH'): ('partial_update', gettext_lazy('Change some fields')),
@@ -174,6 +175,17 @@ _MESSAGES = {
     422: gettext_lazy('The Idempotency-Key was used for another request'),
     503: gettext_lazy('The database does not answer'),
 }
+_EXPORT: dict[str, tuple[Any, dict[str, Any]]] = {
+    'format': (gettext_lazy('Format'), {'type': 'string', 'enum': ['csv', 'xlsx', 'jsonl']}),
+    'column': (gettext_lazy('Columns'), {'type': 'array', 'items': {'type': 'string'}}),
+    'ids': (gettext_lazy('Only these of them: primary keys with commas between'), {'type': 'string'}),
+    'cells': (
+        gettext_lazy('original: not protected against what a spreadsheet would run'),
+        {'type': 'string', 'enum': ['protected', 'original']},
+    ),
+    'bom': (gettext_lazy('Begin the CSV file with a byte order mark'), {'type': 'boolean'}),
+}
+"""Query parameters of an export."""
 _READING = (400, 401, 403, 404, 503)
 
 
@@ -211,14 +223,15 @@ class PageSchema(AutoSchema):
         return verb, str(text)
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return self.kind in ('CollectionView', 'HistoryView') and self.method == 'GET'
+        return self.kind in ('CollectionView', 'ExportView', 'HistoryView') and self.method == 'GET'
 
     def get_override_parameters(self) -> list[Any]:
         """Nothing beyond what ``_extra_parameters`` adds."""
         return []
 
     def _get_parameters(self) -> list[dict[str, Any]]:
-        found = [p for p in super()._get_parameters() if not (self.kind != 'CollectionView' and p['in'] == 'query')]
+        filtered = self.kind in ('CollectionView', 'ExportView')
+        found = [p for p in super()._get_parameters() if filtered or p['in'] != 'query']
         if self.has_dry_run():
             text = gettext('true: show what would change, save nothing')
             found.append(_parameter('dry_run', 'query', text, {'type': 'boolean'}))
@@ -229,6 +242,8 @@ class PageSchema(AutoSchema):
             text = gettext('A name of your own for this request, e.g. a UUID: sent again, it is not done again')
             key = {'type': 'string', 'minLength': 1, 'maxLength': 255, 'pattern': '^[!-~]+$'}
             found.append(_parameter('Idempotency-Key', 'header', text, key))
+        if self.kind == 'ExportView':
+            found += [_parameter(name, 'query', text, shape) for name, (text, shape) in _EXPORT.items()]
         if self.kind == 'HistoryView':
             found += [_parameter(name, 'query', '', {'type': 'integer'}) for name in ('limit', 'offset')]
         return found
@@ -279,7 +294,7 @@ class PageSchema(AutoSchema):
             found['202'] = _answer(told, ref('Waiting'))
             kept = found['200']['content']['application/json']['schema'] if '200' in found else None
             found['200'] = _answer('', {'anyOf': [kept, ref('Preview')]} if kept else ref('Preview'))
-        reads = self.method == 'GET' and self.kind != 'FileView'  # a file may not be written yet: 409
+        reads = self.method == 'GET' and self.kind not in ('FileView', 'ExportView')  # 409: no such column, no file yet
         for code in _READING if reads else _MESSAGES:
             found[str(code)] = _answer(_MESSAGES[code], ref('Error'))
         return found
@@ -292,7 +307,7 @@ class PageSchema(AutoSchema):
         """The good answer where the serializer does not say it; None otherwise."""
         if self.method == 'DELETE':
             return {'204': {'description': gettext('Deleted')}}
-        if self.kind == 'FileView':
+        if self.kind in ('FileView', 'ExportView'):
             return {'200': {'description': gettext('The bytes'), 'content': {'*/*': {}}}}
         shapes: dict[str, dict[str, Any]] = {
             'CommandView': ref('Result'),

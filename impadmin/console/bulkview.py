@@ -221,25 +221,39 @@ def edit_view(request: HttpRequest, page: Page) -> HttpResponse:
 
 
 def export_view(request: HttpRequest, page: Page) -> HttpResponseBase:
-    """The file of a list: what the search of this URL finds, in its order; without ``format`` the choices for it."""
-    state = listview.read_state(page, tables.columns(page), request.GET, {})
+    """The file of a list: what is selected in it (POST), else what the search of this URL finds; in its order. Without
+    ``format`` the choices for it."""
+    state, columns = listview.read_state(page, tables.columns(page), request.GET, {}), tables.columns(page)
+    who, signed = grants_of(request), ''
+    queryset = listview.found(page, who, state.conditions, state.tab)
+    if request.method == 'POST':
+        try:
+            chosen = listview.selection_of(request, page)
+            queryset = listview.selected(page, who, chosen)
+        except Refused as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(_back(request, page))
+        if not queryset.exists():
+            messages.info(request, gettext('Nothing is selected.'))
+            return HttpResponseRedirect(_back(request, page))
+        signed = selection.sign(page, chosen)
+    options = request.POST if signed else request.GET
+    if (kind := options.get('format', '')) in exports.KINDS:
+        return export(request, page, queryset.order_by(*tables.ordering(page, columns, state.sort)), kind, options)
     known = exports.columns(page)
-    queryset = listview.found(page, grants_of(request), state.conditions, state.tab)
-    kind = request.GET.get('format', '')
-    if kind not in exports.KINDS:
-        written = [column.name for column in known if column.written]
-        context = {
-            'page': page,
-            'title': gettext('Export'),
-            'state': state,
-            'columns': [(c.name, c.label, c.written or not written) for c in known],
-            'count': queryset.count(),
-            'back': page_url(page) + state.query(),
-            'imports': imports.importable(page),
-        }
-        return render(request, 'console/export.html', context)
-    queryset = queryset.order_by(*tables.ordering(page, tables.columns(page), state.sort))
-    return export(request, page, queryset, kind, request.GET)
+    written = [column.name for column in known if column.written]
+    context = {
+        'page': page,
+        'title': gettext('Export'),
+        'state': state,
+        'columns': [(c.name, c.label, c.written or not written) for c in known],
+        'count': queryset.count(),
+        'back': page_url(page) + state.query(),
+        'imports': imports.importable(page),
+        'action': request.get_full_path(),
+        'selection': signed,
+    }
+    return render(request, 'console/export.html', context)
 
 
 def export(request: HttpRequest, page: Page, queryset: Any, kind: str, options: QueryDict) -> HttpResponseBase:

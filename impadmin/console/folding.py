@@ -67,7 +67,7 @@ class Fold(Func):
         """The expression is needed four times, so its parameters are too."""
         sql, parameters = compiler.compile(self.source_expressions[0])
         apart = f"regexp_replace(normalize({sql}, NFKD), '[\\u0300-\\u036f]+', '', 'g')"
-        folded = f"translate(lower(upper(replace(normalize({apart}, NFKC), 'ß', 'ss'))), 'łøđı', 'lodi')"
+        folded = f"replace(translate(lower(upper(normalize({apart}, NFKC))), 'łøđı', 'lodi'), 'ß', 'ss')"
         short = f'WHEN octet_length({sql}) = char_length({sql}) THEN lower({sql})'
         return f'CASE {short} ELSE {folded} END', [*parameters] * 4
 

@@ -177,20 +177,15 @@ def _rows(queryset: QuerySet[Any], order: list[Any], first: int, count: int, rel
 
 def counted(page: Page, base: QuerySet[Any], query: Q) -> tuple[int, int, list[int]]:
     """How many objects of ``base`` there are, how many of them ``query`` finds, and how many each tab. Counting stops
-    at COUNTED, because nobody pages that far. Of a table below that, one reading counts everything."""
-    if not page.tabs:
-        [total] = _bounded([base.filter(query)])
-        return total, total, []
-    queries = [query, *(tab for _, _, tab in page.tabs)]
-    [every] = _bounded([base])
-    parts = [base.filter(one) for one in queries]
-    if every == COUNTED or not all(map(_is_one_to_one, parts)):
-        total, *tabs = _bounded(parts)
-        return every, total, tabs
-    asked = {f'n{n}': Count('pk', filter=one) for n, one in enumerate(queries) if one}
-    found = base.order_by().aggregate(**asked)
-    total, *tabs = (found.get(f'n{n}', every) for n in range(len(queries)))
-    return every, total, tabs
+    at COUNTED, because nobody pages that far. Tabs of a table below that are counted by one reading of it."""
+    every, *found = _bounded([base, *([base.filter(query)] if query else [])])
+    total = found[0] if found else every
+    parts = [base.filter(tab) for _, _, tab in page.tabs]
+    if not parts or every == COUNTED or not all(map(_is_one_to_one, parts)):
+        return every, total, _bounded(parts)
+    asked = {f'n{n}': Count('pk', filter=tab) for n, (_, _, tab) in enumerate(page.tabs)}
+    counts = base.order_by().aggregate(**asked)
+    return every, total, [counts[name] for name in asked]
 
 
 def _is_one_to_one(queryset: QuerySet[Any]) -> bool:
@@ -201,6 +196,8 @@ def _is_one_to_one(queryset: QuerySet[Any]) -> bool:
 
 def _bounded(querysets: Sequence[QuerySet[Any]]) -> list[int]:
     """How many rows each finds, in one query, at most COUNTED."""
+    if not querysets:
+        return []
     parts: list[str] = []
     parameters: list[Any] = []
     found: dict[int, int] = {}
@@ -299,12 +296,10 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     commands = [c for c in allowed if c.scope == 'selection']
     deletes = 'delete' in page.verbs and may(who, page, 'delete')
     edits = bool(bulkwork.bulk_names(page)) and may(who, page, 'change')
-    selectable = deletes or edits or bool(commands)
-    chosen = selection.kept(request.user, page, state.search) if selectable else state.search
+    chosen = selection.kept(request.user, page, state.search)
     order = tables.ordering(page, all_columns, state.sort)
     objects = _rows(queryset, order, first, state.rows, related) if total else []
-    guard = deletes and not commands and not edits
-    lines = tables.lines(page, shown, objects, chosen.has, guard, selectable)
+    lines = tables.lines(page, shown, objects, chosen.has)
     here = sum(line.selected for line in lines)
     default_sort = page.ordering[0] if page.ordering else ''
     searching = bool(filters.combine(state.conditions)) or any(c.error for c in state.conditions)
@@ -339,7 +334,6 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'select_url': page_url(page, 'select') + state.query(page=state.number),
         'link': request.build_absolute_uri(page_url(page) + state.query()),
         'clear': _cleared(state),
-        'selectable': selectable,
         'deletes': deletes,
         'adds': 'add' in page.verbs and may(who, page, 'add'),
         'selection_commands': commands,

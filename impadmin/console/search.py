@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import get_language, gettext, gettext_lazy, pgettext, pgettext_lazy
 
-from impadmin.console import filters, folding, listview, navigation, search_index
+from impadmin.console import filters, folding, listview, navigation, search_index, searches
 from impadmin.console.access import Grants, grants_of, may
 from impadmin.console.folding import fold
 from impadmin.console.page import BasePage, Page, Text
@@ -66,8 +66,9 @@ def clean(text: str) -> str:
     return ' '.join(text.replace('\0', '').split())[:LONGEST].strip()
 
 
-def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
-    """Everything ``who`` may open that matches ``text``, in groups; empty groups are left out."""
+def find(who: Grants, text: str, each: int = EACH, user: Any = None) -> list[Hits]:
+    """Everything ``who`` may open that matches ``text``, in groups; empty groups are left out. user: whose saved
+    searches are found too."""
     wanted = clean(text)
     pages = navigation.visible(who)
     if not wanted:
@@ -81,10 +82,26 @@ def find(who: Grants, text: str, each: int = EACH) -> list[Hits]:
     known['help'] = [(score, one) for score, one in known['help'] if score == ABOUT or one.text not in settings]
     static = {kind: Hits(str(title), _best(known[kind], wanted, each)) for kind, title in GROUPS}
     objects = [_objects(page, who, wanted, each) for page in pages if isinstance(page, Page) and page.search]
+    objects.append(_saved(pages, user, wanted, each))
     objects.sort(key=lambda group: not _is_exact(group))
     exact = sum(map(_is_exact, objects))
     groups = [*objects[:exact], static['page'], static['setting'], *objects[exact:], static['action'], static['help']]
     return [group for group in groups if group.hits]
+
+
+def _saved(pages: Sequence[BasePage], user: Any, wanted: str, each: int) -> Hits:
+    """Saved searches by name, the better matches first."""
+    known, sought = {page.name: page for page in pages}, fold(wanted)
+    hits = [
+        Hit(
+            one.name, str(page.title), page_url(page) + one.query, 'search',
+            search_index.score(fold(one.name), sought) or SCATTERED, '', folding.split(one.name, wanted),
+        )
+        for one in searches.named(user, wanted)
+        if (page := known.get(one.page)) is not None
+    ]  # fmt: skip
+    hits.sort(key=lambda hit: -hit.score)
+    return Hits(gettext('Saved searches'), hits[:each])
 
 
 def _is_exact(group: Hits) -> bool:
@@ -168,7 +185,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
     """Results as a page, as a part of the palette (htmx), or as JSON (``Accept: application/json``)."""
     text = clean(request.GET.get('q', ''))
     palette = bool(request.htmx)  # type: ignore[attr-defined]
-    groups = find(grants_of(request), text, QUICK if palette else EACH)
+    groups = find(grants_of(request), text, QUICK if palette else EACH, request.user)
     if request.headers.get('Accept', '').startswith('application/json'):
         return JsonResponse({'groups': [{'title': g.title, 'results': [_plain(h) for h in g.hits]} for g in groups]})
     template = 'console/hits.html' if palette else 'console/search.html'

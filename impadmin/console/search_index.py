@@ -47,7 +47,7 @@ class Entry:
     def score(self, wanted: str) -> int:
         """How well the folded text ``wanted`` matches; 0: not at all."""
         names = '\n'.join(self.names)
-        if wanted in names and (best := max(_score(name, wanted) for name in self.names)):
+        if wanted in names and (best := max(score(name, wanted) for name in self.names)):
             return best
         words = _WORDS.findall(wanted)
         if not words:
@@ -57,7 +57,8 @@ class Entry:
         return ABOUT if self.about and all(word in self.about for word in words) else 0
 
 
-def _score(name: str, wanted: str) -> int:
+def score(name: str, wanted: str) -> int:
+    """How well a folded name matches a folded text; 0: not at all."""
     if name == wanted:
         return EXACT
     if name.startswith(wanted):

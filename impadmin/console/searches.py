@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
 
-from impadmin.console import listview, tables
+from impadmin.console import folding, listview, tables
 from impadmin.console.models import Administrator, SavedSearch
 from impadmin.console.page import Page
 from impadmin.console.registry import page_url
@@ -38,8 +38,7 @@ def offered(request: HttpRequest, page: Page, query: str) -> list[Offered]:
     if not isinstance(user, Administrator):
         return []
     labels = dict(roles(user))
-    shown = Q(administrator=user) | Q(shared_with__in=list(labels))
-    found = SavedSearch.objects.filter(shown, page=page.name).select_related('administrator').order_by('name', 'pk')
+    found = _seen_by(user).filter(page=page.name).select_related('administrator')
     return [
         Offered(
             one.pk,
@@ -51,6 +50,19 @@ def offered(request: HttpRequest, page: Page, query: str) -> list[Offered]:
         )
         for one in found[: MOST * 4]
     ]
+
+
+def _seen_by(user: Administrator) -> QuerySet[SavedSearch]:
+    """One's own and those shared with a role of one's own, by name."""
+    shared = [name for name, _ in roles(user)]
+    return SavedSearch.objects.filter(Q(administrator=user) | Q(shared_with__in=shared)).order_by('name', 'pk')
+
+
+def named(user: Any, text: str) -> list[SavedSearch]:
+    """Saved searches of every page whose name has all words of ``text``."""
+    if not isinstance(user, Administrator):
+        return []
+    return list(_seen_by(user).filter(folding.all_words(folding.Fold(F('name')), text))[: MOST * 4])
 
 
 def roles(user: Any) -> list[tuple[str, str]]:

@@ -71,18 +71,14 @@ class Line:
     html: SafeString
     """The row of the table."""
     selected: bool = False
-    refused: Text = ''
-    """Why the row cannot be selected, or ''."""
 
 
-def box_html(pk: Any, label: str, selected: bool, refused: Text) -> str:
+def box_html(pk: Any, label: str, selected: bool) -> str:
     """The cell that selects a row, with the key that says that the row was shown."""
-    key = escape(str(pk))
-    more = ' checked' if selected else ''
-    more += f' disabled title="{escape(str(refused))}"' if refused else ''
+    key, checked = escape(str(pk)), ' checked' if selected else ''
     return (
         f'<td class="check"><input type="hidden" name="shown" value="{key}"><input type="checkbox" class="ck" name="pk"'
-        f' value="{key}" aria-label="{escape(label)}"{more}></td>'
+        f' value="{key}" aria-label="{escape(label)}"{checked}></td>'
     )
 
 
@@ -284,22 +280,17 @@ def lines(
     shown: Sequence[ResolvedColumn],
     objects: Iterable[Any],
     selected: Callable[[Any], bool],
-    guard: bool,
-    selectable: bool = True,
 ) -> list[Line]:
-    """The rows; the first column links to the object. ``selected(key)``: whether a row is; ``guard``: rows that cannot
-    be deleted cannot be selected."""
+    """The rows; the first column links to the object. ``selected(key)``: whether a row is."""
     select, url, result = gettext('Select %(name)s'), page_url(page), []
     shown = [dataclasses.replace(column, label=escape(str(column.label))) for column in shown]  # once, not in each cell
     for obj in objects:
         cells = [cell(column, obj) for column in shown]
         if cells and not cells[0].url:
             cells[0].url = f'{url}{obj.pk}/'
-        refused = page.undeletable(obj) if guard and page.undeletable else ''
-        name = str(obj)
-        chosen = not refused and selected(obj.pk)
-        box = box_html(obj.pk, select % {'name': name}, chosen, refused) if selectable else ''
+        name, chosen = str(obj), selected(obj.pk)
+        box = box_html(obj.pk, select % {'name': name}, chosen)
         begin = '<tr aria-selected="true">' if chosen else '<tr>'
         html = mark_safe(f'{begin}{box}{line_html(cells)}</tr>')  # noqa: S308 - made of escaped parts
-        result.append(Line(obj.pk, name, html, chosen, refused))
+        result.append(Line(obj.pk, name, html, chosen))
     return result

@@ -73,11 +73,11 @@ def patterns(page: BasePage) -> list[URLPattern]:
         return [
             part('', listview.list_view, 'list'),
             part('add/', editview.add_view, 'add', 'add'),
-            part('select/', listview.select_view, 'select'),
+            part('select/', listview.select_view, 'select', 'view', always=False),
             part('searches/', searches.save_view, 'searches', 'view', always=False),
             part('delete-selected/', bulkview.delete_view, 'delete-selected', 'delete'),
             part('bulk-edit/', bulkview.edit_view, 'bulk-edit', 'change'),
-            part('export/', bulkview.export_view, 'export'),
+            part('export/', bulkview.export_view, 'export', 'view', always=False),
             part('import/', bulkview.import_view, 'import'),
             part('lookup/<str:name>/', listview.lookup_view, 'lookup'),
             part('help/', help.page_help, 'help'),

@@ -26,8 +26,10 @@ OLD_MAGIC = b'\xd0\xcf\x11\xe0'
 LARGEST = 64 << 20
 """Bytes of one workbook."""
 LARGEST_DIRECTORY = 1 << 20
-LARGEST_PART = 512 << 20
+LARGEST_PART = 256 << 20
 """Bytes of one part of it, unpacked."""
+MOST_ELEMENTS = 10_000_000
+"""XML elements of one part: two for each cell."""
 LARGEST_STRINGS = 128 << 20
 """Characters of all shared strings, each counted as 50 more: what it takes to keep it."""
 LARGEST_TEXT = 512 << 20
@@ -136,10 +138,18 @@ class _Book:
         text: Callable[[str], None] = lambda text: None,
     ) -> Iterator[None]:
         """Feed a part to these functions, a block at a time. Names come without their namespaces."""
-        parser, size = expat.ParserCreate(namespace_separator=' '), 0
+        parser, size, elements = expat.ParserCreate(namespace_separator=' '), 0, 0
+
+        def begin(tag: str, given: dict[str, str]) -> None:
+            nonlocal elements
+            elements += 1
+            if elements > MOST_ELEMENTS:
+                raise BadFile(TOO_MUCH)
+            start(tag.rpartition(' ')[2], given)
+
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _no_document_type
-        parser.StartElementHandler = lambda tag, found: start(tag.rpartition(' ')[2], found)
+        parser.StartElementHandler = begin
         parser.EndElementHandler = lambda tag: end(tag.rpartition(' ')[2])
         parser.CharacterDataHandler = text
         with self.archive.open(path) as part:

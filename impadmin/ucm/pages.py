@@ -35,7 +35,7 @@ AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
 def _users() -> models.QuerySet[EndUser]:
     limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
     profile = defaults.default_service_profiles()[:1]
-    users = EndUser.objects.select_related('home_node', 'service_profile')
+    users = EndUser.objects.defer('folded').select_related('home_node', 'service_profile')
     return users.annotate(contact_limit=Subquery(limit), default_service_profile=Subquery(profile))
 
 

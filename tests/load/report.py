@@ -89,6 +89,7 @@ def verdicts(rounds: Rounds) -> str:
 
 BEGIN, END = '<!-- results of python -m tests.load -->', '<!-- end of results -->'
 
+CONSOLE = '<!-- results of tests.load.console_pages -->', '<!-- end of results of tests.load.console_pages -->'
 NODES = '<!-- results of python -m tests.load.nodes -->', '<!-- end of results of tests.load.nodes -->'
 
 

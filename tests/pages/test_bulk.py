@@ -87,6 +87,10 @@ def test_export_then_import_changes_nothing(page: Page, admin_client: Any) -> No
     assert asked.context['outcome'].counts == {'unchanged': total}, asked.context['rows']
     assert confirm(client, page, asked).status_code == 302
     assert AuditEntry.objects.count() == before
+    book = client.get(f'{registry.page_url(page, "export")}?{query.replace("format=csv", "format=xlsx")}')
+    asked = send(client, page, b''.join(book.streaming_content), empty='clear')
+    assert asked.status_code == 200, payload.problems(asked)
+    assert asked.context['outcome'].counts == {'unchanged': total}, asked.context['rows']
     assert not set(rows[0]) & {'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'}
 
 
@@ -503,6 +507,42 @@ def test_a_large_file_is_imported_by_a_job_that_goes_on(
     assert [(row.line, row.verdict) for row in job.rows.all()] == [(32, 'refused')]
     assert not list(jobs.folder(imports.FOLDER).iterdir())
     assert 'Created: 30' in jobs.log_path(job).read_text()
+
+
+def test_ticked_rows_are_exported(people: list[Any], admin_client: Any, api: Callable[..., Any]) -> None:
+    """By anybody who may look: rows of several pages, or all found but a few; REST takes their keys."""
+    client = admin_client('read_only')
+    state = '?rows=20&sort=-user_id&clear=1&cols=user_id'
+    first = client.get(f'{URL}{state}')
+    shown = [line.pk for line in first.context['lines']]
+    answer = client.post(first.context['select_url'], {'shown': shown, 'pk': shown[:2], 'next': first.context['next']})
+    second = client.get(answer['Location'])
+    shown2 = [line.pk for line in second.context['lines']]
+    asked = client.post(f'{URL}export/{state}', {'shown': shown2, 'pk': shown2[:1]})
+    assert asked.context['count'] == 3
+    file = {'selection': asked.context['selection'], 'format': 'csv', 'column': ['user_id', 'department']}
+    rows = rows_of(client.post(asked.context['action'], file))
+    assert rows[0] == ['user_id', 'department']
+    assert [row[0] for row in rows[1:]] == ['person44', 'person43', 'person24'], 'in the order of the list'
+    client.post(first.context['select_url'], {'mark': 'all'})
+    asked = client.post(f'{URL}export/{state}', {'shown': shown, 'pk': shown[5:]})
+    file['selection'] = asked.context['selection']
+    assert len(rows_of(client.post(asked.context['action'], file))) == 1 + 45 - 5
+    book = client.post(asked.context['action'], {**file, 'format': 'xlsx'})
+    with zipfile.ZipFile(io.BytesIO(b''.join(book.streaming_content))) as archive:
+        assert archive.read('xl/worksheets/sheet1.xml').count(b'<row ') == 41
+    client.post(first.context['select_url'], {'mark': 'none'})
+    assert client.post(f'{URL}export/{state}', {'shown': shown}).status_code == 302, 'nothing is selected'
+    rest = api('read_only')
+    ids = ','.join(str(user.pk) for user in people[:3])
+    url = '/api/v1/end-users/export/'
+    found = rows_of(rest.get(url, {'ids': ids, 'column': ['user_id'], 'ordering': '-user_id'}))
+    assert found == [['user_id'], ['person02'], ['person01'], ['person00']]
+    assert len(rows_of(rest.get(url, {'department': 'Sales', 'format': 'csv'}))) == 23
+    assert rest.get(url, {'department': 'Sales', 'format': 'jsonl'})['Content-Type'] == 'application/x-ndjson'
+    wrong = ({'ids': '0'}, {'ids': 'x'}, {'format': 'pdf'}, {'limit': 5}, {'surname': 'x'}, {'cells': 'x'})
+    assert [rest.get(url, one).status_code for one in wrong] == [400] * 6
+    assert rest.get(url, {'column': 'credentials'}).status_code == 409
 
 
 # ---- saved searches and shareable addresses
