@@ -105,6 +105,9 @@ def send(delivery: Delivery) -> bool:
     else:
         delivery.next_at = now + timedelta(seconds=PAUSES_S[delivery.attempts - 1])
     with transaction.atomic():
+        # the webhook first, as those lock it who change or delete it: else each could wait for the other
+        if Webhook.objects.select_for_update(no_key=True).filter(pk=webhook.pk).first() is None:
+            return taken
         delivery.save()
         if taken:
             Webhook.objects.filter(pk=webhook.pk).update(failures=0, problem='', last_at=now)
