@@ -63,16 +63,30 @@ class _Undo(Exception):
 
 
 def lists() -> list[Page]:
-    """Pages whose objects are configuration: they can be added, changed and named."""
+    """Pages whose objects are configuration: they can be added, changed and named. People are not, nor is what has a
+    secret of its own that the engine does not need: it would be another one elsewhere."""
     return [
         page
         for page in registry.pages()
         if isinstance(page, Page)
-        and page.configures
         and not page.waits_for
         and {'add', 'edit'} <= set(page.verbs)
         and _natural(page)
+        and (page.configures or _is_plain(page))
     ]
+
+
+def _is_ours(page: Page, row: Mapping[str, Any]) -> bool:
+    """Whether an object is part of the configuration; a built-in one is part of the release."""
+    if page.configures or page.locked is None:
+        return True
+    return not str(page.locked(page.model._default_manager.get(pk=row[page.model._meta.pk.name])))
+
+
+def _is_plain(page: Page) -> bool:
+    names = {one.name for one in page.model._meta.concrete_fields}
+    unique = getattr(forms.model_field(page.model, _natural(page)), 'unique', False)
+    return bool(unique) and not page.personal and names.isdisjoint({*audit.SECRET, 'sealed'})
 
 
 def settings_pages() -> list[SettingsPage]:
@@ -84,7 +98,9 @@ def export(actor: Actor) -> dict[str, Any]:
     """The configuration as a document of plain values."""
     return {
         'version': VERSION,
-        'lists': {page.name: [_plain(page, row) for row in _rows(actor, page)] for page in lists()},
+        'lists': {
+            page.name: [_plain(page, row) for row in _rows(actor, page) if _is_ours(page, row)] for page in lists()
+        },
         'settings': {page.name: _plain(page, _read(actor, page)) for page in settings_pages()},
         'parameters': _parameters(),
     }
