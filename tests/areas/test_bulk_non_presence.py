@@ -82,6 +82,10 @@ def test_every_verdict_with_its_line(client, make_user):
     before = user('user2').roster_version
     bulk.run_import(client, bulk.csv(row for row, reason in ROWS if not reason), transaction=KIND)
     assert user('user2').roster_version == before
+    # another card for the same contact: it counts, the name in the list stays
+    bulk.run_import(client, bulk.csv([f'user2@example.com,{UUID},,text/directory,3,{VCARD}']), transaction=KIND)
+    changed = bulk.contacts(owner)[UUID]
+    assert (VCARD in changed.card, changed.name, len(changed.groups)) == (True, 'pizzaguy01', 2)
 
 
 @proves('BAT-10', 'BAT-17', 'BAT-09', 'BAT-30', 'BAT-31')
