@@ -33,15 +33,13 @@ def sent(router: XcpRouter, sender: Sender, stanza: Stanza, to: str) -> None:
             to = jid.prepare(to)
         except jid.InvalidJID:
             return
-        _archive(router, sender, sender.account, stanza, sender.jid, to, peer=to)
+        _archive(router, sender, sender.account, stanza, to, peer=to)
 
 
 def arrives(router: XcpRouter, sender: Sender, stanza: Stanza, account: Account | None, full: str) -> None:
     """The request of ``stanza`` goes to a client here: the archive of its user."""
-    own = account is None or account is sender.account
-    if router.archive is not None and not own and is_request(stanza):
-        assert account is not None
-        _archive(router, sender, account, stanza, sender.jid, full, peer=sender.jid)
+    if account not in (None, sender.account) and router.archive is not None and is_request(stanza):
+        _archive(router, sender, account, stanza, full, peer=sender.jid)
 
 
 def is_request(stanza: Stanza) -> bool:
@@ -52,16 +50,14 @@ def is_request(stanza: Stanza) -> bool:
     return payload is not None and payload.tag == f'{{{REQUEST}}}query'
 
 
-def _archive(
-    router: XcpRouter, sender: Sender, account: Account, stanza: Stanza, from_: str, to: str, peer: str
-) -> None:
-    archive, chosen, query = router.archive, account.archiving, stanza.payload
-    if archive is None or chosen is None or query is None:
+def _archive(router: XcpRouter, sender: Sender, account: Account | None, stanza: Stanza, to: str, peer: str) -> None:
+    archive, query = router.archive, stanza.payload
+    if archive is None or query is None or account is None or account.archiving is None:
         return
     parts = ((name, query.findtext(f'{{{REQUEST}}}{name}')) for name in ('url', 'desc'))
     inside = ''.join(element(name, '', text) for name, text in parts if text)
-    tag = element('message', '', from_=from_, to=to, id=stanza.id)
+    tag = element('message', '', from_=sender.jid, to=to, id=stanza.id)
     raw = f"{tag[:-2]}><x xmlns='{ns.OUT_OF_BAND}'>{inside}</x></message>".encode()
-    entry = archive.entry(account.user.bare, chosen, peer, raw)
+    entry = archive.entry(account.user.bare, account.archiving, peer, raw)
     if entry is not None:
         archive.add(sender, entry)
