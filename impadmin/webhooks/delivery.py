@@ -10,7 +10,7 @@ import http.client
 import json
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
@@ -66,10 +66,12 @@ def work(webhook: int) -> None:
             cursor.execute("SELECT pg_advisory_unlock(hashtext('imp:webhook'), %s)", [webhook])
 
 
-def send(delivery: Delivery) -> bool:
-    """One attempt, recorded; whether the receiver took it."""
-    webhook, now, rules = delivery.webhook, timezone.now(), settings()
+def _attempt(delivery: Delivery, now: datetime, rules: WebhookSettings) -> tuple[int | None, str, int | None]:
+    """Send it once: (HTTP status or None, what came back or went wrong, milliseconds)."""
+    webhook = delivery.webhook
     keys = signing.secrets_of(webhook, now)
+    if not keys:
+        return None, gettext('The secret can no longer be read. Rotate it.'), None
     body = json.dumps(
         {
             'id': str(delivery.uuid), 'event': delivery.event, 'at': delivery.created_at.isoformat(),
@@ -85,17 +87,20 @@ def send(delivery: Delivery) -> bool:
         'IMP-Attempt': str(delivery.attempts + 1),
         'IMP-Signature': signing.signature(keys, now, body),
     }
-    status, answer, spent = None, '', None
     try:
-        if not keys:
-            raise guard.Blocked(gettext('The secret can no longer be read. Rotate it.'))
         reply = guard.post(webhook.url, body, headers, guard.networks(rules.allowed_networks), rules.timeout_s)
-        status, answer, spent = reply.status, reply.text, reply.milliseconds
     except (guard.Blocked, OSError, http.client.HTTPException, ValueError) as error:
-        answer = str(error) or type(error).__name__
+        return None, str(error) or type(error).__name__, None
+    if 300 <= reply.status < 400:
+        return reply.status, gettext('Redirects are not followed. Enter the address they lead to.'), reply.milliseconds
+    return reply.status, reply.text, reply.milliseconds
+
+
+def send(delivery: Delivery) -> bool:
+    """One attempt, recorded; whether the receiver took it."""
+    webhook, now, rules = delivery.webhook, timezone.now(), settings()
+    status, answer, spent = _attempt(delivery, now, rules)
     taken = status is not None and 200 <= status < 300
-    if status is not None and 300 <= status < 400:
-        answer = gettext('Redirects are not followed. Enter the address they lead to.')
     delivery.attempts += 1
     delivery.status, delivery.answer, delivery.milliseconds, delivery.sent_at = status, answer[:300], spent, now
     if taken:
