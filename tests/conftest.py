@@ -18,7 +18,9 @@ xmpp_client        ``xmpp_client('alice', resource=..., direct_tls=...)``: a sig
 browser_page       ``browser_page(role, language, scheme, width=..., script=...)``: Playwright page, signed in; the test
                    fails on console errors, CSP violations and requests to other hosts
 
-Helpers: ``tests.fixtures.processes.wait_until(condition, what)``, ``free_port()``; ``tests.proves.proves``.
+Helpers: ``tests.fixtures.processes.wait_until(condition, what)``, ``free_port()``; ``tests.fixtures.tls.trusting()``;
+``tests.fixtures.forking.manage(folder, 'createadmin', ...)``; ``tests.proves.proves``. A test of 20 s or more is marked
+``@pytest.mark.long``: it begins first.
 Console, worker and beat are kept for one module, engines for one test. A failed test shows the logs of the processes.
 """
 
