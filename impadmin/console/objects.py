@@ -55,8 +55,8 @@ def _remove(objs: list[Any]) -> None:
 
 
 def demand_unused(objs: Sequence[models.Model]) -> None:
-    """Raise ProtectedError with the first objects that refer to ``objs`` and keep them. Deleting finds out too, but only
-    after it has loaded every one of them, which may be all users."""
+    """Raise ProtectedError with the first objects that refer to ``objs`` and keep them. Deleting finds out too, but
+    only after it has loaded every one of them, which may be all users."""
     found: list[models.Model] = []
     for relation in objs[0]._meta.related_objects if objs else ():
         if relation.on_delete in (models.PROTECT, models.RESTRICT):
