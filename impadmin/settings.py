@@ -179,7 +179,6 @@ REST_FRAMEWORK = {
     'DEFAULT_SCHEMA_CLASS': 'drf_spectacular.openapi.AutoSchema',
     'EXCEPTION_HANDLER': 'impadmin.console.errors.api_exception',
     'PAGE_SIZE': 50,
-    'URL_FORMAT_OVERRIDE': None,  # ?format= is ours: of exports
 }
 SPECTACULAR_SETTINGS = {
     'TITLE': 'IM and Presence Administration',

@@ -42,7 +42,7 @@ from impadmin.console import (
 from impadmin.console.access import SAFE_METHODS, Requirement, grants_of, rest, signed_in
 from impadmin.console.actions import Actor, Preview, actor_of
 from impadmin.console.api_fields import PageSerializer, StrictJSONParser, is_json, serializer_of, wrong_type
-from impadmin.console.api_filters import PageFilter, Pagination, flag, one_of
+from impadmin.console.api_filters import OwnFormat, PageFilter, Pagination, flag, one_of
 from impadmin.console.bulkwork import Outcome
 from impadmin.console.models import AuditEntry, StoredAnswer
 from impadmin.console.page import BasePage, Command, Page, ParameterPage, SettingsPage, ViewPage
@@ -181,6 +181,7 @@ class ExportView(ModelView):
     filter_backends = (PageFilter,)
     query = None
     own_query = frozenset({'format', 'column', 'ids', 'cells', 'bom'})
+    content_negotiation_class = OwnFormat
 
     def get(self, request: Request) -> Any:
         """The file, row by row."""

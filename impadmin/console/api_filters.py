@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 
@@ -80,6 +81,14 @@ def _whole(request: Request, name: str, low: int, high: int, default: int) -> in
     if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
         raise wrong(name, gettext('Enter a number from %(low)s to %(high)s.') % {'low': low, 'high': high})
     return int(text)
+
+
+class OwnFormat(DefaultContentNegotiation):
+    """``?format=`` means a kind of file, not of REST's answers."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """The only one."""
+        return renderers[0], renderers[0].media_type
 
 
 class PageFilter(BaseFilterBackend):
