@@ -70,9 +70,10 @@ def test_two_administrators_edit_the_same_page(browser_page: Callable[..., Any])
     two.get_by_role('button', name='Save', exact=True).click()
     two.wait_for_selector('.note.warn:has-text("Not saved: test-administrator changed this in the meantime")')
     assert two.input_value('#f-max_watchers') == '99'
-    assert 'was 150' in two.locator('[data-field=max_contacts]').inner_text()
+    assert 'Saved by test-administrator: 150' in two.locator('[data-field=max_contacts]').inner_text()
     two.get_by_role('button', name='Save', exact=True).click()
     two.wait_for_selector('.note:has-text("was saved")')
+    assert (two.input_value('#f-max_contacts'), two.input_value('#f-max_watchers')) == ('150', '99'), 'both are saved'
 
 
 def test_find_select_and_delete_by_keyboard(browser_page: Callable[..., Any], make_user: Callable[..., Any]) -> None:
