@@ -65,7 +65,10 @@ class Server:
         for port in (self.port, self.port + 1):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(('127.0.0.1', port))  # somebody else's server there would be measured instead
+                try:
+                    probe.bind(('127.0.0.1', port))  # somebody else's server there would be measured instead
+                except OSError as error:
+                    raise RuntimeError(f'port {port} cannot be used: {error.strerror}') from error
         self.prepare()
         command = ['taskset', '-c', CORE, 'prlimit', f'--nofile={FILES}:{FILES}', *self.command]
         log = subprocess.DEVNULL if not os.environ.get('LOAD_VERBOSE') else None
