@@ -119,8 +119,9 @@ def test_every_page(half: int, organisation: None, browser_page: Callable[..., A
     for _, path in [*paths, *others()][half::2]:
         page.goto(path)
         assert '/login/' not in page.url
+        found += [f'{path} moves: {shift}' for shift in page.evaluate('window.shifts ?? []') if shift[0] > 0.001]
         if (console := path.split('/')[1]) in consoles:  # its menu and bar are the same, and half of the work
-            page.evaluate("document.querySelectorAll('#nav, .topbar').forEach((one) => one.remove())")
+            page.evaluate("document.querySelectorAll('#nav, .topbar').forEach((one) => one.replaceChildren())")
         consoles.add(console)
         found += violations(page, LIGHT)
         if page.locator('.field.is-changed').count():
@@ -128,7 +129,6 @@ def test_every_page(half: int, organisation: None, browser_page: Callable[..., A
         page.emulate_media(color_scheme='dark')
         found += violations(page, DARK)
         page.emulate_media(color_scheme='light')
-        found += [f'{path} moves: {shift}' for shift in page.evaluate('window.shifts ?? []') if shift[0] > 0.001]
         page.set_viewport_size({'width': 400, 'height': 900})
         if (width := page.evaluate('document.documentElement.scrollWidth')) > 400:
             found.append(f'{path} is {width} pixels wide on a phone')
