@@ -63,8 +63,8 @@ async def through(server: Server, wanted: list[str], sizes: Sizes) -> Results:
 def turn(server: Server, wanted: list[str], sizes: Sizes) -> tuple[Results, float]:
     """(results, how far the machine's speed moved meanwhile)."""
     before = calibrate()
-    server.start()
     try:
+        server.start()
         time.sleep(server.settle_s)
         found = uvloop.run(through(server, wanted, sizes))
     finally:
