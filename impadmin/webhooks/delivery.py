@@ -90,7 +90,7 @@ def _attempt(delivery: Delivery, now: datetime, rules: WebhookSettings) -> tuple
     try:
         reply = guard.post(webhook.url, body, headers, guard.networks(rules.allowed_networks), rules.timeout_s)
     except (guard.Blocked, OSError, http.client.HTTPException, ValueError) as error:
-        return None, str(error) or type(error).__name__, None
+        return None, getattr(error, 'strerror', None) or str(error) or type(error).__name__, None
     if 300 <= reply.status < 400:
         return reply.status, gettext('Redirects are not followed. Enter the address they lead to.'), reply.milliseconds
     return reply.status, reply.text, reply.milliseconds
