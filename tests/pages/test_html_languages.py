@@ -31,7 +31,8 @@ UNTRANSLATED = re.compile(
     r'English|test-\S+|admin|StandAloneCluster|UTC|IM and Presence Service|REST|XMPP.*|OpenAPI|[\w.@-]+\.(csv|log)'
     r'|UserID@\[Default_Domain\]|DOMAIN\.NOT\.SET|Balanced|SHA-256|Ctrl K|CSV|JSON|curl|Python|URL|HTTP|LDAP|SAML'
     r'|JSON Lines|example\.com|[\w.*-]+:[\w*]+([,、][\w.*-]+:[\w*]+)*'
-    r'|Unified CM \(IM and Presence\)|ServiceFailed|Webhook( > Webhook)?|Sync Agent|Presence Engine|CUCM|Exchange -- EWS Server|Office 365'
+    r'|Unified CM \(IM and Presence\)|ServiceFailed'
+    r'|Webhook( > Webhook)?|Sync Agent|Presence Engine|CUCM|Exchange -- EWS Server|Office 365'
 )
 """What stays as it is in every language: names of products and people, addresses, codes."""
 
