@@ -107,7 +107,7 @@ API_TOKENS = Page(
     columns=(
         'name',
         'administrator',
-        Column('allowed', gettext_lazy('Scope'), value=tokens.scope_text),
+        Column('allowed', gettext_lazy('Permissions'), value=tokens.scope_text),
         'created_at',
         'expires_at',
         'last_used_at',

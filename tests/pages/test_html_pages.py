@@ -68,8 +68,8 @@ def test_writing_parts_are_refused_without_the_right(page: BasePage, role: str, 
                 assert answer.status_code == 403, (part, answer.status_code)
     if not may_write(GRANTS[role], page):
         assert client.post(registry.page_url(page), {}).status_code in (403, 405)
-        for part in ('import', 'select') if isinstance(page, Page) else ():
-            assert client.post(f'{registry.page_url(page)}{part}/').status_code == 403
+        if isinstance(page, Page):
+            assert client.post(f'{registry.page_url(page)}import/').status_code == 403
     assert AuditEntry.objects.count() == before
 
 
