@@ -415,7 +415,7 @@ def test_the_counters(sign_in: SignIn, engine: Engine) -> None:
     assert metric(engine, 'MDMSilentModeSessions') == 0
 
 
-@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-37', 'MDM-38')
+@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-38')
 def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api: Any, admin_client: Any) -> None:
     """Two clients of one user are two sessions; exactly the threshold is not above it; cleared when it is over, or when
     the alert is switched off. The administrator sets all of it for a node."""

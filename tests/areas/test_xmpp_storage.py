@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.xmpp import datetimes
-from tests.areas.xmpp_fixtures import address, ensure, parameter, sign_in
+from tests.areas.xmpp_fixtures import address, ensure, in_force, parameter, sign_in
 from tests.fixtures import data
 from tests.proves import proves
 from tests.xmppclient import CLIENT, XmppClient, _run, body, condition, error_text
@@ -161,6 +161,7 @@ def test_private_data(sign_in: SignIn, make_user: Callable[..., Any]) -> None:
     assert len(private(alice, 'get', "<storage xmlns='storage:bookmarks'/>")[0][0]) == 0
     parameter('xcp_router', 'private_data_elements', 3)
     parameter('xcp_router', 'private_data_kib', 1)
+    in_force()
     for inside, expected in (
         (''.join(f"<a{n} xmlns='x'/>" for n in range(3)), 'resource-constraint'),
         (f"<a xmlns='x'>{'y' * 1100}</a>", 'resource-constraint'),

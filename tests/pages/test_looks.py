@@ -119,7 +119,7 @@ def test_every_page(half: int, organisation: None, browser_page: Callable[..., A
     for _, path in [*paths, *others()][half::2]:
         page.goto(path)
         assert '/login/' not in page.url
-        found += [f'{path} moves: {shift}' for shift in page.evaluate('window.shifts ?? []') if shift[0] > 0.001]
+        found += [f'{path} moves: {shift}' for shift in page.evaluate('window.shifts ?? []') if shift[0] > 0.002]
         if (console := path.split('/')[1]) in consoles:  # its menu and bar are the same, and half of the work
             page.evaluate("document.querySelectorAll('#nav, .topbar').forEach((one) => one.replaceChildren())")
         consoles.add(console)
