@@ -138,7 +138,6 @@ END_USERS = Page(
                 'im_enabled',
                 'service_profile',
                 'effective_service_profile',
-                'user_profile',
                 'home_node',
                 'im_address',
             ),

@@ -161,7 +161,7 @@ def presence_needs_home_cluster(template: FeatureGroupTemplate, before: Any) -> 
 
 def settings_of(template: FeatureGroupTemplate) -> dict[str, Any]:
     """What a user gets from a template, once; later changes of the template do not reach the user."""
-    return {name: getattr(template, name) for name in ('home_cluster', 'im_enabled', 'service_profile', 'user_profile')}
+    return {name: getattr(template, name) for name in ('home_cluster', 'im_enabled', 'service_profile')}
 
 
 class TemplateForm(forms.Form):
@@ -172,7 +172,7 @@ class TemplateForm(forms.Form):
         queryset=FeatureGroupTemplate.objects.order_by('name'),
         to_field_name='name',
         empty_label=gettext_lazy('Choose one'),
-        help_text=gettext_lazy('Home Cluster, IM and Presence, Service Profile and User Profile are taken from it.'),
+        help_text=gettext_lazy('Home Cluster, IM and Presence and Service Profile are taken from it.'),
     )
 
 
@@ -224,13 +224,13 @@ FEATURE_GROUP_TEMPLATES = Page(
     ),
     related=('service-profiles', 'end-users', 'user-settings-flow'),
     model=FeatureGroupTemplate,
-    queryset=lambda: FeatureGroupTemplate.objects.select_related('service_profile', 'user_profile'),
-    columns=('name', 'home_cluster', 'im_enabled', 'service_profile', 'user_profile', 'description'),
+    queryset=lambda: FeatureGroupTemplate.objects.select_related('service_profile'),
+    columns=('name', 'home_cluster', 'im_enabled', 'service_profile', 'description'),
     find=('name', 'description', 'service_profile__name'),
     search=('name',),
     fieldsets=(
         Fieldset(gettext_lazy('Feature Group Template Information'), ('name', 'description')),
-        Fieldset(gettext_lazy('Features'), ('home_cluster', 'im_enabled', 'service_profile', 'user_profile')),
+        Fieldset(gettext_lazy('Features'), ('home_cluster', 'im_enabled', 'service_profile')),
     ),
     rules=(presence_needs_home_cluster,),
     copy_clear=('name',),

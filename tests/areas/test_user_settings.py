@@ -141,7 +141,6 @@ def test_service_profiles(post: Callable[..., Any], api: Api, make_user: Callabl
     assert 'no default' not in client.get('/api/v1/end-users/').content.decode()
 
 
-@proves('US-09')
 def test_feature_group_templates(
     post: Callable[..., Any], admin_client: Callable[..., Any], api: Api, make_user: Callable[..., Any]
 ) -> None:
@@ -153,9 +152,9 @@ def test_feature_group_templates(
     fields = {'name': 'Sellers', 'description': 'All of sales', 'home_cluster': 'on', 'im_enabled': 'on'}
     profile = api('administrator').get('/api/v1/service-profiles/').json()['results'][0]['id']
     url = '/ucm/ucm/feature-group-templates/'
-    assert browser.post(f'{url}add/', {**fields, 'service_profile': profile, 'user_profile': ''}).status_code == 302
+    assert browser.post(f'{url}add/', {**fields, 'service_profile': profile}).status_code == 302
     (template,) = api('administrator').get('/api/v1/feature-group-templates/').json()['results']
-    assert (template['service_profile'], template['user_profile'], template['im_enabled']) == ('Sales', None, True)
+    assert (template['service_profile'], template['im_enabled']) == ('Sales', True)
     users = [make_user(f'user{n}', im_enabled=False, home_cluster=False, node=None) for n in range(3)]
     chosen = [user.pk for user in users[:2]]
     done = post('end-users/apply-template/', 200, ids=chosen, template='Sellers')
