@@ -18,7 +18,7 @@ from impadmin.presence.models import (
     XmppFederationPolicy,
     XmppFederationSettings,
 )
-from impadmin.system.models import Node, ParameterValue, ServiceActivation
+from impadmin.system.models import Node, ParameterValue, RedundancyGroup, ServiceActivation
 
 FEATURES = {service.key for service in SERVICES if service.kind == 'feature'}
 
@@ -55,6 +55,15 @@ def compile_config() -> contract.Config:
                 parameters=per_node.get(node.pk, {}),
             )
             for node in Node.objects.only('name', 'address', 'publisher').order_by('pk')
+        ),
+        groups=tuple(
+            contract.RedundancyGroup(
+                id=group.pk,
+                name=group.name,
+                nodes=tuple(pk for pk in (group.server1_id, group.server2_id) if pk is not None),
+                ha=group.ha_enabled and group.server2_id is not None,
+            )
+            for group in RedundancyGroup.objects.order_by('pk')
         ),
         parameters=cluster,
         enterprise=enterprise,

@@ -84,6 +84,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Per-node service parameters: service key -> parameter name -> value."""
 
 
+class RedundancyGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """One Presence Redundancy Group: a node, or two that stand in for each other."""
+
+    id: int
+    name: str
+    nodes: tuple[int, ...]
+    """Node ids, Presence Server (1) first."""
+    ha: bool = False
+    """Enable High Availability; only with two nodes."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration generation."""
 
@@ -98,6 +109,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     federation: FederationSettings = FederationSettings()
     components: tuple[Component, ...] = ()
     nodes: tuple[Node, ...] = ()
+    groups: tuple[RedundancyGroup, ...] = ()
+    """Every node is in exactly one of them."""
     parameters: dict[str, dict[str, Any]] = {}
     """Cluster-wide service parameters: service key -> parameter name -> value. Absent means default."""
     enterprise: dict[str, Any] = {}
@@ -106,6 +119,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def node(self, name: str) -> Node | None:
         """The node called ``name``, or None when it is not configured."""
         return next((node for node in self.nodes if node.name == name), None)
+
+    def group_of(self, node_id: int) -> RedundancyGroup | None:
+        """The group the node is in."""
+        return next((group for group in self.groups if node_id in group.nodes), None)
+
+    def peer_of(self, node_id: int) -> int | None:
+        """The other node of the group while High Availability is on, or None."""
+        group = self.group_of(node_id)
+        return next((node for node in group.nodes if node != node_id), None) if group and group.ha else None
 
 
 def encode(config: Config) -> bytes:

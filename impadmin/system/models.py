@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 
@@ -42,6 +43,123 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A node that is new gets a redundancy group: every node is always in exactly one (guide 2016)."""
+        new = self._state.adding
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if new:
+                RedundancyGroup.house(self)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """The node leaves its group; a group without a node goes with it."""
+        with transaction.atomic():
+            group = RedundancyGroup.of(self)
+            if group is not None:
+                group.remove(self)
+            return super().delete(*args, **kwargs)
+
+
+DEFAULT_GROUP = 'DefaultCUPSubcluster'
+"""The group of the first node (guide 9866)."""
+
+
+class RedundancyGroup(models.Model):
+    """Unified CM Administration > System > Presence Redundancy Groups: one node, or two that stand in for each other.
+
+    Also called subcluster (guide 1999-2031, 2113-2133).
+    """
+
+    name = models.CharField(
+        _('Name'), max_length=128, unique=True, help_text=_('1 to 128 letters, digits, underscores and hyphens.')
+    )
+    description = models.CharField(
+        _('Description'), max_length=128, blank=True, help_text=_('At most 128 characters, without " % & \\ < >.')
+    )
+    server1 = models.OneToOneField(
+        Node, models.CASCADE, related_name='group_as_first', verbose_name=_('Presence Server (1)')
+    )
+    server2 = models.OneToOneField(
+        Node, models.SET_NULL, related_name='group_as_second', null=True, blank=True,
+        verbose_name=_('Presence Server (2)'),
+    )  # fmt: skip
+    ha_enabled = models.BooleanField(_('Enable High Availability'), default=False)
+    ha_changed_at = models.DateTimeField(null=True, editable=False)
+    """When High Availability was last switched on or off: the nodes need two minutes to settle (guide 1235)."""
+    automatic = models.BooleanField(default=False, editable=False)
+    """Made because its one node has no other group; it goes when the node is put into another."""
+
+    class Meta:
+        db_table = 'redundancy_group'
+        verbose_name = _('Presence Redundancy Group')
+        verbose_name_plural = _('Presence Redundancy Groups')
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Its nodes, Presence Server (1) first."""
+        return [node for node in (self.server1, self.server2) if node is not None]
+
+    @classmethod
+    def of(cls, node: Node) -> RedundancyGroup | None:
+        """The group ``node`` is in."""
+        return cls.objects.filter(models.Q(server1=node) | models.Q(server2=node)).first()
+
+    @classmethod
+    def house(cls, node: Node) -> None:
+        """Give ``node`` a group of its own unless it is in one: the first group of a cluster is the default group."""
+        if cls.of(node) is not None:
+            return
+        first = not cls.objects.exists()
+        stem = DEFAULT_GROUP if first else re.sub(r'[^A-Za-z0-9_-]', '-', node.name)[:120]
+        taken = {name.lower() for name in cls.objects.filter(name__istartswith=stem).values_list('name', flat=True)}
+        names = (stem if n == 1 else f'{stem}-{n}' for n in range(1, len(taken) + 2))
+        cls.objects.create(
+            name=next(name for name in names if name.lower() not in taken), server1=node, automatic=not first
+        )
+
+    def remove(self, node: Node) -> None:
+        """Take ``node`` out; what is left has one node and no High Availability, or nothing and is deleted."""
+        if self.server1_id == node.pk and self.server2 is None:
+            self.delete()
+            return
+        if self.server1_id == node.pk:
+            self.server1 = self.server2
+        self.server2 = None
+        self.ha_enabled = False
+        self.save()
+
+
+class NodeRecovery(models.Model):
+    """High availability of one node and of the users homed on it. The nodes write it; no row means Unknown."""
+
+    node = models.OneToOneField(Node, models.CASCADE, primary_key=True, related_name='recovery')
+    state = models.CharField(max_length=60)
+    reason = models.CharField(max_length=80)
+    since = models.DateTimeField()
+    owner = models.ForeignKey(Node, models.CASCADE, related_name='owned_homes')
+    """The node that serves the users homed on ``node`` now."""
+    epoch = models.BigIntegerField(default=1, db_default=1)
+    """Grows by one with every change of ``owner``."""
+    lease_until = models.DateTimeField(null=True)
+    """Until when ``owner`` may serve these users without asking again."""
+    run_id = models.CharField(max_length=40, default='', db_default='')
+    boot_id = models.CharField(max_length=40, default='', db_default='')
+    peer_heard_at = models.DateTimeField(null=True)
+    critical: models.JSONField[Any] = models.JSONField(default=dict, db_default={})
+    """Service key -> ``{"up": bool, "down_since": ISO time or null}``."""
+    record: models.JSONField[Any] = models.JSONField(default=dict, db_default={})
+    """Private to the recovery manager: the running transition, its step, who began it."""
+    progress = models.IntegerField(null=True)
+    """Users moved so far in the running step, of ``total``."""
+    total = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = 'node_recovery'
+        verbose_name_plural = _('Node recovery states')
 
 
 class ServiceActivation(models.Model):
