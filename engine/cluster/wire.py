@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from engine import tls
-from engine.cluster import receiving
 from engine.cluster.frames import LONGEST, Ack, Frame, Hello, Ping
 from engine.cluster.link import Cutter, Link
 
 if TYPE_CHECKING:
-    from engine.cluster.nodes import Nodes
+    from engine.cluster.links import Links
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +70,7 @@ class Identity:
 class NodeConnection(asyncio.Protocol):
     """One connection. ``link`` is None until the other side has shown who it is; ``heard`` is when it last spoke."""
 
-    def __init__(self, nodes: Nodes, link: Link | None = None) -> None:
+    def __init__(self, nodes: Links, link: Link | None = None) -> None:
         self._nodes = nodes
         self._cutter = Cutter(GREETING_BYTES)
         self._transport: asyncio.Transport | None = None
@@ -123,7 +122,7 @@ class NodeConnection(asyncio.Protocol):
         if kind not in _UNNUMBERED:
             link.received += 1
             link.frames_in += 1
-            receiving.take(self._nodes, link, frame)
+            self._nodes.take(link, frame)
         elif isinstance(frame, Ack):
             link.acknowledged(frame.received)
             self._nodes.relieve(link)
