@@ -30,6 +30,8 @@ class Node(models.Model):
     sessions = models.IntegerField(_('Sessions'), default=0, editable=False)
     """Connected client sessions."""
     users_online = models.IntegerField(_('Users online'), default=0, editable=False)
+    active_jsm_sessions = models.IntegerField(_('Active Sessions'), default=0, db_default=0, editable=False)
+    """Composed sessions that are active here, one of each user the node serves, connected or not."""
     loop_lag_ms = models.FloatField(_('Event loop lag'), default=0, editable=False)
     version = models.CharField(_('Version'), max_length=40, blank=True, editable=False)
     metrics_url = models.CharField(max_length=200, blank=True, editable=False)
@@ -77,14 +79,18 @@ class RedundancyGroup(models.Model):
     description = models.CharField(
         _('Description'), max_length=128, blank=True, help_text=_('At most 128 characters, without " % & \\ < >.')
     )
-    server1 = models.OneToOneField(
-        Node, models.CASCADE, related_name='group_as_first', verbose_name=_('Presence Server (1)')
-    )
-    server2 = models.OneToOneField(
-        Node, models.SET_NULL, related_name='group_as_second', null=True, blank=True,
-        verbose_name=_('Presence Server (2)'),
+    server1 = models.ForeignKey(
+        Node, models.CASCADE, related_name='+', verbose_name=_('Presence Server (1)'),
+        help_text=_('A node that is in no other group. Active-Standby puts every user on this one.'),
     )  # fmt: skip
-    ha_enabled = models.BooleanField(_('Enable High Availability'), default=False)
+    server2 = models.ForeignKey(
+        Node, models.SET_NULL, related_name='+', null=True, blank=True, verbose_name=_('Presence Server (2)'),
+        help_text=_('The node that stands in for the first one, and the first one for it.'),
+    )  # fmt: skip
+    ha_enabled = models.BooleanField(
+        _('Enable High Availability'), default=False,
+        help_text=_('When a node or a critical service fails, the other node takes over its users.'),
+    )  # fmt: skip
     ha_changed_at = models.DateTimeField(null=True, editable=False)
     """When High Availability was last switched on or off: the nodes need two minutes to settle (guide 1235)."""
     automatic = models.BooleanField(default=False, editable=False)
@@ -94,6 +100,10 @@ class RedundancyGroup(models.Model):
         db_table = 'redundancy_group'
         verbose_name = _('Presence Redundancy Group')
         verbose_name_plural = _('Presence Redundancy Groups')
+        constraints = [  # of what is there: the one in which a node is put has its automatic group deleted first
+            models.UniqueConstraint(fields=['server1'], condition=models.Q(automatic=False), name='first_once'),
+            models.UniqueConstraint(fields=['server2'], condition=models.Q(automatic=False), name='second_once'),
+        ]
 
     def __str__(self) -> str:
         return self.name
