@@ -17,6 +17,7 @@ class Param:
     scope    'cluster' (one value) or 'node' (each node its own)
     restart  keys of the services that must restart before a change takes effect; empty: read live
     section  heading on the page
+    not_below  (name, times): another int parameter of the service; the value must be at least so many times its value
     """
 
     name: str
@@ -31,6 +32,7 @@ class Param:
     restart: tuple[str, ...] = ()
     section: str = 'General'
     pattern: str = ''
+    not_below: tuple[str, int] | None = None
 
     @property
     def type(self) -> type:

@@ -162,7 +162,8 @@ def do_set_parameters(
         if expected and expected != fingerprint(before):
             raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then make your change.'))
         after = {**before, **{n: params[n].default if v is None else v for n, v in values.items()}}
-        if service in CROSS_CHECKS and (errors := CROSS_CHECKS[service](after)):
+        errors = _order(params, after) | (CROSS_CHECKS[service](after) if service in CROSS_CHECKS else {})
+        if errors:
             raise ValidationError(errors)
         changed = [name for name in params if before[name] != after[name]]
         for name in changed:
@@ -187,6 +188,24 @@ def _check(params: Mapping[str, Param], node: Any, values: Mapping[str, Any]) ->
             errors[name] = text
     if errors:
         raise ValidationError(errors)
+
+
+def _order(params: Mapping[str, Param], found: Mapping[str, Any]) -> dict[str, str]:
+    """What ``Param.not_below`` says of these values."""
+    errors = {}
+    for name, param in params.items():
+        if param.not_below is None:
+            continue
+        other, times = param.not_below
+        if found[name] < times * found[other]:
+            text = (
+                gettext('Enter at least %(least)s: %(times)s times %(other)s.')
+                if times > 1
+                else gettext('Enter at least %(least)s, the value of %(other)s.')
+            )
+            shown = {'least': times * found[other], 'times': times, 'other': gettext(params[other].label)}
+            errors[name] = text % shown
+    return errors
 
 
 def _store(service: str, param: Param, node: Any, value: Any) -> None:

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
-from engine.contract import messages, restarts, services
+from engine.contract import messages, recovery, restarts, services
 from impadmin.console import registry
 
 LANGUAGES = ('zh_Hans', 'ja')
@@ -43,6 +43,7 @@ def _data_strings() -> Iterator[str]:
         yield from page.menu.split(' > ')
     yield from (state.value for state in services.State)
     yield from (text.value for text in messages.Text)
+    yield from recovery.texts()
     for rule in restarts.RULES:
         yield from rule.page.split(' > ')
         yield rule.severity
