@@ -9,6 +9,14 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from impadmin.presence.peer_models import ClusterIdentity as ClusterIdentity
+from impadmin.presence.peer_models import InterclusterPeer as InterclusterPeer
+from impadmin.presence.peer_models import PeerDomain as PeerDomain
+from impadmin.presence.peer_models import PeerLink as PeerLink
+from impadmin.presence.peer_models import PeerNode as PeerNode
+from impadmin.presence.peer_models import PeerState as PeerState
+from impadmin.presence.peer_models import PeerUsers as PeerUsers
+
 
 class Domain(models.Model):
     """An IM address domain (guide 1135-1146). Its type follows from its use and is computed, not stored."""
@@ -24,6 +32,8 @@ class Domain(models.Model):
     """True when an administrator added it, False when the audit found it in use."""
     user_count = models.IntegerField(_('Users'), default=0, editable=False)
     """Users whose IM address or Directory URI is in the domain, as of the last audit or change."""
+    local = models.BooleanField(default=True, db_default=True, editable=False)
+    """False: only peer clusters have it. It is listed, not hosted here."""
     created_at = models.DateTimeField(_('Created'), auto_now_add=True)
 
     class Meta:
