@@ -1,6 +1,7 @@
 """Device capacity monitoring (guide 6956-7017) and what Multi-Device Messaging shows of itself (guide 6943-6954).
 
-A JSM session is a session of a user on this node. Composed: one for each assigned user, connected or not. Active: a
+A JSM session is a session of a user on this node. Composed: one for each user this node serves, connected or not; those
+of the other node of the redundancy group stand by here while High Availability is on (spec 02, 11). Active: a
 client, internal or off-site by the network it comes from. Phantom: a session whose connection is lost and that waits
 for its client, as suspended phones leave it. Hybrid (interoperability with Spark): none, as there are no hybrid users.
 The part of the rated sessions is (active + phantom + hybrid) / rated.
@@ -37,7 +38,7 @@ FREQUENCY = 'jsm_alert_frequency_s'
 SAMPLE_S = 5.0
 SLICE_S = 60.0
 """What *last time slice* means for the packets flushed, and how often the assigned users are counted."""
-JSM, MDM = 'Cisco XCP JSM', 'Cisco XCP MDM'
+JSM, MDM, PRESENCE = 'Cisco XCP JSM', 'Cisco XCP MDM', 'Cisco Presence Engine'
 Gauge = tuple[str, str, str, str, float]
 
 
@@ -102,9 +103,24 @@ class Capacity:
 
     def __init__(self, router: XcpRouter) -> None:
         self.router = router
-        self.composed = 0
+        self.stale = False
+        """Users were changed: count the assigned ones again."""
+        self._assigned: dict[int, int] = {}
+        """Assigned users of the nodes of this group."""
         self._flushed: deque[tuple[float, int]] = deque([(time.monotonic(), router.node.counters.mdm_flushed)])
         self._threshold = Threshold()
+
+    @property
+    def composed(self) -> int:
+        """Users this node serves, connected or not."""
+        owns = self.router.node.ownership.owns
+        return sum(count for home, count in self._assigned.items() if owns(home))
+
+    @property
+    def standby(self) -> int:
+        """Users of the group that this node would serve if the other one failed."""
+        node = self.router.node
+        return sum(self._assigned.values()) - self.composed if node.config.peer_of(node.id) is not None else 0
 
     def sessions(self) -> Classes:
         """The sessions there are now."""
@@ -135,10 +151,12 @@ class Capacity:
         while True:
             duration = float(self.router.param('jsm_threshold_s'))
             now = time.monotonic()
-            if now - counted >= SLICE_S:
-                counted = now
+            group = node.config.group_of(node.id)
+            homes = {*(group.nodes if group is not None else ()), *node.ownership.owned}
+            if now - counted >= SLICE_S or self.stale or self._assigned.keys() != homes:
+                counted, self.stale = now, False
                 try:
-                    self.composed = await status.assigned_users(node.store, node.id)
+                    self._assigned = await status.assigned_users(node.store, homes)
                 except Unavailable as error:
                     log.warning('assigned users not counted: database not reachable', error=str(error))
             self._flushed.append((now, node.counters.mdm_flushed))
@@ -166,12 +184,12 @@ def gauges(node: Node) -> Iterator[Gauge]:
     """(name, object, counter, help, value) of everything here, for the Prometheus endpoint; zeros while the router is
     stopped."""
     router: Any = node.service(XCP_ROUTER)
-    composed = mdm = silent = quiet = flushed = 0
+    composed = standby = mdm = silent = quiet = flushed = 0
     classes = Classes(0, 0, 0)
     percent = 0.0
     if router is not None:
         capacity: Capacity = router.capacity
-        composed = capacity.composed
+        composed, standby = capacity.composed, capacity.standby
         classes = capacity.sessions()
         percent = capacity.percent(sum(classes))
         flushed = capacity.flushed_lately()
@@ -183,7 +201,11 @@ def gauges(node: Node) -> Iterator[Gauge]:
                     silent += account.carbons - 1
     counters = node.counters
     queued = counters.mdm_queued_ms / counters.mdm_flushed / 1000 if counters.mdm_flushed else 0.0
-    yield 'jsm_sessions_composed', JSM, 'JsmSessionsComposed', 'Users assigned to the node', composed
+    text = 'Users this node serves, connected or not'
+    yield 'active_jsm_sessions', PRESENCE, 'ActiveJsmSessions', text, composed
+    text = 'Users of the other node of the group, whom this node would serve if that one failed'
+    yield 'inactive_jsm_sessions', PRESENCE, 'InactiveJsmSessions', text, standby
+    yield 'jsm_sessions_composed', JSM, 'JsmSessionsComposed', 'Composed sessions: users this node serves', composed
     active = classes.internal + classes.off_site
     yield 'jsm_client_sessions', JSM, 'JsmClientSessionsActive', 'Sessions with a connected client', active
     text = 'Sessions with a client in the internal networks'

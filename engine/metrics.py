@@ -283,16 +283,10 @@ class _Collector:
             family = CounterMetricFamily(f'imp_{name}', f'{text}.', labels=labels)
             family.add_metric((node.name, thing, counter), getattr(node.counters, name))
             yield family
-        sessions, users = node.load()
+        sessions, users, _ = node.load()
         manager: Any = node.service(CONNECTION_MANAGER)
         gauges = (
-            (
-                'active_jsm_sessions',
-                'Cisco Presence Engine',
-                'ActiveJsmSessions',
-                'Users with at least one session',
-                users,
-            ),
+            ('users_online', 'Cisco XCP Router', 'UsersOnline', 'Users with at least one session', users),
             ('client_sessions', 'Cisco XCP Router', 'ClientSessions', 'Bound sessions', sessions),
             (
                 'client_connections',

@@ -16,14 +16,15 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from engine import samples, tls
+from engine import samples
+from engine.certificates import Certificates
+from engine.cluster.ownership import Ownership
 from engine.contract import events, messages
 from engine.contract.config import Config
 from engine.contract.events import Live, NodeLive, NotificationsLive, ServiceStateLive
 from engine.contract.services import XCP_ROUTER
 from engine.metrics import Counters, MetricsEndpoint
 from engine.services.base import Service
-from engine.store import samples as store_samples
 from engine.store import status
 from engine.store.pool import Store, Unavailable
 from engine.supervisor import Slot, Supervisor, describe, make_service
@@ -50,6 +51,8 @@ class Node:
     name, id    name and primary key of the row in ``node``
     config      the newest valid generation (a service reads its own ``self.config`` instead, see services/base.py)
     store       the PostgreSQL pool; redis: client of REDIS_URL, may be unreachable at any time
+    ownership   which users this node serves
+    certificates  what it shows and trusts in TLS
     counters    plain integers for the Prometheus endpoint
     var         folder of this installation (IMP_VAR)
     """
@@ -66,6 +69,8 @@ class Node:
         )
         self.var = var
         self.counters = Counters()
+        self.certificates = Certificates(self)
+        self.ownership = Ownership(self)
         self.started_at = datetime.now(UTC)
         self.lag_ms = 0.0
         self.supervisor = Supervisor(
@@ -78,7 +83,6 @@ class Node:
         self._dirty: dict[str, Slot] = {}
         self._alarms: deque[tuple[str, str, str, str]] = deque()
         self._open_alarms: dict[str, str] = {}
-        self._certificates: dict[str, tuple[datetime, bool]] = {}
         self._live: deque[bytes] = deque(maxlen=1000)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._record_now = asyncio.Event()
@@ -112,11 +116,6 @@ class Node:
         self._alarms.append(('close', name, '', ''))
         if notice:
             self._alarms.append(('note', notice, 'Low', messages.encode(text)))
-        self._record_now.set()
-
-    def shows_certificate(self, name: str, path: Path, own: bool = False) -> None:
-        """Tell the console of a certificate in use, by the product's name; ``own``: the administrator's."""
-        self._certificates[name] = (tls.ends_at(path), own)
         self._record_now.set()
 
     def spawn(
@@ -161,6 +160,7 @@ class Node:
         own = config.node(self.name)
         self.publisher = own is not None and own.publisher
         log.info('configuration', generation=config.generation)
+        self.ownership.configure()
         await self.supervisor.reconfigure(config)
         self._record_now.set()
 
@@ -181,7 +181,9 @@ class Node:
         self.id, self.publisher = row.id, row.publisher
         await self._take_lock()
         await status.interrupted_commands(self.store, self.id)
+        await self.certificates.begin()
         self.config = await first_configuration(self)
+        await self.ownership.begin()
         try:
             await self._metrics.start()
         except OSError as error:
@@ -265,7 +267,7 @@ class Node:
                     self._dirty = {**dirty, **self._dirty}
                     raise
                 self.publish(NotificationsLive())
-            sessions, users = self.load()
+            sessions, users, composed = self.load()
             alive = await status.heartbeat(
                 self.store,
                 self.id,
@@ -273,6 +275,7 @@ class Node:
                 generation=self.config.generation,
                 sessions=sessions,
                 users_online=users,
+                active_jsm_sessions=composed,
                 loop_lag_ms=round(self.lag_ms, 2),
                 version=VERSION,
                 metrics_url=self._metrics.url,
@@ -280,19 +283,15 @@ class Node:
             if not alive:
                 self._removed()
                 return
-            while self._certificates:
-                name, (ends_at, own) = next(iter(self._certificates.items()))
-                await store_samples.certificate(self.store, self.id, name, ends_at, own)
-                self._certificates.pop(name)
             self.publish(NodeLive(node=self.name, at=time.time(), sessions=sessions))
 
     def _removed(self) -> None:
         self._lose(NotRunnable(3, f'The node {self.name!r} was removed from the cluster.'))
 
-    def load(self) -> tuple[int, int]:
-        """(connected sessions, users with at least one)."""
+    def load(self) -> tuple[int, int, int]:
+        """(connected sessions, users with at least one, users served whether connected or not)."""
         router: Any = self.running.get(XCP_ROUTER)
-        return (len(router.full), len(router.accounts)) if router is not None else (0, 0)
+        return (len(router.full), len(router.accounts), router.capacity.composed) if router is not None else (0, 0, 0)
 
     # ---- the parts
 

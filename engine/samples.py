@@ -30,7 +30,7 @@ async def keep(node: Node) -> None:
         now, at = _counts(node.counters), loop.time()
         grown = tuple(new - old for new, old in zip(now, before, strict=True))
         if node.service(XCP_ROUTER) is not None:
-            gauges: tuple[Any, ...] = (*node.load(), *queues(node), round(node.lag_ms, 2))
+            gauges: tuple[Any, ...] = (*node.load()[:2], *queues(node), round(node.lag_ms, 2))
             with suppress(*Unavailable):  # what was counted meanwhile belongs to the gap
                 await samples.add(node.store, node.id, at - since, gauges, grown)
                 pause = SAMPLE_S

@@ -24,6 +24,10 @@ class Connection(Protocol):
     blocked: bool
     """Something written before was not taken by the operating system yet."""
 
+    @property
+    def gone(self) -> bool:
+        """The socket is closed, and what it did not take is decided."""
+
     def write(self, data: bytes) -> None:
         """Queue bytes; everything queued goes out once per turn of the event loop, in order."""
 
@@ -45,8 +49,9 @@ class Connection(Protocol):
 
 
 class BindRefused(Exception):
-    """``XcpRouter.bind`` refuses. ``condition`` is a stanza error condition of RFC 6120 8.3.3, except
-    ``see-other-host``, a stream error (RFC 6120 4.9.3.19) whose content is ``text``: the right node's address."""
+    """``XcpRouter.bind`` refuses. ``condition`` is a stanza error condition of RFC 6120 8.3.3, except the stream errors
+    ``see-other-host`` (RFC 6120 4.9.3.19), whose content is ``text``: the right node's address, and
+    ``remote-connection-failed``: nobody serves the user at the moment."""
 
     def __init__(self, condition: str, text: str = '') -> None:
         super().__init__(condition, text)

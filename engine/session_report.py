@@ -22,10 +22,8 @@ def listed(devices: Iterable[str]) -> str:
 
 
 async def write(node: Node, report: str) -> None:
-    """Write this node's part. A router that does not run serves nobody.
-
-    The subcluster of a node is its presence redundancy group. There are no groups of two yet, so each node is the only
-    one of a group that has its name."""
+    """Write this node's part. A router that does not run serves nobody. The subcluster of a node is its presence
+    redundancy group; composed sessions are those of all users the node serves now."""
     router: Any = node.service(XCP_ROUTER)
     accounts = router.accounts.values() if router is not None else ()
     rows = [
@@ -39,5 +37,7 @@ async def write(node: Node, report: str) -> None:
         if account.sessions
     ]
     classes = router.capacity.sessions() if router is not None else (0, 0, 0)
-    composed = await status.assigned_users(node.store, node.id)
-    await store.write(node.store, int(report), node.name, node.name, rows, (composed, *classes))
+    composed = sum((await status.assigned_users(node.store, node.ownership.served)).values())
+    group = node.config.group_of(node.id)
+    subcluster = group.name if group is not None else node.name
+    await store.write(node.store, int(report), subcluster, node.name, rows, (composed, *classes))

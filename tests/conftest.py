@@ -29,6 +29,7 @@ pytest_plugins = [
     'tests.fixtures.servers',
     'tests.fixtures.data',
     'tests.fixtures.processes',
+    'tests.fixtures.nodes',
     'tests.fixtures.clients',
     'tests.fixtures.browser',
     'tests.fixtures.federation',

@@ -94,7 +94,7 @@ class Links:
         self.node = router.node
         self.loop = asyncio.get_running_loop()
         self.identity = Identity(self.node.var / 'tls' / self.node.name / 'node-link', self.node.name)
-        self.node.shows_certificate('node-link', self.identity.path)
+        self.node.spawn(self.node.certificates.of_links(self.identity.path), 'certificate of the links')
         self.own = self.own_id()
         self.links: dict[int, Link] = {}
         self.connections: set[NodeConnection] = set()
@@ -138,6 +138,10 @@ class Links:
     def undeliverable(self, session: Sender, stanza: Stanza, bare: str) -> None:
         """The other end went away with a stanza on its way to ``bare``."""
         raise NotImplementedError
+
+    def abandoned(self, other: int) -> bool:
+        """Whether nobody needs to wait for another end that is not there."""
+        return False
 
     def alarm(self) -> None:
         """Raise or clear the alarm about ends that are gone. Called every turn."""
@@ -203,7 +207,7 @@ class Links:
             if now - connection.heard > self.timeout_s and not connection.paused:
                 connection.abort()
         for node_id, since in list(self._lost_at.items()):
-            if now - since > self.timeout_s:
+            if now - since > self.timeout_s or self.abandoned(node_id):
                 self._gone(self.links[node_id])
         if now - self._pinged > PING_S:
             self._pinged = now

@@ -92,6 +92,10 @@ class Nodes(Links):
         """Tell who is signed in here."""
         link.put(frames.Online(list(self.router.accounts), all=True), None, 32 * len(self.router.accounts))
 
+    def abandoned(self, other: int) -> bool:
+        """Another node serves its users: what is on its way to it is for them."""
+        return self.node.ownership.owner(other) != other
+
     def alarm(self) -> None:
         """Nodes that are gone."""
         names = [node.name for node in self.node.config.nodes if self.is_gone(node.id)]
@@ -105,9 +109,13 @@ class Nodes(Links):
         lost = {bare for bare, where in self.where.items() if where is link}
         for bare in lost:
             del self.where[bare]
+        self._vanished(lost)
+
+    def _vanished(self, users: set[str]) -> None:
+        """What was seen of these users holds no longer."""
         engine = self.router.presence_engine()
-        if engine is not None and lost:
-            receiving.vanished(engine, lost)
+        if engine is not None and users:
+            receiving.vanished(engine, users)
 
     # ---- out
 
@@ -172,8 +180,10 @@ class Nodes(Links):
             link.put(frames.Roster(user_id, version, jid, item, request))
 
     def online(self, bare: str) -> None:
-        """A user has signed in here."""
+        """A user has signed in here, perhaps before the node where he was is known to be gone."""
         self._recent.pop(bare, None)
+        if self.where.pop(bare, None) is not None:
+            self._vanished({bare})
         for link in self.links.values():
             if link.known:
                 link.put(frames.Online([bare], all=False))
@@ -187,6 +197,9 @@ class Nodes(Links):
     def stored(self, bare: str) -> None:
         """A message was put into the offline store here: where the user is signed in, or will be, he gets it now."""
         link = self.where.get(bare)
+        if bare in self.router.accounts:
+            receiving.waiting(self.router, bare)
+            return
         if link is not None:
             link.put(frames.Stored(bare))
             return
@@ -199,6 +212,7 @@ class Nodes(Links):
         """These users are signed in at another node."""
         if everybody:
             self.forget(link)
+        self._vanished({bare for bare in users if self.where.get(bare) not in (None, link)})
         for bare in users:
             self.where[bare] = link
             if bare in self._recent or (everybody and self._forgot):

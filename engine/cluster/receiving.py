@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.cluster.link import Link
     from engine.cluster.nodes import Nodes
     from engine.services.presence_engine.engine import PresenceEngine
+    from engine.services.xcp_router.router import XcpRouter
 
 log = structlog.get_logger(__name__)
 
@@ -44,12 +45,17 @@ def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
         if nodes.where.get(frame.user) is link:
             del nodes.where[frame.user]
     elif isinstance(frame, frames.Stored):
-        for session in router.sessions_of(frame.user):
-            if session.priority is not None and session.priority >= 0:
-                router.offline.deliver(session)
-                break
+        waiting(router, frame.user)
     elif (engine := router.presence_engine()) is not None:
         _presence(nodes, engine, link, frame)
+
+
+def waiting(router: XcpRouter, bare: str) -> None:
+    """A message was stored for a user who is signed in here by now."""
+    for session in router.sessions_of(bare):
+        if session.priority is not None and session.priority >= 0:
+            router.offline.deliver(session)
+            break
 
 
 def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
@@ -59,7 +65,10 @@ def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
 
 def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:
     if isinstance(frame, frames.Presence):
-        elsewhere.arrived(engine, frame.sender, (frame.head, frame.tail), frame.available, frame.watchers)
+        left = nodes.where.get(frame.sender.partition('/')[0]) is not link
+        if not (left and frame.available):  # a node that he has left cannot know
+            presence = (frame.head, frame.tail)
+            elsewhere.arrived(engine, frame.sender, presence, frame.available, frame.watchers, left)
     elif isinstance(frame, frames.Probe):
         for bare in frame.contacts:
             elsewhere.show(

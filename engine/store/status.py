@@ -102,6 +102,7 @@ async def heartbeat(
     generation: int,
     sessions: int,
     users_online: int,
+    active_jsm_sessions: int,
     loop_lag_ms: float,
     version: str,
     metrics_url: str,
@@ -110,11 +111,12 @@ async def heartbeat(
     return bool(
         await store.execute(
             'UPDATE node SET heartbeat_at = now(), started_at = %s, generation = %s, sessions = %s, users_online = %s,'
-            ' loop_lag_ms = %s, version = %s, metrics_url = %s WHERE id = %s',
+            ' active_jsm_sessions = %s, loop_lag_ms = %s, version = %s, metrics_url = %s WHERE id = %s',
             started_at,
             generation,
             sessions,
             users_online,
+            active_jsm_sessions,
             loop_lag_ms,
             version,
             metrics_url,
@@ -211,11 +213,20 @@ async def unassigned_users(store: Store) -> int:
     return int(row[0]) if row else 0
 
 
-async def assigned_users(store: Store, node_id: int) -> int:
-    """How many users have this home node and are live on the wire."""
-    row = await store.fetch_one(
-        'SELECT count(*) FROM end_user WHERE home_node_id = %s AND im_enabled AND active AND home_cluster', node_id
+async def assigned_users(store: Store, homes: Iterable[int]) -> dict[int, int]:
+    """How many users have each of these home nodes and are live on the wire."""
+    found = dict.fromkeys(homes, 0)
+    rows = await store.fetch(
+        'SELECT home_node_id, count(*) FROM end_user'
+        ' WHERE home_node_id = ANY(%s) AND im_enabled AND active AND home_cluster GROUP BY 1',
+        list(found),
     )
+    return found | {row[0]: row[1] for row in rows}
+
+
+async def ldap_directories(store: Store) -> int:
+    """How many LDAP directories are configured."""
+    row = await store.fetch_one('SELECT count(*) FROM ldap_directory')
     return int(row[0]) if row else 0
 
 

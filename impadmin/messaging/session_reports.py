@@ -87,9 +87,9 @@ TOTALS = Page(
         effect=gettext_lazy(
             'Generate Report asks every running node; the report before stays until all have answered. Nothing else '
             'changes. When JSMSessionsExceedsThreshold is raised: check memory and processor of the node, and move '
-            'users to other nodes by hand. A subcluster is a presence redundancy group; each node is one of its own as '
-            'long as there are no groups of two. Composed sessions: users assigned to the node. Internal and off-site '
-            'sessions have a client inside and outside of the internal networks; phantom ones wait for their client.'
+            'users to other nodes by hand. A subcluster is a Presence Redundancy Group. Composed sessions: users the '
+            'node serves, connected or not. Internal and off-site sessions have a client inside and outside of the '
+            'internal networks; phantom ones wait for their client.'
         ),
         guide='7019-7049',
     ),

@@ -112,7 +112,8 @@ def test_the_report_counts_who_is_signed_in(
         ('erin', '2'),
         ('frank', '1'),
     ]
-    for level, expected in (('cluster', ('', '')), ('subclusters', (data.NODE, '')), ('nodes', (data.NODE, data.NODE))):
+    group = 'DefaultCUPSubcluster'
+    for level, expected in (('cluster', ('', '')), ('subclusters', (group, '')), ('nodes', (group, data.NODE))):
         (row,) = table(b''.join(browser.get(f'{PAGE}export/?format=csv&tab={level}').streaming_content))
         assert (row['redundancy_group'], row['node']) == expected
         assert row['sessions'] == '9'

@@ -3,129 +3,22 @@ also while it breaks or a node is killed. Two real engine processes, real client
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 
 from engine.cluster import frames
 from tests import settings as test_settings
-from tests.areas.xmpp_fixtures import address, configure, counts_are_exact, parameter, user
+from tests.areas.xmpp_fixtures import configure, counts_are_exact, parameter, user
 from tests.fixtures import data
-from tests.fixtures.processes import Engine, wait_until
+from tests.fixtures.nodes import OTHER, Cluster, bodies, friends, open_alarms
+from tests.fixtures.processes import wait_until
 from tests.xmppclient import SignInFailed, XmppClient
-
-OTHER = 'imp2'
-
-
-class Cluster:
-    """Nodes imp1 and imp2, ``alice`` at the first and ``bob`` at the second, and clients."""
-
-    def __init__(self, make_engine: Callable[..., Engine], make_user: Callable[..., Any]) -> None:
-        self.make_engine, self.make_user = make_engine, make_user
-        self.engines: dict[str, Engine] = {}
-        self.clients: list[XmppClient] = []
-        self.proxy: Proxy | None = None
-
-    def start(self, link: bool = True) -> Cluster:
-        """Both nodes, users and (``link``) the link."""
-        from impadmin.system.models import Node, ServiceActivation
-
-        other = Node.objects.create(name=OTHER, address='127.0.0.1')
-        for activation in ServiceActivation.objects.filter(node__name=data.NODE):
-            ServiceActivation.objects.create(node=other, service=activation.service)
-        data.publish_configuration()
-        for name in (data.NODE, OTHER):
-            self.engines[name] = self.make_engine(name, wait=False)
-        for engine in self.engines.values():
-            engine.wait_ready(30)
-        self.make_user('alice')
-        self.make_user('bob', node=OTHER)
-        if link:
-            self.linked()
-        return self
-
-    def through_proxy(self) -> Proxy:
-        """Start with a network between the nodes that can be cut: the first node listens at another address."""
-        from impadmin.system.models import Node, ParameterValue
-
-        for node in Node.objects.all():
-            ParameterValue.objects.create(
-                service='xcp_router', name='node_link_address', node=node, value='127.0.0.3'
-            )  # fmt: skip
-        self.start(link=False)
-        port = self.engines[data.NODE].link_port
-        self.proxy = Proxy(port, ('127.0.0.3', port))
-        self.linked()
-        return self.proxy
-
-    def linked(self, up: bool = True) -> None:
-        """Wait until both nodes say so."""
-        for name in self.engines:
-            wait_until(lambda name=name: self.metric(name, 'imp_node_link_up') == float(up), f'link of {name}: {up}')
-
-    def metric(self, node: str, name: str) -> float | None:
-        """One sample of a node."""
-        import urllib.request
-
-        engine = self.engines[node]
-        try:
-            with urllib.request.urlopen(f'http://127.0.0.1:{engine.metrics_port}/metrics', timeout=5) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return None
-        return next(
-            (
-                float(line.rsplit(' ', 1)[1])
-                for line in text.splitlines()
-                if line.startswith(name if '{' in name else name + '{')
-            ),
-            None,
-        )
-
-    def sign_in(self, user_id: str, resource: str = 'r', available: bool = True, **options: Any) -> XmppClient:
-        """A client of a user at the user's own node."""
-        engine = self.engines[OTHER if user_id in ('bob', 'dora') else data.NODE]
-        client = XmppClient(f'{address(user_id)}/{resource}', data.PASSWORD, host=engine.host, port=engine.port)
-        client.connect()
-        self.clients.append(client)
-        client.roster()
-        if available:
-            client.available(**options)
-            client.expect('presence', from_=client.jid, type='')
-        return client
-
-
-@pytest.fixture
-def cluster(make_engine: Callable[..., Engine], make_user: Callable[..., Any]) -> Iterator[Cluster]:
-    """Two nodes, started by ``cluster.start()``."""
-    made = Cluster(make_engine, make_user)
-    yield made
-    for client in made.clients:
-        client.abort()
-    if made.proxy is not None:
-        made.proxy.close()
-
-
-def friends(*pairs: tuple[str, str]) -> None:
-    """Contact lists as an import would write them: both see each other."""
-    from impadmin.ucm.models import EndUser, RosterItem
-
-    for one, two in pairs:
-        for owner, contact in ((one, two), (two, one)):
-            RosterItem.objects.create(user=EndUser.objects.get(user_id=owner), jid=address(contact), subscription=3)
-            row = EndUser.objects.get(user_id=owner)
-            row.contact_count += 1
-            row.watcher_count += 1
-            row.save()
 
 
 def test_messages_and_requests(cluster: Cluster) -> None:
@@ -337,71 +230,3 @@ def talk(port: int, context: ssl.SSLContext | None, data: bytes) -> bytes:
             return wire.recv(100)[:3]
     except (ssl.SSLError, ConnectionError):
         return b''
-
-
-def bodies(client: XmppClient) -> list[str]:
-    """Message bodies a client has received, in order."""
-    found = [stanza.findtext('{jabber:client}body') for stanza in client.stanzas if stanza.tag.endswith('}message')]
-    return [body for body in found if body]
-
-
-def open_alarms(name: str) -> list[str]:
-    """Nodes at which an alarm stands."""
-    from impadmin.system.models import Alarm
-
-    return list(Alarm.objects.filter(name=name, cleared_at=None).values_list('node__name', flat=True))
-
-
-class Proxy(threading.Thread):
-    """The network between two nodes: forwards one port, and can be cut."""
-
-    def __init__(self, port: int, to: tuple[str, int]) -> None:
-        super().__init__(daemon=True)
-        self.to = to
-        self.refuse = False
-        self.connections = 0
-        self._open: list[socket.socket] = []
-        self._listening = socket.create_server(('127.0.0.1', port))
-        self.start()
-
-    def run(self) -> None:
-        """Accept until closed."""
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            if self.refuse:
-                client.close()
-                continue
-            try:
-                server = socket.create_connection(self.to)
-            except OSError:
-                client.close()
-                continue
-            self.connections += 1
-            self._open += [client, server]
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-        except OSError:
-            pass
-        for end in (source, target):
-            end.close()
-
-    def cut(self, refuse: bool = False) -> None:
-        """Break every connection; ``refuse`` new ones too."""
-        self.refuse = refuse
-        for end in self._open:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
-
-    def close(self) -> None:
-        """End."""
-        self._listening.close()
-        self.cut()

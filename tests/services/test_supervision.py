@@ -273,9 +273,14 @@ def test_unknown_node_ends_with_one_clear_line(db: None) -> None:
 def test_metrics(engine: Engine, make_user: Any, xmpp_client: Any) -> None:
     make_user('alice')
     xmpp_client('alice')
-    with urllib.request.urlopen(f'http://127.0.0.1:{engine.metrics_port}/metrics', timeout=5) as answer:
-        text = answer.read().decode()
-    assert 'imp_active_jsm_sessions{counter="ActiveJsmSessions",node="imp1",object="Cisco Presence Engine"} 1.0' in text
+
+    def metrics() -> str:
+        with urllib.request.urlopen(f'http://127.0.0.1:{engine.metrics_port}/metrics', timeout=5) as answer:
+            return answer.read().decode()
+
+    active = 'imp_active_jsm_sessions{counter="ActiveJsmSessions",node="imp1",object="Cisco Presence Engine"} 1.0'
+    wait_until(lambda: active in metrics(), 'the new user is counted')
+    text = metrics()
     assert 'imp_service_running{node="imp1",service="Cisco XCP Router"} 1.0' in text
     assert 'process_resident_memory_bytes' in text
 

@@ -121,6 +121,11 @@ class Connection(asyncio.Protocol):
 
     # ---- what sessions use
 
+    @property
+    def gone(self) -> bool:
+        """The socket is closed, and what it did not take is decided."""
+        return self._stream is None
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the client."""
         if self._out:
@@ -457,6 +462,8 @@ class Connection(asyncio.Protocol):
         except BindRefused as refusal:
             if refusal.condition == 'see-other-host':
                 stream.close('see-other-host', '', refusal.text)
+            elif refusal.condition == 'remote-connection-failed':
+                stream.close(refusal.condition, refusal.text)
             else:
                 stream.bind_refused(refusal.condition, refusal.text)
             return

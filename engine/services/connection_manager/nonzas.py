@@ -98,7 +98,7 @@ def resume(connection: Connection, event: ResumeRequest, user: User | None) -> N
         stream.close('system-shutdown')
         return
     managed: Managed | None = router.managed.get(event.previd)
-    allowed = user is not None and user.eligible and user.node_id == router.node.id
+    allowed = user is not None and user.eligible and router.node.ownership.owns(user.node_id)
     counters = router.node.counters
     if managed is None or not allowed or managed.session.bare != event.bare:
         counters.resumptions_refused += 1

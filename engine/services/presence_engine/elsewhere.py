@@ -165,8 +165,11 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
     visibility.send_here(engine, sender.jid, address, stanza.raw)
 
 
-def arrived(engine: PresenceEngine, sender: str, presence: Presence, available: bool, watchers: Iterable[str]) -> None:
-    """One presence of a user of another node, for these watchers signed in here."""
+def arrived(
+    engine: PresenceEngine, sender: str, presence: Presence, available: bool, watchers: Iterable[str], left: bool
+) -> None:
+    """One presence of a user of another node, for these watchers signed in here; ``left``: who sees the client no
+    longer was told already, as the user is at yet another node."""
     contact = sender.partition('/')[0]
     watchers = list(watchers)
     registry.contact_presence.fire(engine.router, sender, presence[0] + presence[1], available, watchers)
@@ -176,6 +179,8 @@ def arrived(engine: PresenceEngine, sender: str, presence: Presence, available: 
             continue
         item = person.items.get(contact)
         if item is None or not item.subscription & TO:
+            continue
+        if left and sender not in (person.seen or {}).get(contact, ()):
             continue
         note(engine, person, sender, presence if available else None)
         visibility.tell(engine, sender, bare, presence)

@@ -16,9 +16,7 @@ from engine.capacity import Capacity
 from engine.cluster.nodes import Nodes
 from engine.contract import jid
 from engine.contract.config import Config
-from engine.contract.config import Node as NodeConfig
-from engine.contract.restarts import parameter_value
-from engine.contract.services import CONNECTION_MANAGER, PRESENCE_ENGINE, XCP_ROUTER
+from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
 from engine.delivery import NOW
 from engine.features import registry
 from engine.services.base import Service
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-XMPP_PORT = 5222
 POLL_S = 10.0
 """How often online users are compared with the database, should an event have been lost."""
 
@@ -142,14 +139,6 @@ class XcpRouter(Service):
 
     # sessions
 
-    def _client_address(self, home: NodeConfig) -> str:
-        """Where clients reach another node: its address, with the port when it is not the usual one (RFC 6120
-        4.9.3.19)."""
-        port = int(parameter_value(self.config, home.name, CONNECTION_MANAGER, 'client_port'))
-        if port == XMPP_PORT:
-            return home.address
-        return f'[{home.address}]:{port}' if ':' in home.address else f'{home.address}:{port}'
-
     def bind(self, user: User, resource: str, connection: Connection) -> Session:
         """A session for an authenticated user; ``resource`` '' lets the server choose.
 
@@ -157,11 +146,14 @@ class XcpRouter(Service):
         """
         if not user.eligible or user.bare.rpartition('@')[2] not in self.domains:
             raise BindRefused('not-allowed', 'The user is not enabled for IM and Presence.')
-        if user.node_id != self.node.id:
-            home = next((node for node in self.config.nodes if node.id == user.node_id), None)
-            if home is not None:
-                raise BindRefused('see-other-host', self._client_address(home))
-            raise BindRefused('not-allowed', 'The home node of the user is not known.')
+        ownership = self.node.ownership
+        if not ownership.owns(user.node_id):
+            if address := ownership.client_address(user.node_id):
+                raise BindRefused('see-other-host', address)
+            if ownership.owner(user.node_id) != self.node.id:
+                raise BindRefused('not-allowed', 'The home node of the user is not known.')
+            text = 'Your users are being moved to another node. Sign in again later.'
+            raise BindRefused('remote-connection-failed', text)
         try:
             resource = jid.prepare_resource(resource or secrets.token_urlsafe(9))
         except jid.InvalidJID as error:
@@ -304,6 +296,7 @@ class XcpRouter(Service):
         Deleted or new password: not-authorized. No longer enabled: policy-violation. Moved: see-other-host with the
         address of the new node. New IM address: reset.
         """
+        self.capacity.stale = True
         online = [user_id for user_id in ids if user_id in self.by_id]
         if not online:
             return
@@ -320,6 +313,7 @@ class XcpRouter(Service):
                     self.unbind(session)
             else:
                 account.user.fingerprint = found[user_id].fingerprint
+                account.user.node_id = found[user_id].node_id
                 if account.user.privacy_version != found[user_id].privacy_version:
                     account.user.privacy_version = found[user_id].privacy_version
                     await filters.reload(self, account)
@@ -331,9 +325,9 @@ class XcpRouter(Service):
             return 'policy-violation', 'The user is no longer enabled for IM and Presence.'
         if new.bare != old.bare:
             return 'reset', 'The IM address of the user has changed.'
-        if new.node_id != self.node.id:
-            home = next((node for node in self.node.config.nodes if node.id == new.node_id), None)
-            return 'see-other-host', self._client_address(home) if home else ''
+        if not self.node.ownership.owns(new.node_id):
+            address = self.node.ownership.client_address(new.node_id)
+            return ('see-other-host', address) if address else ('system-shutdown', 'Sign in again later.')
         if new.password != old.password:
             return 'not-authorized', 'The password of the user has changed.'
         return '', ''

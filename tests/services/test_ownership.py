@@ -1,0 +1,144 @@
+"""Who serves a user, and what happens to clients when that changes: three real nodes, clients over TLS. The table that
+the recovery manager writes is written here by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from impadmin.system.models import Node, NodeRecovery
+from tests.fixtures import data
+from tests.fixtures.nodes import OTHER, Cluster, bodies, friends
+from tests.fixtures.processes import wait_until
+from tests.proves import proves
+from tests.xmppclient import SignInFailed, XmppClient
+
+THIRD = 'imp3'
+
+
+def own(home: str, owner: str) -> None:
+    """Let a node serve the users of another."""
+    from django.utils import timezone
+
+    row, _ = NodeRecovery.objects.get_or_create(
+        node=Node.objects.get(name=home),
+        defaults={'state': '', 'reason': '', 'since': timezone.now(), 'owner': Node.objects.get(name=home)},
+    )
+    row.owner = Node.objects.get(name=owner)
+    row.epoch += 1
+    row.save()
+
+
+def refused(cluster: Cluster, user_id: str, at: str) -> tuple[str, str]:
+    """Condition and text of the stream error a client gets instead of a session."""
+    engine = cluster.engines[at]
+    client = XmppClient(f'{user_id}@{data.DOMAIN}/x', data.PASSWORD, host=engine.host, port=engine.port)
+    with pytest.raises(SignInFailed) as failure:
+        client.connect()
+    return str(failure.value), client.client.error_text
+
+
+def presences(client: XmppClient, user_id: str) -> list[str]:
+    """Types of the presence received of a user, '' for available."""
+    return [
+        stanza.get('type', '')
+        for stanza in client.stanzas
+        if stanza.tag.endswith('}presence') and stanza.get('from', '').startswith(f'{user_id}@')
+    ]
+
+
+def counter(cluster: Cluster, node: str, name: str) -> float | None:
+    """A gauge of a node."""
+    return cluster.metric(node, f'imp_{name}')
+
+
+@proves('HA-34', 'HA-83')
+def test_users_move_with_their_set(cluster: Cluster) -> None:
+    """Ten clients of the moved set are sent to the other node, the ten of that node keep their streams; a contact on a
+    third node sees each go and come once; messages stored before wait at the new node; and all the way back."""
+    cluster.start(THIRD)
+    first, second = [f'u{n}' for n in range(10)], [f'v{n}' for n in range(10)]
+    for user_id in first:
+        cluster.make_user(user_id)
+    for user_id in second:
+        cluster.make_user(user_id, node=OTHER)
+    cluster.make_user('carol', node=THIRD)
+    cluster.make_user('dave')
+    friends(('u0', 'carol'))
+    moving, staying = [cluster.sign_in(one) for one in first], [cluster.sign_in(one) for one in second]
+    carol = cluster.sign_in('carol')
+    carol.expect('presence', from_=moving[0].jid, type='')
+    carol.say(f'dave@{data.DOMAIN}', 'while you were out')
+    carol.sync()
+    wait_until(lambda: counter(cluster, data.NODE, 'active_jsm_sessions') == 12, 'eleven users of ours, and alice')
+    wait_until(lambda: counter(cluster, OTHER, 'active_jsm_sessions') == 11, 'ten and bob')
+
+    own(data.NODE, OTHER)
+    wait_until(lambda: not any(client.connected for client in moving), 'everybody of the set is sent away')
+    assert {(client.error, client.error_text) for client in moving} == {
+        ('see-other-host', f'127.0.0.1:{cluster.engines[OTHER].port}')
+    }
+    assert all(client.connected for client in staying)
+    assert refused(cluster, 'u1', data.NODE) == ('see-other-host', f'127.0.0.1:{cluster.engines[OTHER].port}')
+    carol.expect('presence', from_=moving[0].jid, type='unavailable')
+    wait_until(lambda: counter(cluster, OTHER, 'active_jsm_sessions') == 23, 'both sets at one node')
+    assert counter(cluster, data.NODE, 'active_jsm_sessions') == 0
+
+    moved = [cluster.sign_in(one, at=OTHER) for one in first]
+    carol.expect('presence', from_=moved[0].jid, type='')
+    assert list(moved[0].contacts) == [carol.bare]
+    dave = cluster.sign_in('dave', at=OTHER)
+    dave.expect('message', body='while you were out')
+    carol.say(moved[0].bare, 'there you are')
+    moved[0].expect('message', body='there you are')
+    moved[0].say(carol.jid, 'here I am')
+    carol.expect('message', body='here I am')
+    assert all(client.connected for client in staying)
+    assert presences(carol, 'u0') == []
+
+    own(data.NODE, data.NODE)
+    wait_until(lambda: not any(client.connected for client in (*moved, dave)), 'everybody goes home')
+    carol.expect('presence', from_=moved[0].jid, type='unavailable')
+    home = cluster.sign_in('u0', 'home')
+    carol.expect('presence', from_=home.jid, type='')
+    assert presences(carol, 'u0') == []
+    assert all(client.connected for client in staying)
+    assert refused(cluster, 'u1', OTHER)[0] == 'see-other-host'
+
+
+@proves('HA-34')
+def test_a_node_dies_and_its_users_sign_in_at_the_other(cluster: Cluster) -> None:
+    """kill -9, while a node that is none of the two writes to a user there: the messages are kept, the contact sees the
+    user go and come once, also when he is back before anybody has noticed that the node is gone."""
+    cluster.start(THIRD)
+    cluster.make_user('carol', node=THIRD)
+    friends(('alice', 'carol'), ('alice', 'bob'))
+    carol, alice, bob = cluster.sign_in('carol'), cluster.sign_in('alice'), cluster.sign_in('bob')
+    for client in (carol, bob):
+        client.expect('presence', from_=alice.jid, type='')
+    cluster.engines[data.NODE].kill9()
+    carol.say(alice.bare, 'one')
+    own(data.NODE, OTHER)
+    wait_until(lambda: can_sign_in(cluster, 'alice'), 'the other node serves the set')
+    again = cluster.sign_in('alice', 'again', at=OTHER)
+    again.expect('message', body='one')
+    carol.say(again.bare, 'two')
+    again.expect('message', body='two')
+    for client in (carol, bob):
+        client.expect('presence', from_=again.jid, type='')
+        seen = [
+            (stanza.get('from'), stanza.get('type', ''))
+            for stanza in client.stanzas
+            if stanza.tag.endswith('}presence') and stanza.get('from', '').startswith(alice.bare + '/')
+        ]
+        assert seen == [(alice.jid, 'unavailable')]
+    assert bodies(again) == []
+
+
+def can_sign_in(cluster: Cluster, user_id: str, at: str = OTHER) -> bool:
+    """Whether a node serves a user. The client leaves again."""
+    try:
+        client = cluster.connect(user_id, 'probe', at=at)
+    except SignInFailed:
+        return False
+    client.close()
+    return True
