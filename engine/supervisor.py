@@ -33,6 +33,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.DIRECTORY: 'engine.services.directory:DirectoryService',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
     names.UDS_TOMCAT: 'engine.services.uds_tomcat:UdsTomcat',
+    names.DIRSYNC: 'engine.services.dirsync:DirSync',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)
 """Services that run before the Data Monitor has released the others."""

@@ -19,6 +19,9 @@ from impadmin.presence.models import (
     XmppFederationSettings,
 )
 from impadmin.system.models import Node, ParameterValue, RedundancyGroup, ServiceActivation
+from impadmin.ucm import ldap_access
+from impadmin.ucm.ldap_models import UserAuthentication
+from impadmin.ucm.ldap_rules import parameters
 
 FEATURES = {service.key for service in SERVICES if service.kind == 'feature'}
 
@@ -45,6 +48,7 @@ def compile_config() -> contract.Config:
             contract.Component(domain=row.domain, secret=row.secret, name=row.name)
             for row in ExternalComponent.objects.order_by('domain')
         ),
+        ldap=_ldap(),
         nodes=tuple(
             contract.Node(
                 id=node.pk,
@@ -92,6 +96,23 @@ def _federation() -> contract.FederationSettings:
             contract.FederatedDomain(domain=entry.domain, direction=entry.direction)
             for entry in XmppFederationDomain.objects.order_by('domain')
         ),
+    )
+
+
+def _ldap() -> contract.LdapAuthentication:
+    row = _row(UserAuthentication)
+    if not row.enabled:
+        return contract.LdapAuthentication()
+    system = ldap_access.system()
+    return contract.LdapAuthentication(
+        enabled=True,
+        servers=ldap_access.servers(row),
+        manager_dn=row.manager_dn,
+        password=row.sealed_password,
+        search_base=row.search_base,
+        user_id_attribute=system.user_id_attribute,
+        timeout_s=parameters()['ldap_timeout_s'],
+        authorities=system.ca_certificate,
     )
 
 

@@ -71,6 +71,30 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ''
 
 
+class LdapServer(msgspec.Struct, frozen=True, kw_only=True):
+    """One server of a directory; ``tls``: LDAPS."""
+
+    host: str
+    port: int = 636
+    tls: bool = True
+
+
+class LdapAuthentication(msgspec.Struct, frozen=True, kw_only=True):
+    """System > LDAP > LDAP Authentication (guide 2790-2803): how passwords of users of a directory are checked."""
+
+    enabled: bool = False
+    servers: tuple[LdapServer, ...] = ()
+    """In the order to try them."""
+    manager_dn: str = ''
+    password: str = ''
+    """Sealed, see engine.contract.sealing."""
+    search_base: str = ''
+    user_id_attribute: str = 'uid'
+    timeout_s: int = 5
+    authorities: str = ''
+    """PEM of the authorities trusted to sign the servers' certificates; '' for those of the operating system."""
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One IM and Presence node of the cluster."""
 
@@ -120,6 +144,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The node called ``name``, or None when it is not configured."""
         return next((node for node in self.nodes if node.name == name), None)
 
+    incoming_acl: tuple[str, ...] = ()
+    """System > Security > Incoming ACL: addresses, networks, host and domain names, ALL."""
+    security: SecuritySettings = SecuritySettings()
+    trust: dict[str, str] = {}
+    """What each trust store holds, as a digest."""
+    ldap: LdapAuthentication = LdapAuthentication()
     def group_of(self, node_id: int) -> RedundancyGroup | None:
         """The group the node is in."""
         return next((group for group in self.groups if node_id in group.nodes), None)

@@ -91,6 +91,7 @@ class Message(str):
 
 def message(template: Text, **values: Any) -> Message:
     """``template`` with its values: texts, numbers, other messages, or a list of texts."""
+    LDAP_DIRECTORIES = 'LDAP directories: %(count)s.'
     return _message(template.value, values)
 
 

@@ -16,6 +16,7 @@ from engine.contract.connection_params import (
     UDS_TOMCAT_PARAMS,
     WEB_CONNECTION_MANAGER_PARAMS,
 )
+from engine.contract.dirsync_params import DIRSYNC_PARAMS
 from engine.contract.federation_params import FEDERATION_PARAMS
 from engine.contract.message_params import MESSAGE_PARAMS
 from engine.contract.node_params import NODE_PARAMS
@@ -41,6 +42,9 @@ from engine.contract.service_keys import (
 )
 from engine.contract.service_keys import (
     DIRECTORY as DIRECTORY,
+)
+from engine.contract.service_keys import (
+    DIRSYNC as DIRSYNC,
 )
 from engine.contract.service_keys import (
     FEDERATION_MANAGER as FEDERATION_MANAGER,
@@ -91,6 +95,7 @@ class Service:
 
 IM_SERVICES = 'IM and Presence Services'
 DB_SERVICES = 'Database and Admin Services'
+DIRECTORY_SERVICES = 'Directory Services'
 
 ROUTER_PARAMS = (
     Param(
@@ -319,6 +324,15 @@ SERVICES: tuple[Service, ...] = (
         DB_SERVICES,
         depends=(XCP_ROUTER,),
         params=UDS_TOMCAT_PARAMS,
+        default_active=False,
+    ),
+    Service(
+        DIRSYNC,
+        'Cisco DirSync',
+        'feature',
+        DIRECTORY_SERVICES,
+        params=DIRSYNC_PARAMS,
+        publisher_only=True,
         default_active=False,
     ),
 )

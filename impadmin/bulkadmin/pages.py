@@ -45,7 +45,7 @@ def _sample(n: int) -> dict[str, Any]:
 
 
 def _bulk_jobs() -> models.QuerySet[Job]:
-    return Job.objects.filter(kind__in=jobs.kinds('bat'))
+    return Job.objects.filter(kind__in=jobs.listed())
 
 
 FILES = Page(

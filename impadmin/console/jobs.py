@@ -23,7 +23,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -74,7 +74,11 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job. ``log(job, state)`` gives the lines of its log file, ``ended(job, state)`` settles counts."""
+    """One kind of job. ``log(job, state)`` gives the lines of its log file, ``ended(job, state)`` settles counts.
+
+    words  its counts and the verdicts on its rows, each with mark and word, where it has its own; the job is listed
+           with those of the queue ``bat`` then
+    """
 
     name: str
     label: str | Promise
@@ -82,6 +86,7 @@ class Kind:
     run: Callable[[RunningJob], None]
     log: Callable[[RunningJob, JobState], Iterable[str]]
     ended: Callable[[RunningJob, JobState], None] | None
+    words: Mapping[str, tuple[str, str | Promise]]
 
 
 _kinds: dict[str, Kind] = {}
@@ -97,6 +102,7 @@ def runner(
     queue: Literal['bat', 'default'] = 'default',
     log: Callable[[RunningJob, JobState], Iterable[str]] | None = None,
     ended: Callable[[RunningJob, JobState], None] | None = None,
+    words: Mapping[str, tuple[str, str | Promise]] | None = None,
 ) -> Callable[[Callable[[RunningJob], None]], Callable[[RunningJob], None]]:
     """Decorator: ``fn(job)`` does the work of jobs of this kind, from ``job.position`` on, and returns when done.
 
@@ -105,7 +111,7 @@ def runner(
     """
 
     def register(run: Callable[[RunningJob], None]) -> Callable[[RunningJob], None]:
-        _kinds[kind] = Kind(kind, label, queue, run, log or default_log, ended)
+        _kinds[kind] = Kind(kind, label, queue, run, log or default_log, ended, words or {})
         return run
 
     return register
@@ -132,6 +138,20 @@ def kinds(queue: str) -> list[str]:
     """Names of the kinds of one queue."""
     autodiscover_modules('tasks')
     return [entry.name for entry in _kinds.values() if entry.queue == queue]
+
+
+def listed() -> list[str]:
+    """Names of the kinds that Job Scheduler lists."""
+    autodiscover_modules('tasks')
+    return [entry.name for entry in _kinds.values() if entry.queue == SERIAL or entry.words]
+
+
+def words(name: str) -> Mapping[str, tuple[str, str | Promise]]:
+    """The words of a kind that has its own, see ``Kind``."""
+    try:
+        return kind(name).words
+    except KeyError:
+        return {}
 
 
 def label(name: str) -> str:

@@ -167,7 +167,7 @@ def restarts(shown: Shown) -> dict[str, Any]:
 
 def recent_jobs(shown: Shown) -> dict[str, Any]:
     """The newest jobs."""
-    listed = set(jobs.kinds('bat'))
+    listed = set(jobs.listed())
     return {
         'jobs': [
             {

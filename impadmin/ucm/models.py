@@ -11,6 +11,11 @@ from django.db.models.functions import Lower, Upper
 from django.utils.translation import gettext_lazy as _
 
 from impadmin.console.folding import Folded
+from impadmin.ucm.ldap_models import LdapDirectory
+from impadmin.ucm.ldap_models import LdapFilter as LdapFilter
+from impadmin.ucm.ldap_models import LdapSeen as LdapSeen
+from impadmin.ucm.ldap_models import LdapSystem as LdapSystem
+from impadmin.ucm.ldap_models import UserAuthentication as UserAuthentication
 from impadmin.ucm.settings_models import SERVICE_PROFILE_HELP, USER_PROFILE_HELP, ServiceProfile, UserProfile
 from impadmin.ucm.settings_models import FeatureGroupTemplate as FeatureGroupTemplate
 from impadmin.ucm.settings_models import UcService as UcService
@@ -21,6 +26,15 @@ FOUND_BY = (
     'user_id', 'last_name', 'first_name', 'display_name', 'im_address', 'mail', 'directory_uri', 'department',
 )  # fmt: skip
 """What people look for users by; in ``EndUser.folded``."""
+
+
+class LdapStatus(models.TextChoices):
+    """Where a user comes from (guide 2842-2854)."""
+
+    LOCAL = 'local', _('Enabled Local User')
+    CONVERTED = 'converted', _('Enabled Local User, converted')
+    ACTIVE = 'active', _('Active LDAP Synchronized User')
+    INACTIVE = 'inactive', _('Inactive LDAP Synchronized User')
 
 
 class EndUser(models.Model):
@@ -62,6 +76,18 @@ class EndUser(models.Model):
         UserProfile, models.PROTECT, null=True, blank=True, related_name='users',
         verbose_name=_('User Profile'), help_text=USER_PROFILE_HELP,
     )  # fmt: skip
+    ldap_status = models.CharField(
+        _('User Status'), max_length=10, choices=LdapStatus.choices, default=LdapStatus.LOCAL,
+        db_default=LdapStatus.LOCAL, editable=False,
+    )  # fmt: skip
+    """Who is inactive is no longer in the directory, cannot sign in, and is deleted a day after ``ldap_missing_at``."""
+    ldap_directory = models.ForeignKey(
+        LdapDirectory, models.SET_NULL, null=True, related_name='users', verbose_name=_('LDAP Directory'),
+        editable=False,
+    )  # fmt: skip
+    ldap_guid = models.CharField(max_length=64, default='', db_default='', editable=False)
+    """What tells the entry from all others for good: objectGUID, entryUUID or nsUniqueId in hexadecimal digits."""
+    ldap_missing_at = models.DateTimeField(null=True, editable=False)
     im_address = models.CharField(_('IM Address'), max_length=400, null=True, unique=True, editable=False)
     credentials: models.JSONField[Any] = models.JSONField(default=dict, editable=False)
     """SCRAM verifiers, see engine.contract.credentials."""
@@ -88,6 +114,10 @@ class EndUser(models.Model):
         indexes = [
             models.Index(fields=['home_node', 'im_enabled']),
             models.Index(fields=['last_name', 'first_name']),
+            models.Index(fields=['ldap_guid'], name='end_user_ldap_guid', condition=~models.Q(ldap_guid='')),
+            models.Index(
+                fields=['ldap_missing_at'], name='end_user_ldap_gone', condition=models.Q(ldap_missing_at__isnull=False)
+            ),
             models.Index(Upper('user_id'), name='end_user_folded_id'),  # is the user ID free, whatever its case?
             # lists sorted by these; who shares a value with whom: INCLUDE lets PostgreSQL answer from the index alone
             models.Index(Lower('user_id'), 'id', include=['user_id'], name='end_user_by_user_id'),

@@ -21,6 +21,7 @@ from impadmin.ucm import (
     commands,
     defaults,
     flows,
+    ldap_pages,
     phone_settings,
     rules,
     user_settings,
@@ -234,4 +235,12 @@ ASSIGN = Page(
         ),
     ),
 )
-register(END_USERS, ASSIGN, *user_settings.PAGES, *phone_settings.PAGES, flows.USER_SETTINGS, *administration.PAGES)
+register(
+    END_USERS,
+    ASSIGN,
+    *user_settings.PAGES,
+    *phone_settings.PAGES,
+    flows.USER_SETTINGS,
+    *administration.PAGES,
+    *ldap_pages.PAGES,
+)

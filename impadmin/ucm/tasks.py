@@ -11,6 +11,7 @@ from impadmin.celery import app
 from impadmin.console import audit, registry
 from impadmin.console.actions import SYSTEM
 from impadmin.system.state import is_running
+from impadmin.ucm import ldap_tasks as ldap_tasks
 from impadmin.ucm.actions import announce_users
 from impadmin.ucm.assignment import assign_automatically
 

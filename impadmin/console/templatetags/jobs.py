@@ -49,7 +49,7 @@ MARKS = {
 def job_facts(job: Job) -> dict[str, Any]:
     """Numbers, reasons and the newest rows of one job."""
     counts = job.counts
-    names = bulkwork.LABELS if job.kind in BULK else NAMES
+    names = jobs.words(job.kind) or (bulkwork.LABELS if job.kind in BULK else NAMES)
     ended = job.state in jobs.ENDED
     verdicts: list[tuple[str, Any, Any]] = [
         (mark, label, counts[name])

@@ -9,7 +9,8 @@ from django import template
 from django.utils.translation import gettext as _
 
 from impadmin.presence.models import PresenceSettings, UserPresencePolicy
-from impadmin.ucm.models import WITHOUT_PRESENCE, EndUser
+from impadmin.ucm import ldap_sync
+from impadmin.ucm.models import WITHOUT_PRESENCE, EndUser, LdapDirectory
 from impadmin.ucm.pages import user_state
 
 register = template.Library()
@@ -73,3 +74,9 @@ def _availability(user: EndUser, settings: PresenceSettings) -> dict[str, str]:
 
 def _percent(count: int, limit: int | None) -> int:
     return min(100, round(100 * count / limit)) if limit else 0
+
+
+@register.simple_tag
+def ldap_runs(row: LdapDirectory) -> list[dict[str, Any]]:
+    """The newest synchronizations of a directory."""
+    return ldap_sync.facts(row)
