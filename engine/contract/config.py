@@ -144,11 +144,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The node called ``name``, or None when it is not configured."""
         return next((node for node in self.nodes if node.name == name), None)
 
-    incoming_acl: tuple[str, ...] = ()
-    """System > Security > Incoming ACL: addresses, networks, host and domain names, ALL."""
-    security: SecuritySettings = SecuritySettings()
-    trust: dict[str, str] = {}
-    """What each trust store holds, as a digest."""
     ldap: LdapAuthentication = LdapAuthentication()
     def group_of(self, node_id: int) -> RedundancyGroup | None:
         """The group the node is in."""
