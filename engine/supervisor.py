@@ -25,6 +25,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.XCP_ROUTER: 'engine.services.xcp_router:XcpRouter',
     names.SYNC_AGENT: 'engine.services.sync_agent:SyncAgent',
     names.CLIENT_PROFILE_AGENT: 'engine.services.client_profile_agent:ClientProfileAgent',
+    names.INTERCLUSTER_SYNC_AGENT: 'engine.services.intercluster_sync_agent:InterclusterSyncAgent',
     names.PRESENCE_ENGINE: 'engine.services.presence_engine:PresenceEngine',
     names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import structlog
 
 from engine.cluster import frames
-from engine.cluster.frames import Frame, Hello
+from engine.cluster.frames import LONGEST, Frame, Hello
 from engine.cluster.link import Kept, Link
 from engine.cluster.wire import Identity, NodeConnection
 from engine.contract.messages import Text, message
@@ -88,6 +88,8 @@ class Links:
     address: ClassVar[str]
     """Parameters of the router: where this end listens."""
     listening: ClassVar[Text]
+    longest: ClassVar[int] = LONGEST
+    """Bytes of an array of frames beyond which the link ends."""
 
     def __init__(self, router: XcpRouter) -> None:
         self.router = router
@@ -265,12 +267,12 @@ class Links:
     def joined(self, link: Link, wire: NodeConnection, received: int, resumed: bool, lost: Iterable[Kept]) -> None:
         """Both sides agreed: frames flow."""
         log.info('node link up', node=link.other, resumed=resumed)
-        self._lost_at.pop(link.other, None)
         if not resumed:
             self.forget(link)
         for kept in lost:
             kept.lost()
         link.begin(wire, received)
+        self._lost_at.pop(link.other, None)
         if not resumed:
             self.began(link)
         self.peers[link.other].closed = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from engine import tls
-from engine.cluster.frames import LONGEST, Ack, Frame, Hello, Ping
+from engine.cluster.frames import Ack, Frame, Hello, Ping
 from engine.cluster.link import Cutter, Link
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class NodeConnection(asyncio.Protocol):
         else:
             lost, resumed = link.agreed(hello), hello.resumed
         self.link = link
-        self._cutter.longest = LONGEST
+        self._cutter.longest = self._nodes.longest
         self._nodes.joined(link, self, hello.received if resumed else 0, resumed, lost)
         return True
 

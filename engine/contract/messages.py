@@ -43,6 +43,7 @@ class Text(StrEnum):
     LISTENING = 'listening on %(first)s (STARTTLS), %(second)s (TLS)'
     LISTENING_WEB = 'listening on %(address)s'
     LISTENING_NODES = 'listening for other nodes on %(address)s'
+    LISTENING_PEERS = 'listening for peer clusters on %(address)s'
     LISTENING_SERVERS = 'listening for servers on %(address)s'
     FEDERATION_OFF = 'XMPP federation is switched off'
     PORT_IN_USE = 'port %(port)s is in use'
@@ -52,6 +53,11 @@ class Text(StrEnum):
     # nodes
     UNKNOWN_HOSTS = 'These addresses of nodes cannot be resolved: %(names)s. Correct DNS or System > Cluster Topology.'
     NODE_LINK_DOWN = '%(node)s cannot reach these nodes: %(others)s. Their users get messages when they sign in again.'
+    PEER_LINK_DOWN = (
+        '%(node)s cannot reach these nodes of peer clusters: %(others)s. Check Presence > Inter-Clustering.'
+    )
+    NO_PEERS = 'There is no peer cluster.'
+    PEERS = 'Peer clusters: %(count)s, with %(users)s users.'
     # database
     DATABASE_CHECK = 'checking the database'
     DATABASE_READY = 'The database is ready.'

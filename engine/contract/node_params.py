@@ -51,4 +51,37 @@ NODE_PARAMS = (
         unit='KiB',
         section='Links Between Nodes',
     ),
+    Param(
+        'peer_link_port',
+        7400,
+        'Port for peer clusters',
+        'The nodes of peer clusters connect here (Presence > Inter-Clustering). Open it between the clusters only.',
+        low=1,
+        high=65535,
+        scope='node',
+        restart=(_ROUTER,),
+        section='Links Between Clusters',
+    ),
+    Param(
+        'peer_link_address',
+        '127.0.0.1',
+        'Listen address for peer clusters',
+        'IP address the port for peer clusters listens on. 0.0.0.0 means every IPv4 address of the node, :: every '
+        'address. Without a peer cluster nothing listens.',
+        scope='node',
+        restart=(_ROUTER,),
+        section='Links Between Clusters',
+        pattern=r'[0-9A-Fa-f.:]{2,45}',
+    ),
+    Param(
+        'peer_link_timeout_s',
+        30,
+        'Peer time-out',
+        'After this time without a connection a node of a peer cluster counts as gone: an alarm is raised, its users '
+        'are shown as not signed in, and when no other node of the cluster is there, senders get an error.',
+        low=2,
+        high=600,
+        unit='seconds',
+        section='Links Between Clusters',
+    ),
 )

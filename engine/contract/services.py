@@ -21,6 +21,7 @@ from engine.contract.federation_params import FEDERATION_PARAMS
 from engine.contract.message_params import MESSAGE_PARAMS
 from engine.contract.node_params import NODE_PARAMS
 from engine.contract.params import Param
+from engine.contract.peer_params import INTERCLUSTER_SYNC_PARAMS
 from engine.contract.pubsub_params import PUBSUB_PARAMS, PUSH_PARAMS
 from engine.contract.service_keys import (
     AUTHENTICATION as AUTHENTICATION,
@@ -48,6 +49,9 @@ from engine.contract.service_keys import (
 )
 from engine.contract.service_keys import (
     FEDERATION_MANAGER as FEDERATION_MANAGER,
+)
+from engine.contract.service_keys import (
+    INTERCLUSTER_SYNC_AGENT as INTERCLUSTER_SYNC_AGENT,
 )
 from engine.contract.service_keys import (
     PRESENCE_ENGINE as PRESENCE_ENGINE,
@@ -258,6 +262,14 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service(SYNC_AGENT, 'Cisco Sync Agent', 'network', DB_SERVICES, params=SYNC_AGENT_PARAMS, publisher_only=True),
     Service(CLIENT_PROFILE_AGENT, 'Cisco Client Profile Agent', 'network', IM_SERVICES),
+    Service(
+        INTERCLUSTER_SYNC_AGENT,
+        'Cisco Intercluster Sync Agent',
+        'network',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=INTERCLUSTER_SYNC_PARAMS,
+    ),
     Service(
         PRESENCE_ENGINE,
         'Cisco Presence Engine',

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Final
-from xml.etree.ElementTree import Element, XMLParser
+from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from engine.xmpp import ns
 
@@ -128,6 +128,8 @@ def parse_tree(raw: bytes) -> Element:
     parser.feed(raw)
     parser.feed(_WRAP_CLOSE)
     root: Element = parser.close()
+    if len(root) != 1 or root.text or root[0].tail:
+        raise ParseError('this is not one element')
     return root[0]
 
 

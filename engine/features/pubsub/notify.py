@@ -186,7 +186,7 @@ async def receivers(
         others += _interested_abroad(place, node.name, contacts)
     for subscription in await subscribers(place, connection, node, config, listed, subscribed):
         jid = subscription.jid
-        if '/' not in jid and jid.rpartition('@')[2] in router.domains:
+        if '/' not in jid and not router.outside(jid):
             # somebody who also shows interest must not get it twice on that client
             for session in list(router.sessions_of(jid)):
                 if session.available and allows(router, place.address, jid):

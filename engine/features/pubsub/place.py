@@ -86,7 +86,7 @@ INTERESTS: Final = 'interests'
 def dispatch(router: XcpRouter, raw: bytes, sender: str, to: str) -> None:
     """A stanza of a service here to a prepared address that no client of this process has."""
     bare = to.partition('/')[0]
-    if bare.rpartition('@')[2] not in router.domains:
+    if router.outside(bare):
         remote.post(router, raw, sender or next(iter(router.domains)), to)
     elif router.nodes is not None:
         router.nodes.send(bare, raw)

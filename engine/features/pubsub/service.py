@@ -100,7 +100,7 @@ class Service:
         session = self.router.full.get(sender)
         if session is not None:
             session.send(answer)
-        elif sender.rpartition('@')[2] in self.router.domains:
+        elif not self.router.outside(sender.partition('/')[0]):
             # a request of the server itself, on behalf of a user
             asked = cast('Sender', Asker(self.place.address))
             iq_answer.fire(self.router, asked, xml.parse(answer), sender)

@@ -1,6 +1,6 @@
 """Presence of and for users who are not signed in at this process: other domains, and other nodes of the cluster.
 
-``person.abroad`` has the addresses in a contact list whose domain is not served here. ``person.seen`` keeps the last
+``person.abroad`` has the addresses in a contact list that are not served here. ``person.seen`` keeps the last
 presence of contacts elsewhere while the user has an available client, so a second client is told at once and a lost
 node can be told as gone; it is None otherwise, and bounded by the contact list times ``remote_resources``.
 
@@ -10,6 +10,7 @@ at another node (measured with the batches of engine/cluster).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from engine.features import registry
@@ -32,14 +33,13 @@ if TYPE_CHECKING:
 
 
 def outside(engine: PresenceEngine, bare: str) -> bool:
-    """Whether no node of the cluster serves the domain of an address."""
-    return bare.rpartition('@')[2] not in engine.router.domains
+    """Whether no node of the cluster serves an address."""
+    return engine.router.outside(bare)
 
 
 def index(engine: PresenceEngine, person: Person) -> None:
     """Note which entries of a list just read are abroad."""
-    domains = engine.router.domains
-    person.abroad = frozenset(jid for jid in person.items or () if jid.rpartition('@')[2] not in domains) or NOBODY
+    person.abroad = frozenset(filter(engine.router.outside, person.items or ())) or NOBODY
 
 
 # out
@@ -123,17 +123,45 @@ def domain_lost(engine: PresenceEngine, domain: str) -> None:
 
 
 def domain_back(engine: PresenceEngine, domain: str) -> None:
-    """Somebody speaks for a domain again: whoever has contacts there is told who sees him, and asks."""
+    """Somebody speaks for a domain again."""
+    back(engine, lambda jid: jid.rpartition('@')[2] == domain)
+
+
+def back(engine: PresenceEngine, has: Callable[[str], bool]) -> None:
+    """Somebody speaks again for the addresses that ``has`` names: who has contacts among them is told who sees him."""
     for person in list(engine.people.values()):
-        if person.seen is None or person.items is None:
+        if person.seen is not None:
+            greet(engine, person, filter(has, person.abroad))
+
+
+def greet(engine: PresenceEngine, person: Person, contacts: Iterable[str]) -> None:
+    """These contacts of a signed-in user can be reached: ask for their presence, repeat requests that wait for an
+    answer, show them the user's own presence."""
+    assert person.items is not None
+    for jid in contacts:
+        item = person.items[jid]
+        if item.ask:
+            data = f"<presence from='{escape(person.bare)}' to='{escape(jid)}' type='subscribe'/>".encode()
+            remote.post(engine.router, data, person.bare, jid)
+        if item.subscription & TO:
+            engine.probes.ask(person.bare, jid)
+        if item.subscription & FROM:
+            visibility.grant(engine, person.bare, jid, visible=True)
+
+
+async def moved(engine: PresenceEngine, users: set[str]) -> None:
+    """These users belong to a peer cluster since now, or do so no longer. Gives way to others now and then."""
+    for count, person in enumerate(list(engine.people.values())):
+        if count % 500 == 499:
+            await asyncio.sleep(0)
+        found = users.intersection(person.items) if person.items is not None else NOBODY
+        if not found:
             continue
-        for jid in person.abroad:
-            if jid.rpartition('@')[2] != domain:
-                continue
-            if person.items[jid].subscription & TO:
-                engine.probes.ask(person.bare, jid)
-            if person.items[jid].subscription & FROM:
-                visibility.grant(engine, person.bare, jid, visible=True)
+        index(engine, person)
+        for jid in found - person.abroad:
+            forget(engine, person, jid)
+        if person.seen is not None:
+            greet(engine, person, found & person.abroad)
 
 
 # in
@@ -150,7 +178,7 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
     contact = item is not None and bool(item.subscription & TO)
     if (
         not engine.sharing
-        and sender.domain not in engine.router.domains
+        and engine.router.outside(sender.bare)
         and (contact or sender.domain not in engine.router.routes)
     ):
         return

@@ -135,9 +135,7 @@ class PresenceEngine(Service):
         if kind is None or kind == 'unavailable':
             self._directed(session, stanza, bare, resource)
         elif kind == 'probe' and elsewhere.outside(self, bare):
-            remote.send(
-                self.router, session, stanza, f'{bare}/{resource}' if resource else bare, bare.rpartition('@')[2]
-            )
+            remote.send(self.router, session, stanza, f'{bare}/{resource}' if resource else bare)
         elif kind == 'probe':
             if not (
                 self.router.nodes
@@ -166,7 +164,7 @@ class PresenceEngine(Service):
             elsewhere.receive(self, sender, stanza, bare, resource)
         elif '@' not in bare:
             self.router.refuse(sender, stanza, 'service-unavailable')
-        elif kind == 'probe' and sender.domain in self.router.domains:
+        elif kind == 'probe' and not self.router.outside(sender.bare):
             self.adhoc.probe(sender, stanza, bare)
         elif kind == 'probe':
             self.probes.receive(sender, bare)

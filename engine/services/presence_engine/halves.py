@@ -56,15 +56,16 @@ def _subscribed(me: Side, jid: str, rules: Rules, crowded: bool) -> Outcome:
     return Outcome(new, None, to_them=('subscribed',))
 
 
-def inbound(kind: Kind, me: Side, jid: str, rules: Rules, crowded: bool) -> Outcome:
+def inbound(kind: Kind, me: Side, jid: str, rules: Rules, crowded: bool, colleague: bool = False) -> Outcome:
     """A subscription stanza of ``jid`` arrives for the user (A.3).
 
     A request is approved without a question when the user has ``jid`` in the contact list, approved it in advance, or
-    wants requests approved automatically; the cluster's setting is for users of the cluster (EU-10).
+    wants requests approved automatically; the cluster's setting is for users of the cluster and of its peers (EU-10),
+    who are a ``colleague``.
     """
     mine = me.item
     if kind == 'subscribe':
-        return _asked(me, jid, rules, crowded)
+        return _asked(me, jid, rules, crowded, colleague)
     if mine is None:
         return Outcome(None, None)
     if kind == 'unsubscribe':
@@ -82,7 +83,7 @@ def inbound(kind: Kind, me: Side, jid: str, rules: Rules, crowded: bool) -> Outc
     return Outcome(kept(new), None, to_me='unsubscribed')
 
 
-def _asked(me: Side, jid: str, rules: Rules, crowded: bool) -> Outcome:
+def _asked(me: Side, jid: str, rules: Rules, crowded: bool, colleague: bool) -> Outcome:
     mine = me.item
     if mine is not None and mine.subscription & FROM:
         return Outcome(mine, None, to_them=('subscribed',))
@@ -90,7 +91,8 @@ def _asked(me: Side, jid: str, rules: Rules, crowded: bool) -> Outcome:
     if watched_enough(me.counts, rules) or (not knows and full(me.counts, rules)):
         return Outcome(mine, None, to_them=('unsubscribed',))
     entry = mine or Item(jid, is_contact=False)
-    if knows or me.counts.automatic or entry.approved:
+    automatic = colleague and rules.auto_approve if me.counts.automatic is None else me.counts.automatic
+    if knows or automatic or entry.approved:
         entry = entry._replace(subscription=entry.subscription | FROM, pending_in=False, approved=False)
         return Outcome(entry, None, to_them=('subscribed',))
     if entry.pending_in:

@@ -36,8 +36,8 @@ async def request(
 ) -> None:
     """A subscription stanza of a client to ``to``, which no node here serves."""
     router = engine.router
-    domain = to.rpartition('@')[2]
-    if kind == 'subscribe' and remote.route_for(router, domain) is None:
+    if kind == 'subscribe' and remote.route_for(router, to) is None:
+        domain = to.rpartition('@')[2]
         router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
         return
     async with engine.owners(person.user_id):
@@ -119,7 +119,9 @@ async def _receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza,
             me = Side(bare, mine, counts[user_id])
             if kind == 'subscribe' and await subscribing.blocks(engine, connection, user_id, me, them):
                 return
-            outcome = halves.inbound(kind, me, them, engine.rules, await _crowded(engine, connection, user_id, kind))
+            crowded = await _crowded(engine, connection, user_id, kind)
+            colleague = engine.router.peers is not None and them in engine.router.peers.where
+            outcome = halves.inbound(kind, me, them, engine.rules, crowded, colleague)
             version = None
             if outcome.mine != mine:
                 asked = stored if kind == 'subscribe' else None

@@ -204,8 +204,8 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
                 session.directed.add(address)
     elif session.directed:
         session.directed.discard(address)
-    if domain not in engine.router.domains:
-        remote.send(engine.router, session, stanza, address, domain)
+    if engine.router.outside(bare):
+        remote.send(engine.router, session, stanza, address)
     else:
         _send_to(engine, session.jid, address, stanza.raw)
 

@@ -53,8 +53,8 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
         if filters.stopped(router, session, stanza, sort, full):
             return
     if kind == 'error':
-        if domain not in router.domains:
-            remote.send(router, session, stanza, full, domain)
+        if router.outside(bare):
+            remote.send(router, session, stanza, full)
             return
         target = router.full.get(full)
         if target is not None:
@@ -65,7 +65,7 @@ def receive(router: XcpRouter, session: Session, stanza: Stanza) -> None:
     if kind not in (None, 'unavailable', 'probe') and kind not in SUBSCRIPTION_TYPES:
         router.refuse(session, stanza, 'bad-request', f'There is no presence of the type {kind}.')
         return
-    unreachable = domain not in router.domains and remote.route_for(router, domain) is None
+    unreachable = router.outside(bare) and remote.route_for(router, bare) is None
     if unreachable and kind not in ('unsubscribe', 'unsubscribed'):
         if kind != 'unavailable':
             router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')

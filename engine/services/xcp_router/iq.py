@@ -90,10 +90,10 @@ def _outside(router: XcpRouter, session: Sender, stanza: Stanza, to: str) -> boo
     if (stanza.type, namespace[1:], name, 'outside') not in registry.iq.handlers:
         return False
     try:
-        _, domain, resource = jid.split(to)
+        local, domain, resource = jid.split(to)
     except jid.InvalidJID:
         return False
-    if resource or domain in router.domains:
+    if resource or not router.outside(f'{local}@{domain}' if local else domain):
         return False
     _handle(router, session, stanza, 'outside')
     return True

@@ -99,15 +99,18 @@ def deliver(router: XcpRouter, session: Sender, stanza: Stanza, to: str, kind: s
         except jid.InvalidJID as error:
             router.refuse(session, stanza, 'jid-malformed', str(error))
             return False
-        if domain not in router.domains:
-            known = remote.route_for(router, domain) is not None
-            remote.send(router, session, stanza, jid.prepare(to), domain)
-            return known
+        bare = f'{local}@{domain}' if local else domain
+        if router.outside(bare):
+            route = remote.route_for(router, bare)
+            if route is not None and route is router.peers:
+                _talked(session, bare, stanza, kind)
+            remote.send(router, session, stanza, jid.prepare(to))
+            return route is not None
         if not local:
             if registry.host_message.fire(router, cast('Session', session), stanza) is None:
                 router.refuse(session, stanza, 'service-unavailable')
             return False
-        to = f'{local}@{domain}'
+        to = bare
         target = router.full.get(f'{to}/{resource}') if resource else None
         if target is not None:
             return deliver(router, session, stanza, target.jid, kind)

@@ -220,17 +220,25 @@ class NodeSender(RemoteSender):
         return self.bare.rpartition('@')[2]
 
 
-def route_for(router: XcpRouter, domain: str) -> Route | None:
-    """The way to a domain that is not served here."""
+def route_for(router: XcpRouter, bare: str) -> Route | None:
+    """The way to a bare address, or a domain, that is not served here."""
+    domain = bare.rpartition('@')[2]
+    if router.peers is not None and (bare in router.peers.where or domain in router.peers.domains):
+        return router.peers
     return router.routes.get(domain) or router.federation
 
 
-def send(router: XcpRouter, session: Sender, stanza: Stanza, to: str, domain: str) -> None:
-    """A stanza of ``session`` to the prepared address ``to`` at a domain that is not served here: on its way, or
-    refused."""
-    route = route_for(router, domain)
+def send(router: XcpRouter, session: Sender, stanza: Stanza, to: str) -> None:
+    """A stanza of ``session`` to the prepared address ``to`` that is not served here: on its way, or refused."""
+    bare = to.partition('/')[0]
+    domain = bare.rpartition('@')[2]
+    route = route_for(router, bare)
     if route is None or (isinstance(session, RemoteSender) and not _may_pass(router, session, domain)):
         router.refuse(session, stanza, 'remote-server-not-found', f'This server does not know the domain {domain}.')
+        return
+    router.node.counters.remote_out += 1
+    if router.peers is not None and bare in router.peers.where:
+        router.peers.forward(session, stanza, bare)
         return
     failed: Failed | None = None
     if stanza.type not in ('error', 'result'):
@@ -238,7 +246,6 @@ def send(router: XcpRouter, session: Sender, stanza: Stanza, to: str, domain: st
         def failed(condition: str, text: str) -> None:
             router.refuse(session, stanza, condition, text)
 
-    router.node.counters.remote_out += 1
     route.send(stanza.raw, session.jid, to, failed)
 
 
@@ -248,9 +255,9 @@ def _may_pass(router: XcpRouter, sender: RemoteSender, domain: str) -> bool:
 
 
 def post(router: XcpRouter, raw: bytes, sender: str, to: str, failed: Failed | None = None) -> bool:
-    """A stanza this server made itself, to the prepared address ``to`` at a domain that is not served here. False:
-    there is no way."""
-    route = route_for(router, to.partition('/')[0].rpartition('@')[2])
+    """A stanza this server made itself, to the prepared address ``to`` that is not served here. False: there is no
+    way."""
+    route = route_for(router, to.partition('/')[0])
     if route is None:
         return False
     router.node.counters.remote_out += 1
@@ -261,7 +268,8 @@ def post(router: XcpRouter, raw: bytes, sender: str, to: str, failed: Failed | N
 def receive(router: XcpRouter, sender: RemoteSender, stanza: Stanza) -> bool:
     """A stanza from outside. False when ``sender`` may not speak for that address: the transport ends with
     ``invalid-from`` (RFC 6120 4.9.3.9). Never raises, never waits."""
-    if not sender.peer.trusted and (sender.domain not in sender.peer.domains or sender.domain in router.domains):
+    ours = sender.domain in router.domains or (router.peers is not None and sender.domain in router.peers.domains)
+    if not sender.peer.trusted and (sender.domain not in sender.peer.domains or ours):
         router.node.counters.remote_refused += 1
         log.warning('forged sender', sender=sender.jid, domains=sorted(sender.peer.domains)[:10])
         return False

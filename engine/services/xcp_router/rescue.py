@@ -89,7 +89,7 @@ def _returned(router: XcpRouter, stanza: Stanza) -> bool:
     """Whether the sender is there to hear that the message did not arrive."""
     sender = stanza.from_ or ''
     error = xml.error(stanza, 'recipient-unavailable', text=_TEXT)
-    if sender.partition('/')[0].rpartition('@')[2] not in router.domains:
+    if router.outside(sender.partition('/')[0]):
         return remote.post(router, error, stanza.to or '', sender)
     session = router.full.get(sender)
     if session is None or session.hibernating:
@@ -144,5 +144,5 @@ def _request(router: XcpRouter, bare: str, data: bytes) -> None:
     session = router.full.get(sender)
     if session is not None:
         session.send(xml.error(stanza, 'service-unavailable'))
-    elif sender.partition('/')[0].rpartition('@')[2] not in router.domains:
+    elif router.outside(sender.partition('/')[0]):
         remote.post(router, xml.error(stanza, 'service-unavailable'), stanza.to or '', sender)

@@ -14,6 +14,8 @@ import structlog
 from engine import features, filters
 from engine.capacity import Capacity
 from engine.cluster.nodes import Nodes
+from engine.cluster.peers import ALARM as LINK_ALARM
+from engine.cluster.peers import Peers
 from engine.contract import jid
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
@@ -64,6 +66,8 @@ class XcpRouter(Service):
         """Exact domain -> where its stanzas go (components)."""
         self.nodes: Nodes | None = None
         """Users signed in at other nodes of the cluster; None while there is no other node."""
+        self.peers: Peers | None = None
+        """Users of other clusters of the company; None while there is no peer."""
         self.federation: Route | None = None
         """Where stanzas for every other domain that is not served here go; None: nowhere."""
         self.managed: dict[str, Managed] = {}
@@ -100,6 +104,8 @@ class XcpRouter(Service):
         super().configure(newest)
         self._apply()
         self._link_nodes()
+        if self.peers is not None:
+            self.peers.configure()
         registry.router_configured.fire(self)
 
     def _link_nodes(self) -> None:
@@ -108,6 +114,18 @@ class XcpRouter(Service):
         elif len(self.config.nodes) > 1:
             self.nodes = Nodes(self)
             self.spawn(self.nodes.run(), 'node links')
+
+    def link_clusters(self) -> Peers:
+        """There are peer clusters (called by Cisco Intercluster Sync Agent)."""
+        self.peers = Peers(self)
+        self._peering = self.spawn(self.peers.run(), 'links to peers')
+        return self.peers
+
+    def unlink_clusters(self) -> None:
+        """There is no peer cluster any more."""
+        self._peering.cancel()
+        self.peers = None
+        self.node.clear_alarm(LINK_ALARM)
 
     async def start(self) -> None:
         """Begin to route."""
@@ -132,8 +150,9 @@ class XcpRouter(Service):
             session.close('system-shutdown')
             self.unbind(session)
         registry.router_stopped.fire(self)
-        if self.nodes is not None:
-            self.nodes.close()
+        for links in (self.nodes, self.peers):
+            if links is not None:
+                links.close()
         self.sign_ins.flush()
         await self.writer.stop()
 
@@ -209,6 +228,12 @@ class XcpRouter(Service):
         account = self.accounts.get(bare)
         return account.sessions.values() if account else ()
 
+    def outside(self, bare: str) -> bool:
+        """Whether a prepared address is served elsewhere: by another server, a component or a peer cluster."""
+        if bare.rpartition('@')[2] not in self.domains:
+            return True
+        return self.peers is not None and bare in self.peers.where and bare not in self.accounts
+
     def presence_engine(self) -> PresenceEngine | None:
         """The presence engine while it runs."""
         service = self.node.service(PRESENCE_ENGINE)
@@ -258,13 +283,12 @@ class XcpRouter(Service):
         except jid.InvalidJID as error:
             self.refuse(session, stanza, 'jid-malformed', str(error))
             return None
-        if parts[1] not in self.domains:
-            remote.send(self, session, stanza, jid.prepare(to), parts[1])
+        bare = f'{parts[0]}@{parts[1]}' if parts[0] else parts[1]
+        if self.outside(bare):
+            remote.send(self, session, stanza, jid.prepare(to))
             return None
-        if self.nodes is not None and parts[0]:
-            bare = f'{parts[0]}@{parts[1]}'
-            if bare not in self.accounts and self.nodes.forward(session, stanza, bare):
-                return None
+        if self.nodes is not None and bare not in self.accounts and self.nodes.forward(session, stanza, bare):
+            return None
         return parts
 
     def refuse(self, session: Sender, stanza: Stanza, condition: str, text: str = '') -> None:
