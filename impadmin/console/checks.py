@@ -144,6 +144,11 @@ def _fields(page: BasePage, pages: Sequence[BasePage]) -> Iterator[Problem]:
             yield f'the extra field {name!r} has no label or help', 'Give label and help_text.'
         if name not in shown:
             yield f'the extra field {name!r} is in no fieldset', 'Name it in a fieldset.'
+    if unknown := set(page.consents if isinstance(page, Page) else ()) - set(extra):
+        yield f'there is no extra field {min(unknown)!r}', 'Name consents of extra.'
+    for name in page.choices if isinstance(page, Page) else ():
+        if not isinstance(model_field(page.model, name), models.ForeignKey):
+            yield f'{name!r} is no reference', 'Name references in choices.'
     if not fieldsets(page)[0].title:
         yield 'its first fieldset has no title', 'Give every fieldset a title.'
     for name in (*(page.bulk or ()), *page.key) if isinstance(page, Page) else ():

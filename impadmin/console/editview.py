@@ -96,6 +96,8 @@ def _form_view(request: HttpRequest, page: Page | SettingsPage, obj: Any, source
         assert isinstance(page, Page)
         if ('copy' if source is not None else 'add') not in page.verbs:
             raise Http404
+    if request.method != 'POST' and request.GET.get('part') == 'panel' and page.panel and not adding:
+        return render(request, page.panel, {'page': page, 'object': obj})
     closed = closed_reason(request, page, obj)
     if request.method != 'POST':
         form = forms.make(page, obj, source=source)

@@ -323,9 +323,11 @@ class PageForm(forms.Form):
     def groups(self, closed: bool = False) -> list[Group]:
         """The fieldsets with their rows; ``closed``: every value as text, fields that are no model fields left out."""
         locked = set(shown_names(self.page)) if closed else read_only_names(self.page)
+        consents = self.page.consents if isinstance(self.page, Page) else ()
         result = []
         for group in fieldsets(self.page):
             rows = [self._row(name, name in locked) for name in group.fields if self._has(name, closed)]
+            rows = [row for row in rows if row.name not in consents or row.errors or (row.bound and row.bound.value())]
             if rows:
                 result.append(Group(group.title, group.help, rows))
         return result
@@ -449,12 +451,15 @@ def make(
         if name in names:
             found = model_field(page.model, name)
             assert found is not None
+    choices = page.choices if isinstance(page, Page) else {}
             fields[name] = form_field(found)
         elif name in extra:
             made = extra[name](obj)
             if obj is not None or not getattr(made, 'edit_only', False):
                 fields[name] = made
     initial: dict[str, Any] = {}
+            if name in choices and isinstance(fields[name], forms.ModelChoiceField):
+                fields[name].queryset = choices[name](obj)  # type: ignore[attr-defined]
     origin = obj if obj is not None else source
     cleared = page.copy_clear if isinstance(page, Page) and obj is None else ()
     for name in names:

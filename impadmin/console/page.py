@@ -95,6 +95,7 @@ class Command:
     consents  boxes of the form that are drawn only when ``run`` has raised a ValidationError at them
     panel    template shown in the dialog, given its ``form``
     when     ``when(object) -> reason it cannot be used now, or ''``; the button stays and says why
+    in_panel  the page's panel has the button, with what it is about; it is not in the head of the page
     touches  ``touches(objects, data) -> how many users notice``; default: those of the page's objects
     """
 
@@ -107,6 +108,7 @@ class Command:
     when: Callable[[Any], Text] | None = None
     danger: bool = False
     at_once: bool = False
+    in_panel: bool = False
     consents: tuple[str, ...] = ()
     panel: str = ''
     touches: Callable[[Sequence[Any], Mapping[str, Any]], int] | None = None
@@ -172,6 +174,9 @@ class Page(BasePage):
                their values reach create/update in ``values``; never shown in REST output
     locked     ``locked(object) -> reason the object is read-only, or ''``; undeletable likewise
     copy_clear fields emptied when copying
+    consents   boxes of ``extra`` that are drawn only when ``create`` or ``update`` has raised a ValidationError at them
+    choices    ``choices[FIELD](object or None) -> queryset``: what the form offers for a reference; REST may name
+               another object, and the rules and writers say why not
     sample     ``sample(n) -> dict`` of valid values for the generated tests; ``bad``: field -> values to refuse
     tabs       saved searches: (slug, label, queryset filter)
     personal   model fields with personal data; the history shreds them by rule (shredding.py)
@@ -196,6 +201,8 @@ class Page(BasePage):
     """Model fields shown on the form and in REST but never written."""
     locked: Callable[[Any], Text] | None = None
     undeletable: Callable[[Any], Text] | None = None
+    consents: tuple[str, ...] = ()
+    choices: Mapping[str, Callable[[Any], models.QuerySet[Any]]] = field(default_factory=dict)
     copy_clear: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
@@ -211,6 +218,9 @@ class Page(BasePage):
     """Model fields the console-wide search looks in; () leaves the page's objects out of it."""
     bulk: tuple[str, ...] | None = None
     """Written fields that Bulk Edit offers; None: all but those that tell objects apart (unique, ``copy_clear``)."""
+    panel_live: str = ''
+    """What makes the panel ask for itself again, as ``data-live`` of static/live.js takes it, e.g. 'node:*'. Such a
+    panel tells what is going on now, so it stands above the form."""
     key: tuple[str, ...] = ()
     """Written fields that tell which object a row of an imported file is about; (): the first unique field."""
     imports: tuple[Verb, ...] = ('add', 'edit')

@@ -23,6 +23,7 @@ from impadmin.ucm import (
     flows,
     ldap_pages,
     phone_settings,
+    redundancy,
     rules,
     user_settings,
 )
@@ -236,6 +237,7 @@ ASSIGN = Page(
     ),
 )
 register(
+    redundancy.GROUPS,
     END_USERS,
     ASSIGN,
     *user_settings.PAGES,

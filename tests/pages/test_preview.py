@@ -69,6 +69,7 @@ def fields(entry: AuditEntry) -> list[dict[str, str]]:
 
 def rehearse(client: Any, method: str, url: str, body: Callable[[], dict[str, Any]], entries: int = 1) -> Any:
     """Preview, then do it: nothing is left of the preview, and it said which fields change and what must restart."""
+    body()  # a sample may add what its values refer to
     waiting, before = restarts(client), everything()
     answer = sent(client, method, f'{url}?dry_run=true', body())
     assert answer.status_code == 200, answer.content
