@@ -1,11 +1,12 @@
-"""The node's certificate for client connections, and what channel binding needs of it."""
+"""TLS of the node: the certificate it makes of itself, server contexts, and what channel binding needs of them."""
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,50 +14,89 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from engine.contract import jid
+from engine.contract import issuing, jid
+from engine.contract.certificates import CUP_XMPP, PURPOSES, XMPP_ADDRESS, Purpose, subject_names
 
 log = structlog.get_logger(__name__)
 
-LIFE = timedelta(days=5 * 365)
 RENEW_BEFORE = timedelta(days=30)
-XMPP_ADDRESS = ObjectIdentifier('1.3.6.1.5.5.7.8.5')
-"""id-on-xmppAddr, RFC 6120 13.7.1.4."""
 CIPHERS = 'ECDHE+AESGCM:ECDHE+CHACHA20'
 
 
-def certificate(folder: Path, node_name: str, address: str, domains: Iterable[str], peer: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate that the node shows, with its key. ``name``: the product's (``cup-xmpp-ECDSA``); ``key`` and
+    ``chain``: PEM, the certificate itself first; ``own``: the administrator's, which the node does not renew."""
+
+    name: str
+    key: bytes = field(repr=False)
+    chain: bytes = field(repr=False)
+    own: bool = False
+
+
+def certificate(
+    folder: Path,
+    node_name: str,
+    address: str,
+    domains: Iterable[str],
+    purpose: Purpose = PURPOSES[CUP_XMPP],
+    *,
+    wildcards: bool = False,
+) -> Path:
     """Path of a PEM file with key and self-signed certificate for these names; made anew when the names are not those
-    of the present one or it ends within 30 days. Written in one step, readable by the owner only. ``peer``: it is
-    also shown when this node connects to others."""
+    of the present one or it ends within 30 days. Written in one step, readable by the owner only."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / 'xmpp.pem'
-    wanted = _names(node_name, address, domains)
+    wanted = subject_names(node_name, address, domains, wildcards=wildcards)
     if path.exists() and (reason := _outdated(path, wanted)) is None:
         return path
     if path.exists():
         log.info('certificate is renewed', reason=reason, path=str(path))
-    temporary = folder / '.xmpp.pem.new'
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(_make(node_name, wanted, peer))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, node_name[:64])])
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = issuing.self_signed(key, purpose, issuing.Terms(subject, wanted))
+    write_private(path, issuing.key_pem(key) + made.public_bytes(serialization.Encoding.PEM))
     return path
 
 
-def context(path: Path) -> ssl.SSLContext:
-    """Server side TLS 1.2 and newer with forward secrecy, no compression, no renegotiation."""
+def write_private(path: Path, data: bytes) -> None:
+    """A file of the owner only, written in one step."""
+    temporary = path.with_name(f'.{path.name}.new')
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, 'wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def context(identities: Sequence[Identity], protocols: Sequence[str] = ()) -> ssl.SSLContext:
+    """Server side TLS 1.2 and newer with forward secrecy, no compression, no renegotiation. Of an RSA and an ECDSA
+    certificate the one is shown that the client can use. ``protocols``: for ALPN."""
     result = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     result.minimum_version = ssl.TLSVersion.TLSv1_2
     result.set_ciphers(CIPHERS)
     result.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    result.set_alpn_protocols(['xmpp-client'])
+    if protocols:
+        result.set_alpn_protocols(list(protocols))
     result.num_tickets = 1  # each costs 20 of a handshake's 260 microseconds; a client that comes back needs one
-    result.load_cert_chain(path)
+    for one in identities:
+        with as_file(one) as path:
+            result.load_cert_chain(path)
     return result
+
+
+@contextlib.contextmanager
+def as_file(identity: Identity) -> Iterator[str]:
+    """The path of a file in memory with key and chain: OpenSSL takes a chain of each of two certificates from files
+    only."""
+    descriptor = os.memfd_create('certificate')
+    try:
+        os.write(descriptor, identity.key + b'\n' + identity.chain)
+        yield f'/proc/self/fd/{descriptor}'
+    finally:
+        os.close(descriptor)
 
 
 def trusted_in(folder: Path) -> list[x509.Certificate]:
@@ -111,48 +151,28 @@ def _der_text(data: bytes) -> str:
     return text.decode(errors='replace') if len(text) == length else ''
 
 
-def bindings(path: Path) -> dict[str, bytes]:
+def bindings(identities: Iterable[Identity]) -> dict[str, tuple[bytes, ...]]:
     """Channel binding data that is the same for every connection: ``tls-server-end-point`` (RFC 5929 4.1), the hash of
-    the certificate. Python 3.11 cannot export keying material, so there is no ``tls-exporter``."""
-    loaded = _load(path)
-    algorithm = loaded.signature_hash_algorithm or hashes.SHA256()
-    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
-        algorithm = hashes.SHA256()
-    return {'tls-server-end-point': loaded.fingerprint(algorithm)}
+    the certificate; one for each, as nobody tells which of them a connection has got. Python 3.11 cannot export keying
+    material, so there is no ``tls-exporter``."""
+    hashed = []
+    for one in identities:
+        loaded = x509.load_pem_x509_certificate(one.chain)
+        algorithm = loaded.signature_hash_algorithm or hashes.SHA256()
+        if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+            algorithm = hashes.SHA256()
+        hashed.append(loaded.fingerprint(algorithm))
+    return {'tls-server-end-point': tuple(hashed)}
 
 
-def ends_at(path: Path) -> datetime:
-    """When the certificate in a PEM file expires."""
-    return _load(path).not_valid_after_utc
-
-
-def _load(path: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(path.read_bytes())
-
-
-def _names(node_name: str, address: str, domains: Iterable[str]) -> list[x509.GeneralName]:
-    """Subject alternative names: every hosted domain as dNSName and xmppAddr, the node's name and address."""
-    hosts = sorted({domain.lower() for domain in domains})
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
-    for text in dict.fromkeys((node_name, address)):
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(text)))
-        except ValueError:
-            if text.isascii() and text.lower() not in hosts:
-                names.append(x509.DNSName(text.lower()))
-    names += [x509.OtherName(XMPP_ADDRESS, _utf8_string(host)) for host in hosts]
-    return names
-
-
-def _utf8_string(text: str) -> bytes:
-    """DER of a UTF8String; a domain has at most 255 bytes."""
-    data = text.encode()
-    return bytes([0x0C]) + (bytes([len(data)]) if len(data) < 128 else bytes([0x81, len(data)])) + data
+def ends_at(pem: bytes) -> datetime:
+    """When the first certificate in PEM data expires."""
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
 def _outdated(path: Path, wanted: list[x509.GeneralName]) -> str | None:
     try:
-        present = _load(path)
+        present = x509.load_pem_x509_certificate(path.read_bytes())
         names = list(present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except (ValueError, x509.ExtensionNotFound):
         return 'the file cannot be read'
@@ -161,33 +181,3 @@ def _outdated(path: Path, wanted: list[x509.GeneralName]) -> str | None:
     if present.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
         return 'it ends soon'
     return None
-
-
-def _make(node_name: str, names: list[x509.GeneralName], peer: bool) -> bytes:
-    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else [])]
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_name[:64])])
-    now = datetime.now(UTC)
-    usage = x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + LIFE)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # A client that chooses to trust this certificate needs it to be its own issuer.
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + built.public_bytes(serialization.Encoding.PEM)

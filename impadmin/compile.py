@@ -10,6 +10,8 @@ from engine.contract import config as contract
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES, parameter
 from impadmin.console import generations, notifications
 from impadmin.messaging.models import ExternalComponent, MessagingSettings
+from impadmin.osadmin import inforce
+from impadmin.osadmin.models import SecuritySettings
 from impadmin.presence.models import (
     AdvancedSettings,
     Domain,
@@ -35,6 +37,7 @@ def compile_config() -> contract.Config:
     for node_id, key in ServiceActivation.objects.values_list('node_id', 'service'):
         if key in FEATURES:
             activated.setdefault(node_id, []).append(key)
+    certificates = inforce.of_nodes()
     hosted = set(Domain.objects.values_list('key', flat=True)) | {advanced.default_domain.lower()}
     return contract.Config(
         cluster_name=enterprise.get('cluster_id', contract.Config().cluster_name),
@@ -49,6 +52,8 @@ def compile_config() -> contract.Config:
             for row in ExternalComponent.objects.order_by('domain')
         ),
         ldap=_ldap(),
+        security=_settings(contract.SecuritySettings, _row(SecuritySettings)),
+        trust=inforce.trust(),
         nodes=tuple(
             contract.Node(
                 id=node.pk,
@@ -57,6 +62,8 @@ def compile_config() -> contract.Config:
                 publisher=node.publisher,
                 activated=tuple(sorted(activated.get(node.pk, ()))),
                 parameters=per_node.get(node.pk, {}),
+                certificates=certificates[node.pk].certificates,
+                regenerated=certificates[node.pk].regenerated,
             )
             for node in Node.objects.only('name', 'address', 'publisher').order_by('pk')
         ),
@@ -135,14 +142,23 @@ def _parameters() -> tuple[Values, dict[int, Values], dict[str, Any]]:
     return cluster, per_node, enterprise
 
 
-_MODELS = {'presence': PresenceSettings, 'messaging': MessagingSettings, 'federation': XmppFederationSettings}
+_MODELS = {
+    'presence': PresenceSettings,
+    'messaging': MessagingSettings,
+    'federation': XmppFederationSettings,
+    'security': SecuritySettings,
+}
 _ADVANCED = {'default_domain', 'address_scheme'}
 
 
 @notifications.register_labels
-def label_of(path: str) -> tuple[str, models.Field[Any, Any] | None]:
-    """(label, model field or None) of a configuration path as ``engine.contract.restarts`` names it."""
+def label_of(path: str) -> tuple[str, notifications.Shown]:
+    """(label, how values are shown) of a configuration path as ``engine.contract.restarts`` names it."""
     head, _, rest = path.partition('.')
+    if head == 'node':
+        return rest.partition('.')[2], inforce.text
+    if head == 'trust':
+        return rest, inforce.trust_text
     if head == 'parameters':
         service, _, name = rest.partition('.')
         return parameter(service, name).label, None

@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     'impadmin.ucm',
     'impadmin.bulkadmin',
     'impadmin.serviceability',
+    'impadmin.osadmin',
     'impadmin.webhooks',
     'impadmin.diagnostics',
 ]

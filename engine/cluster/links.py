@@ -96,7 +96,7 @@ class Links:
         self.node = router.node
         self.loop = asyncio.get_running_loop()
         self.identity = Identity(self.node.var / 'tls' / self.node.name / 'node-link', self.node.name)
-        self.node.shows_certificate('node-link', self.identity.path)
+        self.node.spawn(self.node.certificates.of_links(self.identity.path), 'certificate of the links')
         self.own = self.own_id()
         self.links: dict[int, Link] = {}
         self.connections: set[NodeConnection] = set()

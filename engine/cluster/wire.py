@@ -32,7 +32,7 @@ class Identity:
     """The node's key and the certificates of the others. ``known``: DER certificate -> node id."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.path = tls.certificate(folder, name, '', (), peer=True)
+        self.path = tls.certificate(folder, name, '', ())
         text = self.path.read_text()
         self.pem = text[text.index('-----BEGIN CERTIFICATE') :]
         self.known: dict[bytes, int] = {}

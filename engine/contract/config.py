@@ -106,6 +106,18 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Keys of the feature services activated on this node."""
     parameters: dict[str, dict[str, Any]] = {}
     """Per-node service parameters: service key -> parameter name -> value."""
+    certificates: dict[str, str] = {}
+    """SHA-256 of the certificates made in the console, by name (``contract/certificates.py``). Absent: the node has a
+    file or makes one itself."""
+    regenerated: dict[str, str] = {}
+    """Those of them that sign themselves."""
+
+
+class SecuritySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """System > Security > Settings (guide 4945-4961)."""
+
+    client_secure_mode: bool = True
+    wildcards: bool = False
 
 
 class RedundancyGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +144,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     messaging: MessagingSettings = MessagingSettings()
     federation: FederationSettings = FederationSettings()
     components: tuple[Component, ...] = ()
+    security: SecuritySettings = SecuritySettings()
+    trust: dict[str, str] = {}
+    """What each trust store holds, as a digest."""
     nodes: tuple[Node, ...] = ()
     groups: tuple[RedundancyGroup, ...] = ()
     """Every node is in exactly one of them."""
@@ -169,9 +184,14 @@ def value_at(config: Config, path: str, node_name: str) -> Any:
     """The value a dotted path names, as a node sees it.
 
     ``presence.max_contacts``, ``default_domain``, ``enterprise.NAME`` and ``parameters.SERVICE.NAME``
-    (a per-node value hides the cluster-wide one; absent gives None, meaning the parameter's default).
+    (a per-node value hides the cluster-wide one; absent gives None, meaning the parameter's default);
+    ``node.certificates.NAME`` of the node's own entry.
     """
     head, _, rest = path.partition('.')
+    if head == 'node':
+        group, _, name = rest.partition('.')
+        own = config.node(node_name)
+        return getattr(own, group).get(name) if own is not None else None
     if head == 'parameters':
         service, _, name = rest.partition('.')
         node = config.node(node_name)

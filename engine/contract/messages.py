@@ -74,6 +74,11 @@ class Text(StrEnum):
     WITHOUT_NODE = 'Configuration %(number)s does not contain the node %(node)s.'
     OLDER_USED = '%(problem)s Configuration %(number)s is used instead.'
     OLD_STAYS = '%(problem)s The node goes on with configuration %(number)s.'
+    # certificates
+    CERTIFICATE_KEY_MISSING = (
+        '%(node)s cannot read the key of the certificate %(name)s, which was made before the node was installed anew. '
+        'It shows one of its own. Generate or upload a new one.'
+    )
     # messages and sessions
     ARCHIVE_INCOMPLETE = '%(node)s: Messages were delivered but could not be written to the message archive.'
     TOO_MANY_SESSIONS = (

@@ -12,8 +12,15 @@ from typing import Any
 
 import msgspec
 
+from engine.contract.certificates import CLIENT_TRUST, CUP, CUP_XMPP, CUP_XMPP_S2S, PURPOSES, Purpose
 from engine.contract.config import Config, value_at
-from engine.contract.services import PRESENCE_ENGINE, SERVICES, XCP_ROUTER
+from engine.contract.services import (
+    CONNECTION_MANAGER,
+    FEDERATION_MANAGER,
+    PRESENCE_ENGINE,
+    SERVICES,
+    XCP_ROUTER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,34 @@ class RestartRule:
 _PARAMETER_RULES = {'max_sessions_per_user': 'RST-R54', 'enable_multi_device_messaging': 'RST-R53'}
 """Service parameters with a row of their own; RST-R50 stands for every other one that needs the router restarted."""
 
+CERTIFICATES = 'Security > Certificate Management'
+_CERTIFICATE_RULES = {CUP: 'RST-R29', CUP_XMPP: 'RST-R30'}
+"""RST-R32 stands for every certificate without a row of its own, and for the upload of cup-xmpp-s2s (guide 4645)."""
+
+
+def _certificate_paths(purpose: Purpose, group: str = 'certificates') -> tuple[str, ...]:
+    return tuple(f'node.{group}.{name}' for name in purpose.names)
+
+
 RULES: tuple[RestartRule, ...] = (
+    *(
+        RestartRule(_CERTIFICATE_RULES.get(one.name, 'RST-R32'), CERTIFICATES, _certificate_paths(one), one.services)
+        for one in PURPOSES.values()
+    ),
+    RestartRule('RST-R31', CERTIFICATES, _certificate_paths(PURPOSES[CUP_XMPP_S2S], 'regenerated'), (XCP_ROUTER,)),
+    *(
+        RestartRule('RST-R32', CERTIFICATES, (f'trust.{store}',), (service,))
+        for store, service in (
+            ('cup-xmpp-trust', FEDERATION_MANAGER),
+            (CLIENT_TRUST, CONNECTION_MANAGER),
+        )
+    ),
+    RestartRule(
+        'RST-R18',
+        'System > Security > Settings',
+        ('security.client_secure_mode',),
+        (CONNECTION_MANAGER, XCP_ROUTER),
+    ),
     RestartRule(
         'RST-R10', 'Messaging > Settings', ('messaging.im_enabled', 'messaging.suppress_offline'), (XCP_ROUTER,)
     ),
@@ -125,6 +159,11 @@ def effective(newest: Config, started: Config, service: str) -> Config:
         if head == 'parameters':
             key, _, name = rest.partition('.')
             result = _keep_parameter(result, started, key, name)
+        elif head == 'node':
+            result = _keep_of_nodes(result, started, *rest.split('.', 1))
+        elif isinstance(values := getattr(result, head), dict):
+            kept = _kept(values, getattr(started, head), rest)
+            result = msgspec.structs.replace(result, **{head: kept})
         elif rest:
             group = msgspec.structs.replace(getattr(result, head), **{rest: getattr(getattr(started, head), rest)})
             result = msgspec.structs.replace(result, **{head: group})
@@ -133,13 +172,25 @@ def effective(newest: Config, started: Config, service: str) -> Config:
     return result
 
 
+def _kept(values: dict[str, Any], old: dict[str, Any], name: str) -> dict[str, Any]:
+    """``values`` with what ``old`` has of ``name``, which may be nothing."""
+    kept = {key: value for key, value in values.items() if key != name}
+    return {**kept, name: old[name]} if name in old else kept
+
+
 def _keep(
     values: dict[str, dict[str, Any]], old: dict[str, dict[str, Any]], key: str, name: str
 ) -> dict[str, dict[str, Any]]:
-    group = {k: v for k, v in values.get(key, {}).items() if k != name}
-    if name in old.get(key, {}):
-        group[name] = old[key][name]
-    return {**values, key: group}
+    return {**values, key: _kept(values.get(key, {}), old.get(key, {}), name)}
+
+
+def _keep_of_nodes(result: Config, started: Config, group: str, name: str) -> Config:
+    nodes = []
+    for node in result.nodes:
+        before = started.node(node.name)
+        kept = _kept(getattr(node, group), getattr(before, group) if before else {}, name)
+        nodes.append(msgspec.structs.replace(node, **{group: kept}))
+    return msgspec.structs.replace(result, nodes=tuple(nodes))
 
 
 def _keep_parameter(result: Config, started: Config, key: str, name: str) -> Config:

@@ -1,11 +1,10 @@
-"""Writes the rings of samples (engine/contract/samples.py) and the certificates a node shows.
+"""Writes the rings of samples (engine/contract/samples.py).
 
 Nothing is written for a node that was deleted: the lock waits for a deletion under way.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from engine.contract.samples import RINGS
@@ -41,16 +40,3 @@ async def add(store: Store, node_id: int, seconds: float, gauges: tuple[Any, ...
     grown   messages, sign-ins and failed sign-ins since the last sample
     """
     await store.execute(_ADD, seconds, *gauges, *grown, grown[0] / seconds, *_RINGS, node_id)
-
-
-async def certificate(store: Store, node_id: int, name: str, ends_at: datetime, own: bool) -> None:
-    """Note a certificate the node shows. ``own``: the administrator put it there; the node does not renew it."""
-    await store.execute(
-        'INSERT INTO node_certificate (node_id, name, ends_at, own)'
-        ' SELECT id, %s, %s, %s FROM node WHERE id = %s FOR KEY SHARE'
-        ' ON CONFLICT (node_id, name) DO UPDATE SET ends_at = excluded.ends_at, own = excluded.own',
-        name,
-        ends_at,
-        own,
-        node_id,
-    )

@@ -14,11 +14,11 @@ nothing more comes out. No method raises for what the peer sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from engine.contract import jid as jids
-from engine.xmpp import ns
+from engine.xmpp import ns, sasl
 from engine.xmpp.events import (
     Authenticated,
     AuthFailed,
@@ -94,7 +94,7 @@ class ClientStream:
         self._stamp = b''
         self._lang = ''
 
-    def tls_established(self, bindings: Mapping[str, bytes], identities: Collection[str] = ()) -> None:
+    def tls_established(self, bindings: sasl.Bindings, identities: Collection[str] = ()) -> None:
         """TLS is up. ``bindings``: channel binding type ('tls-server-end-point', 'tls-exporter') -> data, those
         known. ``identities``: the bare JIDs in the client's certificate, checked."""
         if self._negotiation is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from engine.contract import jid
@@ -57,7 +57,7 @@ class Negotiation:
         self._random = settings.random
         self._parser = StreamParser(settings.limits.before_auth_bytes)
         self._secure = False
-        self._bindings: dict[str, bytes] = {}
+        self._bindings: dict[str, tuple[bytes, ...]] = {}
         self._identities: frozenset[str] = frozenset()
         self._bytes = 0
         self._elements = 0
@@ -253,7 +253,7 @@ class Negotiation:
         self._emit(Send(f"<proceed xmlns='{ns.TLS}'/>".encode()))
         self._emit(StartTLS())
 
-    def tls_established(self, bindings: Mapping[str, bytes], identities: Collection[str] = ()) -> None:
+    def tls_established(self, bindings: sasl.Bindings, identities: Collection[str] = ()) -> None:
         """TLS is up: a new stream begins, everything said before is forgotten. ``identities``: the bare JIDs in the
         certificate that the client has proven to be its own."""
         self._secure = True

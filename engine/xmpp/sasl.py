@@ -103,6 +103,11 @@ def advertised(mechanisms: Iterable[str], bindings: Iterable[str]) -> bytes:
     return offer.encode()
 
 
+Bindings = Mapping[str, tuple[bytes, ...]]
+"""Channel binding type -> its data; more than one where the server has certificates of two kinds, of which each proves
+that nobody stands between: only the server has their keys."""
+
+
 class Scram:
     """One SCRAM exchange: ``first``, ``challenge``, ``final``, in this order, each once."""
 
@@ -113,7 +118,7 @@ class Scram:
         '_nonce',
         '_server_first',
         '_stored',
-        'binding',
+        'bindings',
         'localpart',
         'name',
     )
@@ -122,14 +127,14 @@ class Scram:
         self.name = mechanism.removesuffix('-PLUS')
         self._algorithm = HASHES[self.name]
         self.localpart = ''
-        self.binding = b''
+        self.bindings: tuple[bytes, ...] = (b'',)
         self._gs2 = b''
         self._first_bare = ''
         self._nonce = ''
         self._server_first = ''
         self._stored: tuple[bytes, bytes] | None = None
 
-    def first(self, message: bytes, plus: bool, offered: bool, bindings: Mapping[str, bytes], domain: str) -> None:
+    def first(self, message: bytes, plus: bool, offered: bool, bindings: Bindings, domain: str) -> None:
         """Read client-first-message. ``plus``: the chosen mechanism binds the channel; ``offered``: such ones were."""
         text = _text(message)
         parts = text.split(',', 2)
@@ -141,7 +146,7 @@ class Scram:
                 raise Failure('malformed-request', 'Channel binding needs a -PLUS mechanism.')
             if flag[2:] not in bindings:
                 raise Failure('malformed-request', 'This channel binding type is not supported.')
-            self.binding = bindings[flag[2:]]
+            self.bindings = bindings[flag[2:]]
         elif flag not in ('n', 'y') or plus:
             raise Failure('malformed-request', 'A -PLUS mechanism needs channel binding.')
         elif flag == 'y' and offered:
@@ -195,7 +200,7 @@ class Scram:
         fields = without.split(',')
         if not found or len(fields) < 2 or not fields[0].startswith('c=') or not fields[1].startswith('r='):
             raise Failure('malformed-request', 'The final message needs channel binding, nonce and proof.')
-        if decode(fields[0][2:]) != self._gs2 + self.binding:
+        if decode(fields[0][2:]) not in {self._gs2 + one for one in self.bindings}:
             raise Failure('not-authorized', 'The channel binding does not fit.')
         if not hmac.compare_digest(fields[1][2:].encode(), self._nonce.encode()):
             raise Failure('not-authorized', 'The nonce does not fit.')

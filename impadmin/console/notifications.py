@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Union
 
 from django.db import connection, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -114,17 +114,19 @@ class Notification:
 
 # ---- what to show of a configuration path; the areas' models know, the compiler registers it
 
-LabelOf = Callable[[str], tuple[str, 'models.Field[Any, Any] | None']]
+Shown = Union['models.Field[Any, Any]', Callable[[Any], str], None]
+"""How values are shown: as a model field shows them, by a function, or as they are."""
+LabelOf = Callable[[str], tuple[str, Shown]]
 _labels: list[LabelOf] = []
 
 
 def register_labels(function: LabelOf) -> LabelOf:
-    """Make ``function`` the one that says how a configuration path is called and which model field it is."""
+    """Make ``function`` the one that says how a configuration path is called and its values are shown."""
     _labels[:] = [function]
     return function
 
 
-def _label_of(path: str) -> tuple[str, models.Field[Any, Any] | None]:
+def _label_of(path: str) -> tuple[str, Shown]:
     if not _labels:
         importlib.import_module('impadmin.compile')
     return _labels[0](path)
@@ -143,6 +145,8 @@ def path_text(path: str, value: Any) -> str:
         value = declared.default if value is None else value
         return next((gettext(text) for key, text in declared.choices if key == value), audit.display(value))
     found = _label_of(path)[1]
+    if callable(found):
+        return found(value)
     if value is None:
         return gettext('No Limit')
     if found is not None:

@@ -207,7 +207,7 @@ def expiring(shown: Shown) -> dict[str, Any]:
         'certificates': [
             {
                 'name': one.name,
-                'node': one.node.name,
+                'node': one.place,
                 'ends': one.ends_at,
                 'days': days,
                 'mark': 'bad' if days < 7 else 'warn',

@@ -115,7 +115,7 @@ def certificates_last(facts: Facts) -> Iterator[Problem]:
         days = days_left(one.ends_at)
         if days >= CERTIFICATE_DAYS:
             continue
-        names = {'name': one.name, 'node': one.node.name, 'days': days}
+        names = {'name': one.name, 'node': one.place, 'days': days}
         if days < 0:
             text = _('The certificate %(name)s of %(node)s has expired.') % names
         else:
@@ -127,9 +127,9 @@ def certificates_last(facts: Facts) -> Iterator[Problem]:
                 )
                 % names
             )
-        solution = _('Put a new certificate in its place, then restart the service.')
+        solution = _('Generate or upload a new certificate, then restart the service.')
         renewed = _('The node makes a new one when Cisco XCP Router restarts.')
-        yield Problem(text, solution if one.own else renewed, warning=days >= 7, page='control-center-network')
+        yield Problem(text, solution if one.own else renewed, warning=days >= 7, page='certificates')
 
 
 def jobs_succeed(facts: Facts) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from engine.contract.services import BY_KEY, State
 from impadmin.console import notifications
-from impadmin.diagnostics.models import NodeCertificate
+from impadmin.osadmin.models import Certificate, Kind
 from impadmin.system.models import Node, ServiceStatus
 from impadmin.system.state import in_contact, states
 
@@ -45,9 +45,9 @@ def active() -> list[notifications.Notification]:
     return notifications.active()
 
 
-def certificates() -> list[NodeCertificate]:
+def certificates() -> list[Certificate]:
     """What nodes show, the first to expire first."""
-    return list(NodeCertificate.objects.select_related('node').order_by('ends_at'))
+    return list(Certificate.objects.filter(kind=Kind.IDENTITY).select_related('node').order_by('ends_at'))
 
 
 def days_left(at: datetime) -> int:

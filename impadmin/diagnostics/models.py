@@ -1,4 +1,4 @@
-"""What nodes report of their load and certificates. Both tables are written by the engine (engine/store/samples.py)."""
+"""What nodes report of their load, written by the engine (engine/store/samples.py)."""
 
 from __future__ import annotations
 
@@ -32,18 +32,3 @@ class NodeSample(models.Model):
     class Meta:
         db_table = 'node_sample'
         verbose_name_plural = _('Samples')
-
-
-class NodeCertificate(models.Model):
-    """A certificate a node shows to clients, other servers or other nodes."""
-
-    node = models.ForeignKey('system.Node', models.CASCADE, related_name='certificates', db_index=False)
-    name = models.CharField(_('Certificate'), max_length=60)
-    ends_at = models.DateTimeField(_('Expires'))
-    own = models.BooleanField(default=False)
-    """The administrator put it there; the node does not renew it."""
-
-    class Meta:
-        db_table = 'node_certificate'
-        verbose_name_plural = _('Certificates')
-        constraints = [models.UniqueConstraint(fields=['node', 'name'], name='one_certificate_per_name')]

@@ -24,7 +24,7 @@ CARDS = (
     Card(name='jobs', page='job-scheduler', read=cards.recent_jobs, template='diagnostics/jobs.html'),
     Card(name='sync_agent', page='control-center-network', read=cards.sync_agent, place='side',
          template='diagnostics/sync_agent.html'),
-    Card(name='certificates', page='control-center-network', read=cards.expiring, place='side',
+    Card(name='certificates', page='certificates', read=cards.expiring, place='side',
          template='diagnostics/certificates.html'),
     Card(name='changes', page='history', read=cards.changes, place='side', template='diagnostics/changes.html'),
 )  # fmt: skip

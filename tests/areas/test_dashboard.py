@@ -19,7 +19,8 @@ API = '/api/v1/system-dashboard/'
 
 def test_a_node_samples_its_counters_and_names_its_certificates(engine, make_user, xmpp_client):
     """A slot of an earlier round of the ring is begun anew, so the table does not grow."""
-    from impadmin.diagnostics.models import NodeCertificate, NodeSample
+    from impadmin.diagnostics.models import NodeSample
+    from impadmin.osadmin.models import Certificate
     from impadmin.system.models import Node
 
     make_user('alice')
@@ -47,7 +48,7 @@ def test_a_node_samples_its_counters_and_names_its_certificates(engine, make_use
     assert (begun.messages, begun.sessions) == (0, 1)
     assert begun.seconds < 100
     assert NodeSample.objects.filter(step=600).count() == 2
-    assert NodeCertificate.objects.filter(node__name=NODE, name='cup-xmpp', own=False).exists()
+    assert Certificate.objects.filter(node__name=NODE, name='cup-xmpp-ECDSA', origin='node').exists()
 
 
 @proves('TRB-21')

@@ -63,7 +63,7 @@ def test_a_stopped_service_fails_its_tests_and_passes_when_it_runs_again(outcome
 @proves('TRB-05')
 def test_nodes_that_are_gone_or_differ_and_jobs_that_failed(outcomes, db):
     from impadmin.console.models import Job
-    from impadmin.diagnostics.models import NodeCertificate
+    from impadmin.osadmin.models import Certificate
 
     node = alive()
     alive(name='imp2', version='0.0.9')
@@ -71,7 +71,7 @@ def test_nodes_that_are_gone_or_differ_and_jobs_that_failed(outcomes, db):
     Job.objects.create(kind='import_contacts', state='failed', submitted_by='x', ended_at=timezone.now())
     for name, days in (('cup-xmpp', 400), ('cup-xmpp-s2s', 3)):
         ends = timezone.now() + timezone.timedelta(days=days, hours=1)
-        NodeCertificate.objects.create(node=node, name=name, ends_at=ends)
+        Certificate.objects.create(node=node, name=name, kind='identity', origin='node', ends_at=ends)
     found = outcomes()
     assert found['nodes']['problems'][0]['problem'].startswith('No report from imp3 since ')
     assert '0.0.9, 0.1.0' in found['versions']['problems'][0]['problem']

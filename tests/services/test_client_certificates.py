@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,16 +64,12 @@ class Authority:
 
 
 @pytest.fixture
-def authority(make_user: Callable[..., Any], tmp_path: Path) -> Iterator[Authority]:
+def authority(make_user: Callable[..., Any], tmp_path: Path) -> Authority:
     """The authority that the node trusts for its users."""
     ensure(make_user, 'alice', 'bob')
     one = Authority(tmp_path, 'Users of Example')
-    folder = Path(os.environ['IMP_VAR']) / 'tls' / data.NODE / 'cup-xmpp-client-trust'
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / 'users.pem'
-    file.write_bytes(one.pem)
-    yield one
-    file.unlink()
+    data.trust('cup-xmpp-client-trust', one.pem)
+    return one
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -253,7 +252,7 @@ def test_parameters_of_other_servers(
     )  # fmt: skip
     chosen(PRESENCE_ENGINE, remote_resources=1)
     # What the operating system trusts is here the authority of the test.
-    shutil.rmtree(federation.tls / 'cup-xmpp-trust')
+    data.distrust('cup-xmpp-trust')
     monkeypatch.setitem(os.environ, 'SSL_CERT_FILE', str(authority.file))
     ensure(make_user, 'alice')
     RosterItem.objects.create(user=user('alice'), jid=f'romeo@{PARTNER}', subscription=1, is_contact=True)

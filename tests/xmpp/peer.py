@@ -29,7 +29,7 @@ OPEN = (
     b"xmlns:stream='http://etherx.jabber.org/streams'>"
 )
 BIND = b"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>desk</resource></bind></iq>"
-BINDINGS = {'tls-server-end-point': b'certificate hash', 'tls-exporter': b'exported key'}
+BINDINGS = {'tls-server-end-point': (b'certificate hash', b'of the other'), 'tls-exporter': (b'exported key',)}
 PASSWORDS = {'juliet': 'secret', 'd\\27artagnan': 'one for all'}
 VERIFIERS = {user: verifiers(password, 16) for user, password in PASSWORDS.items()}
 

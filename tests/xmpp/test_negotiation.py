@@ -256,5 +256,5 @@ def test_bindings_are_offered_only_when_the_shell_has_them() -> None:
     assert b'-PLUS' not in out
     assert b'sasl-channel-binding' not in out
     peer = Peer()
-    peer.stream.tls_established({'tls-server-end-point': BINDINGS['tls-server-end-point'], 'tls-unique': b'no'})
+    peer.stream.tls_established({'tls-server-end-point': BINDINGS['tls-server-end-point'], 'tls-unique': (b'no',)})
     assert peer.say(OPEN).count(b'<channel-binding ') == 1

@@ -25,7 +25,7 @@ def login(peer: Peer, mechanism: str, user: str = 'juliet', password: str = 'sec
     if b'<challenge' not in out:
         return out
     kind = gs2.split(',')[0].removeprefix('p=')
-    out = peer.say(response(client.final(payload(out), BINDINGS.get(kind, b''))))
+    out = peer.say(response(client.final(payload(out), BINDINGS[kind][-1] if kind in BINDINGS else b'')))
     if b'<success' in out:
         assert payload(out) == client.expected
     return out
@@ -46,7 +46,7 @@ def test_scram_with_channel_binding(mechanism: str, binding: str) -> None:
 
 def test_another_channel_is_noticed() -> None:
     peer = Peer()
-    peer.stream.tls_established({'tls-exporter': b'of the man in the middle'})
+    peer.stream.tls_established({'tls-exporter': (b'of the man in the middle',)})
     peer.say(b"<stream:stream to='example.com' version='1.0' xmlns='jabber:client' "
              b"xmlns:stream='http://etherx.jabber.org/streams'>")  # fmt: skip
     assert b'<not-authorized/>' in login(peer, 'SCRAM-SHA-256-PLUS', gs2='p=tls-exporter,,')
@@ -74,8 +74,8 @@ def test_the_example_of_downgrade_protection() -> None:
 
 
 @pytest.mark.parametrize('mechanism', ['SCRAM-SHA-256', 'SCRAM-SHA-1', 'SCRAM-SHA-256-PLUS'])
-@pytest.mark.parametrize('bindings', [BINDINGS, {'tls-server-end-point': b'certificate hash'}, {}])
-def test_the_offer_is_signed(mechanism: str, bindings: dict[str, bytes]) -> None:
+@pytest.mark.parametrize('bindings', [BINDINGS, {'tls-server-end-point': (b'certificate hash',)}, {}])
+def test_the_offer_is_signed(mechanism: str, bindings: dict[str, tuple[bytes, ...]]) -> None:
     """What the client saw in the stream features is what the server hashed, with and without channel binding."""
     peer = Peer()
     peer.stream.tls_established(bindings)
@@ -92,7 +92,7 @@ def test_the_offer_is_signed(mechanism: str, bindings: dict[str, bytes]) -> None
     challenge = payload(peer.say(auth(mechanism, client.first())))
     digest = base64.b64encode(hashlib.new(client.hash, text.encode()).digest())
     assert challenge.endswith(b',h=' + digest)
-    bound = bindings['tls-server-end-point'] if mechanism.endswith('-PLUS') else b''
+    bound = bindings['tls-server-end-point'][0] if mechanism.endswith('-PLUS') else b''
     assert b'<success' in peer.say(response(client.final(challenge, bound)))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 
 from engine import quiet, tls
+from engine.contract.certificates import CLIENT_TRUST, CUP_XMPP
 from engine.contract.config import Config
 from engine.contract.messages import Text, message
 from engine.contract.restarts import parameter_value
@@ -29,8 +30,6 @@ from engine.xmpp import sm
 from engine.xmpp.c2s import Limits, StreamSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.node import Node
 
 
@@ -43,9 +42,6 @@ COLLECT_AFTER = 100
 """After so many ended connections what was made since the last collection is looked through (about a millisecond)."""
 SWEEP_S = 5.0
 """How often it is looked for clients that do not answer an <r/> (XEP-0198)."""
-CLIENT_TRUST = 'cup-xmpp-client-trust'
-"""Folder of the authorities whose certificates users may sign in with; not that of servers (cup-xmpp-trust), because an
-authority that knows domains does not know users."""
 SCRAM = ('SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1')
 
 
@@ -63,7 +59,7 @@ class ConnectionManager(Service):
         """The connection whose bytes are being worked on at this moment."""
         self.names: ClientNames | None = None
         self.tls: ssl.SSLContext
-        self.bindings: dict[str, bytes] = {}
+        self.bindings: dict[str, tuple[bytes, ...]] = {}
         self.settings: StreamSettings
         self._domains: frozenset[str] = frozenset()
         self._secret = b''
@@ -86,11 +82,11 @@ class ConnectionManager(Service):
 
     async def start(self) -> None:
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used, ValueError
-        a file of the trust store that cannot be read."""
-        path = self._prepare_certificate()
-        self.bindings = tls.bindings(path)
+        a file with a certificate that cannot be read."""
+        identities = await self._prepare_certificate('xmpp-client')
+        self.bindings = tls.bindings(identities)
         if self.param('client_certificates'):
-            self._trust_clients(path.parent / CLIENT_TRUST)
+            await self._trust_clients()
         if self.param('reverse_lookup'):
             servers = self.param('dns_servers').split(',')
             self.names = ClientNames(self, [text.strip() for text in servers if text.strip()])
@@ -190,24 +186,21 @@ class ConnectionManager(Service):
 
     # ---- the parts
 
-    def _prepare_certificate(self) -> Path:
-        """The node's certificate, made when needed and ready to be shown; its file."""
+    async def _prepare_certificate(self, protocol: str) -> tuple[tls.Identity, ...]:
+        """The certificates cup-xmpp, made when needed and ready to be shown; ``protocol``: for ALPN."""
         router: Any = self.node.service(XCP_ROUTER)
         self._domains = frozenset(router.config.domains)
-        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
-        own = self.config.node(self.node.name)
-        path = tls.certificate(folder, self.node.name, own.address if own else '', self._domains)
-        self.node.shows_certificate('cup-xmpp', path)
-        self.tls = tls.context(path)
-        self._secret = secret(folder)
-        return path
+        identities = await self.node.certificates.identities(router.config, CUP_XMPP, self._domains)
+        self.tls = tls.context(identities, (protocol,))
+        self._secret = secret(self.node.var / 'tls' / self.node.name.replace('/', '_'))
+        return identities
 
-    def _trust_clients(self, folder: Path) -> None:
-        authorities = tls.trusted_in(folder)
+    async def _trust_clients(self) -> None:
+        authorities = await self.node.certificates.trusted(CLIENT_TRUST)
         if authorities:
             tls.ask_for_certificates(self.tls, authorities)
         else:
-            log.warning('no client can sign in with a certificate: no authority is trusted', folder=str(folder))
+            log.warning('no client can sign in with a certificate: no authority is trusted', store=CLIENT_TRUST)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -247,7 +240,7 @@ class ConnectionManager(Service):
             domains=self._domains,
             secret=self._secret,
             random=os.urandom,
-            tls_required=not self._unencrypted,
+            tls_required=not self._unencrypted and self.config.security.client_secure_mode,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
             features=caps.stream_feature(router) + (sm.FEATURE if managed else b'') + quiet.FEATURE,
             nonzas=sm.NONZAS | quiet.NONZAS,

@@ -7,12 +7,11 @@ import os
 import secrets
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 
-from engine import tls as own_tls
+from engine.contract.certificates import CUP_XMPP_S2S
 from engine.contract.config import FederationSettings
 from engine.contract.messages import Text, message
 from engine.contract.services import FEDERATION_MANAGER, XCP_ROUTER
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-OWN = 'own.pem'
-"""The administrator's certificate, in the folder cup-xmpp-s2s."""
 DRAIN_S = 3.0
 """How long the streams get to end when the service stops."""
 SWEEP_S = 5.0
@@ -79,9 +76,13 @@ class FederationManager(Service):
             return
         self._exact = {one.domain: one.direction for one in policy.domains if not one.domain.startswith('*.')}
         self._below = {one.domain[2:]: one.direction for one in policy.domains if one.domain.startswith('*.')}
-        path = self._certificate()
-        self.node.shows_certificate('cup-xmpp-s2s', path, own=path.name == OWN)
-        self.contexts = Contexts(path, self._folder() / 'cup-xmpp-trust', self.param('system_trust'))
+        domains = {*router.domains, *(one.domain for one in router.config.components)}
+        certificates = self.node.certificates
+        self.contexts = Contexts(
+            await certificates.identities(self.config, CUP_XMPP_S2S, domains),
+            await certificates.trusted('cup-xmpp-trust'),
+            self.param('system_trust'),
+        )
         servers = self.param('dns_servers').split(',')
         self.resolver = Resolver([text.strip() for text in servers if text.strip()])
         self.settings = self._make_settings()
@@ -117,19 +118,6 @@ class FederationManager(Service):
         for connection in [*self.incoming, *self.outgoing]:
             connection.broken('the service stops')
         self._servers.clear()
-
-    def _folder(self) -> Path:
-        return self.node.var / 'tls' / self.node.name.replace('/', '_')
-
-    def _certificate(self) -> Path:
-        """The administrator's own certificate when there is one, else a self-signed one for every domain served."""
-        folder = self._folder() / 'cup-xmpp-s2s'
-        given = folder / OWN
-        if given.exists():
-            return given
-        own = self.config.node(self.node.name)
-        domains = {*self.router.domains, *(one.domain for one in self.router.config.components)}
-        return own_tls.certificate(folder, self.node.name, own.address if own else '', domains, peer=True)
 
     def _make_settings(self) -> ServerSettings:
         policy = self._policy

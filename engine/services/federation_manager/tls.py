@@ -7,7 +7,7 @@ with it is remembered, and ``certificate_error`` tells.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL, crypto
 
-from engine.tls import XMPP_ADDRESS, other_names, trusted_in
+from engine.contract.certificates import XMPP_ADDRESS
+from engine.tls import Identity, as_file, other_names
 
 log = structlog.get_logger(__name__)
 
@@ -45,39 +46,40 @@ class TlsFailed(Exception):
 class Contexts:
     """What all connections of the node share: server and client side."""
 
-    def __init__(self, own: Path, trusted: Path, system: bool) -> None:
-        """``own``: PEM file with key and chain; ``trusted``: folder of PEM files with certificates to trust;
-        ``system``: trust those of the operating system too. Raises ValueError naming the file that cannot be read."""
+    def __init__(self, own: Sequence[Identity], trusted: Sequence[x509.Certificate], system: bool) -> None:
+        """``own``: what is shown; ``trusted``: certificates to trust; ``system``: trust those of the operating system
+        too. Raises ValueError naming a certificate that cannot be used."""
         self.server = _context(own)
         self.client = _context(own)
         self.server.set_session_id(b'cup-xmpp-s2s')
         self.server.set_alpn_select_callback(_select)
-        certificates = trusted_in(trusted)
-        self.trusted = len(certificates)
+        self.trusted = len(trusted)
         for context in (self.server, self.client):
             store = context.get_cert_store()
             assert store is not None
             if system:
                 context.set_default_verify_paths()
-            # A certificate in the folder is trusted as it is, also that of a peer that signed its own.
+            # A certificate in the store is trusted as it is, also that of a peer that signed its own.
             store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-            for certificate in certificates:
+            for certificate in trusted:
                 store.add_cert(crypto.X509.from_cryptography(certificate))
 
 
-def _context(own: Path) -> SSL.Context:
+def _context(own: Sequence[Identity]) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_verify(SSL.VERIFY_PEER, _remember)
-    try:
-        context.use_certificate_chain_file(str(own))
-        context.use_privatekey_file(str(own))
-        context.check_privatekey()
-    except (SSL.Error, OSError) as error:
-        raise ValueError(f'{own} does not hold a private key and its certificate: {_reason(error)}') from None
+    for one in own:
+        try:
+            with as_file(one) as path:
+                context.use_certificate_chain_file(path)
+                context.use_privatekey_file(path)
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise ValueError(f'The certificate {one.name} cannot be used: {_reason(error)}') from None
     return context
 
 

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from engine import tls
+from engine.contract.certificates import TOMCAT
 from engine.contract.jid import im_address
 from engine.contract.messages import Text, message
 from engine.contract.services import AUTHENTICATION, UDS_TOMCAT, XCP_ROUTER
-from engine.listening import listen
+from engine.listening import accept, listen
 from engine.services.authentication import AuthenticationService, Refused
 from engine.services.base import Service
 from engine.services.uds_tomcat import documents
@@ -35,8 +36,6 @@ log = structlog.get_logger(__name__)
 
 ROOT: Final = 'cucm-uds'
 GOODBYE_S: Final = 2.0
-PAUSE_S: Final = 0.5
-"""Before the next connection is accepted when the system has no room for one."""
 _HOST: Final = re.compile(r'[A-Za-z0-9.:\[\]-]{1,255}')
 _CHALLENGE: Final = (('WWW-Authenticate', 'Basic realm="User Data Services", charset="UTF-8"'),)
 
@@ -56,11 +55,8 @@ class UdsTomcat(Service):
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
         host, self._port = self.param('bind_address'), self.param('port')
         router: Any = self.node.service(XCP_ROUTER)
-        own = self.config.node(self.node.name)
-        folder = self.node.var / 'tls' / self.node.name.replace('/', '_')
-        names = frozenset(router.config.domains)
-        context = tls.context(tls.certificate(folder, self.node.name, own.address if own else '', names))
-        context.set_alpn_protocols(['http/1.1'])
+        identities = await self.node.certificates.identities(self.config, TOMCAT, router.config.domains)
+        context = tls.context(identities, ('http/1.1',))
         listener = listen(host, self._port)
         shown = f'[{host}]' if ':' in host else host
         self.detail = message(Text.LISTENING_WEB, address=f'https://{shown}:{self._port}/{ROOT}')
@@ -76,22 +72,16 @@ class UdsTomcat(Service):
     # ---- connections
 
     async def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
-        loop = asyncio.get_running_loop()
-        with listener:  # closed when nothing waits for it any more
-            while True:
-                try:
-                    connection, peer = await loop.sock_accept(listener)
-                except OSError as error:  # no descriptor is left
-                    log.warning('connection not accepted', error=describe(error))
-                    await asyncio.sleep(PAUSE_S)
-                    continue
-                address = peer[0]
-                if self._per_ip.get(address, 0) >= self.param('connections_per_ip'):
-                    self.node.counters.connections_refused += 1
-                    connection.close()
-                    continue
-                self._per_ip[address] = self._per_ip.get(address, 0) + 1
-                self.spawn(self._serve(connection, address, context), f'user data for {address}')
+        def take(connection: socket.socket, peer: tuple[Any, ...]) -> None:
+            address = peer[0]
+            if self._per_ip.get(address, 0) >= self.param('connections_per_ip'):
+                self.node.counters.connections_refused += 1
+                connection.close()
+                return
+            self._per_ip[address] = self._per_ip.get(address, 0) + 1
+            self.spawn(self._serve(connection, address, context), f'user data for {address}')
+
+        await accept(listener, take)
 
     async def _serve(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
         patience = float(self.param('request_timeout_s'))

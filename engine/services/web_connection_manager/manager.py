@@ -54,8 +54,7 @@ class WebConnectionManager(ConnectionManager):
 
     async def start(self) -> None:
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
-        self._prepare_certificate()
-        self.tls.set_alpn_protocols(['http/1.1'])
+        await self._prepare_certificate('http/1.1')
         self._secure = self.param('secure_mode')
         self._apply()
         self.settings = self._make_settings()

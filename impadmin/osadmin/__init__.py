@@ -1,0 +1,1 @@
+"""Cisco Unified IM and Presence OS Administration: certificates."""
