@@ -10,7 +10,7 @@ import msgspec
 
 from engine.store.rosters import Item
 
-VERSION = 1
+VERSION = 2
 MOST = 500
 """Frames in one array."""
 LONGEST = 1024 * 1024 * 1024
@@ -40,11 +40,13 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Routed(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """A stanza of a client, with the attributes of its tag: nothing is parsed again."""
+    """A stanza of a client, with the attributes of its tag: nothing is parsed again. ``number``: the sender of this
+    message waits until it is decided (XEP-0198), see Decided; 0: nobody does."""
 
     name: str
     attrs: dict[str, str]
     raw: bytes
+    number: int = 0
 
 
 class Raw(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -109,7 +111,14 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, tag=11):
     user: str
 
 
-Frame = Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online | Offline | Stored
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """What became of the messages with these numbers is certain: a client has acknowledged each (or, without XEP-0198,
+    the system took it), it is on disk, or it was returned."""
+
+    numbers: list[int]
+
+
+Frame = Decided | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online | Offline | Stored
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Frame])

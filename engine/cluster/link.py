@@ -51,6 +51,8 @@ class Link:
         self.wire: Wire | None = None
         self.frames_in = 0
         self.frames_out = 0
+        self.open: dict[int, Kept] = {}
+        """Messages whose senders wait until they are decided, whether acknowledged or not."""
         self._kept: deque[tuple[Frame, int, Kept | None]] = deque()
         self._acknowledged = 0
         self._pending: list[Frame] = []
@@ -149,7 +151,10 @@ class Link:
 
     def reset(self) -> list[Kept]:
         """A new session; what the old one had not acknowledged."""
-        lost = [kept for _, _, kept in self._kept if kept is not None]
+        unacknowledged = [kept for _, _, kept in self._kept if kept is not None]
+        known = set(unacknowledged)
+        lost = [kept for kept in self.open.values() if kept not in known] + unacknowledged
+        self.open.clear()
         self._kept.clear()
         self._pending.clear()
         self.session, self.known = secrets.token_hex(8), ''

@@ -43,7 +43,7 @@ ACK_S = 0.01
 class Underway:
     """A stanza of ``session`` on its way over a link."""
 
-    __slots__ = ('bare', 'delivery', 'links', 'session', 'size', 'stanza')
+    __slots__ = ('bare', 'delivery', 'links', 'number', 'passed', 'session', 'size', 'stanza')
 
     def __init__(self, links: Links, session: Sender, stanza: Stanza, bare: str) -> None:
         self.links = links
@@ -51,23 +51,63 @@ class Underway:
         self.stanza = stanza
         self.bare = bare
         self.size = len(stanza.raw)
+        self.number = 0
+        self.passed = False
+        """The other side has it."""
         self.delivery: Delivery | None = None
         if NOW.asker is not None and stanza.name == 'message':
             self.delivery = track(stanza.raw, bare)
         session.begin(self.size)
 
+    def awaited(self, link: Link) -> int:
+        """The number by which the other side is to tell that the message is decided; 0: nobody waits for it."""
+        if self.delivery is not None:
+            self.number = self.links.number()
+            link.open[self.number] = self
+        return self.number
+
     def taken(self) -> None:
-        """The other side has dealt with it."""
+        """The other side has dealt with it; a client there may still have to acknowledge it."""
+        self.passed = True
         self.session.finish(self.size)
+        if self.delivery is not None and not self.number:
+            self.delivery.finish()
+
+    def decided(self) -> None:
+        """A client there has it, or the disk."""
         if self.delivery is not None:
             self.delivery.finish()
 
     def lost(self) -> None:
-        """The other side is gone: keep a message for later, answer a request."""
-        self.session.finish(self.size)
-        self.links.undeliverable(self.session, self.stanza, self.bare)
+        """The other side is gone: keep a message for later, answer a request. A client there may have it already."""
+        if not self.passed:
+            self.session.finish(self.size)
+        if self.delivery is None or not self.delivery.done:
+            self.links.undeliverable(self.session, self.stanza, self.bare)
         if self.delivery is not None:
             self.delivery.finish()
+
+
+class Awaited:
+    """A message of another node whose sender waits until it is decided here: the Asker of its deliveries."""
+
+    __slots__ = ('asked', 'link', 'links', 'number', 'open', 'received', 'session')
+
+    def __init__(self, links: Links, link: Link, number: int) -> None:
+        self.links, self.link, self.number, self.session = links, link, number, link.session
+        self.received, self.asked = 0, True
+        self.open = 1
+
+    def wait_for(self, delivery: Delivery) -> None:
+        """A client gets it."""
+        self.open += 1
+        self.links.asking.append(delivery)
+
+    def settled(self) -> None:
+        """One of those it waits for is decided."""
+        self.open -= 1
+        if not self.open and self.link.session == self.session:
+            self.links.decided(self.link, self.number)
 
 
 class LinkRoute:
@@ -109,6 +149,10 @@ class Links:
         self._dialing: set[int] = set()
         self._owed: set[Link] = set()
         """Links whose acknowledgement waits for company."""
+        self.asking: list[Delivery] = []
+        """Deliveries here that senders at other ends wait for and that nobody was asked about yet."""
+        self._decided: dict[Link, list[int]] = {}
+        self._number = 0
         self._server: asyncio.Server | None = None
         self._pinged = self._refreshed = 0.0
         self._wake = asyncio.Event()
@@ -190,6 +234,7 @@ class Links:
             connection.end()
         for link in self.links.values():
             link.interrupted()
+            link.open.clear()  # the other node lives and has them
             for kept in link.reset():
                 kept.lost()
 
@@ -313,6 +358,10 @@ class Links:
 
     def _settle(self, link: Link) -> None:
         self._owed.discard(link)
+        asking, self.asking = self.asking, []
+        for delivery in asking:
+            if not delivery.done and delivery.holder is not None:
+                delivery.holder.request()
         received, session = link.received, link.session
         if not self.peers[link.other].unstored:
             link.acknowledge(received)
@@ -324,7 +373,23 @@ class Links:
 
         self.router.writer.after(decided)
 
+    def decided(self, link: Link, number: int) -> None:
+        """Tell the other end, soon, for many at once."""
+        if not self._decided:
+            self.loop.call_soon(self._tell_decided)
+        self._decided.setdefault(link, []).append(number)
+
+    def _tell_decided(self) -> None:
+        decided, self._decided = self._decided, {}
+        for link, numbers in decided.items():
+            link.put(frames.Decided(numbers), None, 8 * len(numbers))
+
     # ---- out
+
+    def number(self) -> int:
+        """One for a message whose sender waits."""
+        self._number += 1
+        return self._number
 
     def hold(self, link: Link, session: Sender) -> None:
         """The other node takes less than is sent to it: read no further from this sender until it does."""

@@ -116,6 +116,8 @@ class Nodes(Links):
         engine = self.router.presence_engine()
         if engine is not None and users:
             receiving.vanished(engine, users)
+            for bare in users:
+                engine.adhoc.left(bare)
 
     # ---- out
 
@@ -126,7 +128,8 @@ class Nodes(Links):
         if link is None or (session.account is None and isinstance(session, RemoteSender) and session.peer.trusted):
             return False
         raw = stanza.raw
-        link.put(frames.Routed(stanza.name, stanza.attrs, raw), Underway(self, session, stanza, bare), len(raw))
+        underway = Underway(self, session, stanza, bare)
+        link.put(frames.Routed(stanza.name, stanza.attrs, raw, underway.awaited(link)), underway, len(raw))
         self.node.counters.nodes_out += 1
         if link.size > self.high_water:
             self.hold(link, session)

@@ -236,6 +236,9 @@ class Ownership:
         for session in found:
             session.close(condition, text)
             router.unbind(session)
+        if (engine := router.presence_engine()) is not None:
+            for bare in {session.bare for session in found}:
+                engine.adhoc.left(bare)
         if found:
             log.info('sessions closed', home=home, condition=condition, count=len(found))
         return found

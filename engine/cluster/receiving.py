@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from engine.cluster import frames
+from engine.cluster.links import Awaited
+from engine.delivery import NOW
 from engine.services.presence_engine import elsewhere, pushes, visibility
 from engine.services.xcp_router.remote import NodeSender
 from engine.store.rosters import TO
@@ -15,6 +17,7 @@ from engine.xmpp.stanza import Stanza, parse
 if TYPE_CHECKING:
     from engine.cluster.frames import Frame
     from engine.cluster.link import Link
+    from engine.cluster.links import Underway
     from engine.cluster.nodes import Nodes
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.xcp_router.router import XcpRouter
@@ -26,7 +29,14 @@ def take(nodes: Nodes, link: Link, frame: Frame) -> None:
     """One numbered frame of another node. Never raises."""
     try:
         if isinstance(frame, frames.Routed):
-            _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
+            if frame.number:
+                _route_awaited(nodes, link, Stanza(frame.name, frame.attrs, frame.raw), frame.number)
+            else:
+                _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
+        elif isinstance(frame, frames.Decided):
+            for number in frame.numbers:
+                if (underway := link.open.pop(number, None)) is not None:
+                    cast('Underway', underway).decided()
         else:
             _take(nodes, link, frame)
     except Exception:
@@ -44,6 +54,8 @@ def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
     elif isinstance(frame, frames.Offline):
         if nodes.where.get(frame.user) is link:
             del nodes.where[frame.user]
+        if (engine := router.presence_engine()) is not None:
+            engine.adhoc.left(frame.user)
     elif isinstance(frame, frames.Stored):
         waiting(router, frame.user)
     elif (engine := router.presence_engine()) is not None:
@@ -61,6 +73,21 @@ def waiting(router: XcpRouter, bare: str) -> None:
 def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
     nodes.node.counters.nodes_in += 1
     nodes.router.receive(NodeSender(nodes.peers[link.other], stanza), stanza)
+
+
+def _route_awaited(nodes: Nodes, link: Link, stanza: Stanza, number: int) -> None:
+    """A message whose sender has stream management: the other node hears when it is decided."""
+    awaited, peer = Awaited(nodes, link, number), nodes.peers[link.other]
+    before = peer.unstored
+    NOW.asker = awaited
+    try:
+        _route(nodes, link, stanza)
+    finally:
+        NOW.asker = None
+    if peer.unstored > before:
+        nodes.router.writer.after(awaited.settled)
+    else:
+        awaited.settled()
 
 
 def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:

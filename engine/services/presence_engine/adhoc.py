@@ -145,6 +145,15 @@ class AdHoc:
         for bare in list(self._targets.get(session.bare, ())):
             self.release(session, bare)
 
+    def left(self, bare: str) -> None:
+        """The user is served elsewhere now: who looked at him does so no longer, and is not told (spec 02, 12); nor
+        does he look at others."""
+        for session in list(self._watchers.get(bare, ())):
+            self.release(session, bare)
+        for target in list(self._targets.get(bare, ())):
+            for session in [one for one in self._watchers.get(target, ()) if one.bare == bare]:
+                self.release(session, target)
+
     def _dropped(self, watcher: str, bare: str) -> None:
         watchers = self._watchers.get(bare)
         if watchers is not None and not watchers:

@@ -335,6 +335,8 @@ class XcpRouter(Service):
                 for session in list(account.sessions.values()):
                     session.close(condition, text)
                     self.unbind(session)
+                if condition == 'see-other-host' and (engine := self.presence_engine()) is not None:
+                    engine.adhoc.left(account.user.bare)
             else:
                 account.user.fingerprint = found[user_id].fingerprint
                 account.user.node_id = found[user_id].node_id
