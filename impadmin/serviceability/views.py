@@ -50,7 +50,7 @@ def matrix(kind: str = '') -> dict[str, Any]:
     names = words()
     queued = {
         (command.node_id, command.service): command
-        for command in ServiceCommand.objects.filter(node__in=nodes, finished_at=None).order_by('id')
+        for command in ServiceCommand.objects.filter(node__in=nodes, finished_at=None, verb__in=_MOVING).order_by('id')
     }
     counts: Counter[str] = Counter()
     groups: dict[str, list[dict[str, Any]]] = {}

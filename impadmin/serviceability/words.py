@@ -42,12 +42,12 @@ def _verb(verb: str, page: Callable[[Service], str]) -> Callable[[Session, Seque
             written(session, answer)
             return
         session.out.write(answer.data['message'] + '\n')
-        _wait(session, answer.data['data']['command'])
+        wait(session, answer.data['data']['command'])
 
     return run
 
 
-def _wait(session: Session, command: int) -> None:
+def wait(session: Session, command: int) -> None:
     """Until the node has executed the command, as the product's CLI does."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
