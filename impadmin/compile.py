@@ -110,16 +110,15 @@ def _ldap() -> contract.LdapAuthentication:
     row = _row(UserAuthentication)
     if not row.enabled:
         return contract.LdapAuthentication()
-    system = ldap_access.system()
     return contract.LdapAuthentication(
         enabled=True,
         servers=ldap_access.servers(row),
         manager_dn=row.manager_dn,
         password=row.sealed_password,
         search_base=row.search_base,
-        user_id_attribute=system.user_id_attribute,
+        user_id_attribute=ldap_access.system().user_id_attribute,
         timeout_s=parameters()['ldap_timeout_s'],
-        authorities=system.ca_certificate,
+        authorities=ldap_access.authorities(),
     )
 
 

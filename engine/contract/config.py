@@ -92,7 +92,7 @@ class LdapAuthentication(msgspec.Struct, frozen=True, kw_only=True):
     user_id_attribute: str = 'uid'
     timeout_s: int = 5
     authorities: str = ''
-    """PEM of the authorities trusted to sign the servers' certificates; '' for those of the operating system."""
+    """PEM of the authorities trusted to sign the servers' certificates (tomcat-trust)."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

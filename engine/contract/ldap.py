@@ -39,8 +39,8 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who asks, and how. ``authorities``: PEM of the trusted ones, '' for those of the operating system; ``timeout_s``:
-    how long connecting, and each answer, may take."""
+    """Who asks, and how. ``authorities``: PEM of the trusted ones, '' for none; ``timeout_s``: how long connecting, and
+    each answer, may take."""
 
     dn: str
     password: str
@@ -55,7 +55,9 @@ def say(server: LdapServer) -> str:
 
 def open_as(server: LdapServer, access: Access, *, bind: bool = True) -> Any:
     """A connection, bound as ``access.dn``. Raises NoAnswer, Refusal."""
-    validating = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_data=access.authorities or None)
+    if server.tls and not access.authorities:
+        raise NoAnswer(f'{say(server)}: CERTIFICATE_VERIFY_FAILED: tomcat-trust is empty')
+    validating = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_data=access.authorities)
     target = ldap3.Server(
         server.host, server.port, use_ssl=server.tls, tls=validating if server.tls else None, get_info=ldap3.NONE,
         connect_timeout=access.timeout_s,

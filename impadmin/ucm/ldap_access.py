@@ -5,8 +5,10 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from engine.contract import ldap, sealing
+from engine.contract.certificates import PURPOSES, TOMCAT
 from engine.contract.config import LdapServer
 from impadmin.console import sealed
+from impadmin.osadmin.models import Certificate, Kind
 from impadmin.ucm.ldap_models import MOST_SERVERS, Asked, LdapSystem
 from impadmin.ucm.ldap_rules import parameters
 
@@ -36,12 +38,18 @@ def protected(row: Asked) -> set[tuple[str, LdapServer]]:
     return {(row.manager_dn, server) for server in servers(row)}
 
 
+def authorities() -> str:
+    """Whom to trust: PEM of what is in tomcat-trust (guide 2561-2563)."""
+    found = Certificate.objects.filter(kind=Kind.TRUST, name=PURPOSES[TOMCAT].trust).order_by('pk')
+    return ''.join(found.values_list('pem', flat=True))
+
+
 def access(row: Asked) -> ldap.Access:
     """Who asks. Raises ldap.NoAnswer when the password cannot be read any more."""
     clear = sealed.unseal(sealing.LDAP, row.sealed_password) if row.sealed_password else b''
     if not clear:
         raise ldap.NoAnswer(_('The manager password is not set, or cannot be read any more. Set it again.'))
-    return ldap.Access(row.manager_dn, clear.decode(), parameters()['ldap_timeout_s'], system().ca_certificate)
+    return ldap.Access(row.manager_dn, clear.decode(), parameters()['ldap_timeout_s'], authorities())
 
 
 def test(row: Asked) -> list[tuple[str, str]]:

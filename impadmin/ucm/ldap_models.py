@@ -55,10 +55,6 @@ class LdapSystem(models.Model):
         default=UserIdAttribute.ACCOUNT,
         help_text=_('The same on every cluster. Stays as it is once there is an LDAP directory.'),
     )  # fmt: skip
-    ca_certificate = models.TextField(
-        _('CA certificates'), blank=True, max_length=100_000,
-        help_text=_("PEM text of the authorities that sign the servers' certificates. Empty: those of the system."),
-    )  # fmt: skip
 
     class Meta:
         db_table = 'ldap_system'
@@ -92,7 +88,7 @@ def _port() -> Any:
 def _host() -> Any:
     return models.CharField(
         _('Host Name or IP Address for Server'), max_length=255, blank=True,
-        help_text=_('With TLS, the certificate of the server must name it.'),
+        help_text=_('With TLS the certificate of the server must name it, and tomcat-trust have its authority.'),
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from engine.contract.services import AUTHENTICATION, DIRSYNC
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
-from impadmin.signin.external import certificates_are_valid
 from impadmin.ucm import ldap_commands as commands
 from impadmin.ucm import ldap_rules as rules
 from impadmin.ucm import ldap_sync
@@ -43,13 +42,9 @@ SYSTEM = SettingsPage(
     related=('ldap-directories', 'ldap-filters', 'ldap-authentication'),
     order=10,
     model=LdapSystem,
-    fieldsets=(
-        Fieldset(
-            gettext_lazy('LDAP System Information'), ('enabled', 'server_type', 'user_id_attribute', 'ca_certificate')
-        ),
-    ),
-    rules=(rules.attribute_fits_the_type, rules.schema_stays, certificates_are_valid),
-    bad={'server_type': ('fax',), 'user_id_attribute': ('cn',), 'ca_certificate': ('no certificate',)},
+    fieldsets=(Fieldset(gettext_lazy('LDAP System Information'), ('enabled', 'server_type', 'user_id_attribute')),),
+    rules=(rules.attribute_fits_the_type, rules.schema_stays),
+    bad={'server_type': ('fax',), 'user_id_attribute': ('cn',)},
 )
 FILTERS = Page(
     name='ldap-filters',
@@ -116,12 +111,13 @@ DIRECTORIES = Page(
         effect=gettext_lazy(
             'Each synchronization adds users who are new, updates those who changed and makes those inactive who are '
             'gone. These cannot sign in, and are deleted 24 hours later, with their contact lists, unless they come '
-            'back. Who would make more than half of all users inactive is asked first. After the first '
-            'synchronization search base, filter, fields and template stay as they are.'
+            'back. Before more than half of all users become inactive, somebody must agree. After the first '
+            'synchronization search base, filter, fields and template stay as they are. For TLS upload the certificate '
+            'of the authority that signs those of the servers to tomcat-trust.'
         ),
         guide='2555-2580, 2681-2738',
     ),
-    related=('ldap-system', 'end-users', 'feature-group-templates'),
+    related=('ldap-system', 'end-users', 'certificates'),
     order=12,
     touches=commands.users_of,
     model=LdapDirectory,

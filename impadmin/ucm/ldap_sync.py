@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, gettext_noop, ngettext
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from engine.contract import ldap
 from engine.contract.config import LdapServer
@@ -206,12 +206,9 @@ def _settle(job: RunningJob, row: LdapDirectory) -> None:
             name: job.counts.get(name, 0) for name in WORDS} | {DEACTIVATED: gone})  # fmt: skip
     if held_back:
         raise JobFailed(
-            ngettext(
-                '%(count)d user was not found, more than half of all, and was left alone. If that is right, perform a '
-                'full sync and agree.',
-                '%(count)d users were not found, more than half of all, and were left alone. If that is right, perform '
-                'a full sync and agree.',
-                held_back,
+            gettext_noop(
+                'Users who were not found: %(count)s, more than half of all. They were left alone. If that is right, '
+                'perform a full sync and agree.'
             ),
             count=held_back,
         )

@@ -21,6 +21,7 @@ from impadmin.ucm import (
     commands,
     defaults,
     flows,
+    ldap_local,
     ldap_pages,
     phone_settings,
     redundancy,
@@ -37,7 +38,7 @@ AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
 def _users() -> models.QuerySet[EndUser]:
     limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
     profile = defaults.default_service_profiles()[:1]
-    users = EndUser.objects.defer('folded').select_related('home_node', 'service_profile')
+    users = EndUser.objects.defer('folded').select_related('home_node', 'service_profile', 'ldap_directory')
     return users.annotate(contact_limit=Subquery(limit), default_service_profile=Subquery(profile))
 
 
@@ -103,6 +104,7 @@ END_USERS = Page(
         Column('mail', gettext_lazy('Mail ID'), order_by='mail', default=False),
         Column('directory_uri', gettext_lazy('Directory URI'), order_by='directory_uri', default=False),
         Column('department', gettext_lazy('Department'), order_by='department', default=False),
+        Column('ldap_status', gettext_lazy('User Status'), value=ldap_local.status, kind='state', default=False),
     ),
     find=(
         'user_id',
@@ -115,6 +117,8 @@ END_USERS = Page(
         'department',
         'home_node__name',
         'service_profile__name',
+        'ldap_status',
+        'ldap_directory__name',
     ),
     search=FOUND_BY,
     fieldsets=(
@@ -131,6 +135,8 @@ END_USERS = Page(
                 'directory_uri',
                 'department',
                 'active',
+                'ldap_status',
+                'ldap_directory',
             ),
         ),
         Fieldset(
@@ -145,7 +151,15 @@ END_USERS = Page(
             ),
         ),
     ),
-    read_only=('effective_service_profile', 'im_address', 'contact_count', 'watcher_count', 'last_login_at'),
+    read_only=(
+        'effective_service_profile',
+        'im_address',
+        'ldap_status',
+        'ldap_directory',
+        'contact_count',
+        'watcher_count',
+        'last_login_at',
+    ),
     extra={'password': password_field, 'password_again': password_again_field},
     rules=(
         rules.user_id_is_free,
@@ -153,6 +167,7 @@ END_USERS = Page(
         rules.directory_uri_is_valid,
         rules.mail_is_valid,
         rules.im_address_is_unique,
+        ldap_local.synchronized_fields_stay,
     ),
     create=actions.create_user,
     update=actions.update_user,
@@ -164,10 +179,11 @@ END_USERS = Page(
         ('contact-limit', gettext_lazy('At contact limit'), AT_LIMIT),
         ('no-address', gettext_lazy('No IM address'), Q(im_address=None)),
         ('disabled', gettext_lazy('Disabled'), ~ELIGIBLE),
+        ('ldap-inactive', gettext_lazy('No longer in the directory'), Q(ldap_status='inactive')),
     ),
     ordering=('user_id',),
     panel='ucm/end_user_panel.html',
-    commands=(user_settings.APPLY_TEMPLATE,),
+    commands=(user_settings.APPLY_TEMPLATE, ldap_local.CONVERT),
     sample=lambda n: {
         'user_id': f'jsmith{n}',
         'first_name': 'John',
