@@ -10,10 +10,12 @@ from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from engine.contract.recovery import BACKUP, BLOCKS_ADDING_USERS, TRANSITION, Reason, State, advice, buttons
+from impadmin.console import together
+from impadmin.console.actions import Refused
 from impadmin.system.models import Node, NodeRecovery, RedundancyGroup
 from impadmin.system.state import in_contact
 
-__all__ = ['Member', 'Standing', 'blocking', 'groups', 'short_of_sessions', 'standing', 'standings']
+__all__ = ['Member', 'Standing', 'blocking', 'groups', 'guard', 'short_of_sessions', 'standing', 'standings']
 
 LIVE = Q(users__im_enabled=True, users__active=True, users__home_cluster=True)
 """Users who have a composed session; the engine counts them so (engine/store/status.py)."""
@@ -149,6 +151,12 @@ def blocking() -> str:
                     'Groups.'
                 ) % {'node': member.node.name, 'state': member.word}
     return ''
+
+
+def guard() -> None:
+    """Raise Refused while users can neither be added nor assigned; among several rows it is looked at once."""
+    if reason := together.once('redundancy_guard', blocking):
+        raise Refused(reason)
 
 
 def short_of_sessions(found: Iterable[Standing]) -> list[tuple[Node, int, int]]:

@@ -18,6 +18,7 @@ from impadmin.console.actions import Actor
 from impadmin.console.administrators import take_password
 from impadmin.presence import inventory
 from impadmin.presence.change_guard import guard
+from impadmin.system import redundancy
 from impadmin.system.models import Node
 from impadmin.ucm import rekey
 from impadmin.ucm.addresses import address_of, source_field
@@ -72,6 +73,8 @@ def create_user(actor: Actor, values: Mapping[str, Any]) -> EndUser:
     guard()
     rest, password = take_password(actor, values)
     user = EndUser(**rest)
+    if user.im_enabled:
+        redundancy.guard()
     if password:
         _set_password(user, password)
     user.im_address = address_of(user)
@@ -88,6 +91,8 @@ def update_user(actor: Actor, user: EndUser, values: Mapping[str, Any]) -> EndUs
     before = copy.copy(user)
     for name, value in rest.items():
         setattr(user, name, value)
+    if (user.im_enabled and not before.im_enabled) or user.home_node_id not in (None, before.home_node_id):
+        redundancy.guard()
     if password:
         _set_password(user, password)
     user.im_address = address_of(user)
@@ -144,6 +149,8 @@ def assign(users: Sequence[EndUser], node: Node | None) -> list[tuple[EndUser, s
     """Assign ``users`` to ``node`` (None: take the assignment away). Returns (user, reason) of those refused."""
     refused = []
     ids = []
+    if node is not None:
+        redundancy.guard()
     for user in users:
         if node is not None and not user.home_cluster:
             refused.append((user, _('another cluster is the home cluster')))

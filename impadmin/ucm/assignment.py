@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from engine.contract.services import ENTERPRISE_PARAMS
-from impadmin.system.models import Node, ParameterValue
+from impadmin.system.models import Node, ParameterValue, RedundancyGroup
 
 BALANCED, ACTIVE_STANDBY, NONE = 'balanced', 'active_standby', 'none'
 _LOCK = 0x494D_0002
@@ -57,13 +57,29 @@ def quotas(counts: list[int], new: int) -> list[int]:
     return result
 
 
+def _groups() -> list[RedundancyGroup]:
+    """The subclusters: every node is in one redundancy group."""
+    groups = RedundancyGroup.objects.select_related('server1', 'server2')
+    return list(groups.order_by('-server1__publisher', 'server1'))
+
+
+def _shares(chosen: str, subclusters: list[list[Node]], assigned: dict[int, int], new: int) -> list[tuple[Node, int]]:
+    """How many of ``new`` users each node gets: the subcluster with the fewest users first, inside it by the mode."""
+    counts = [[assigned.get(node.pk, 0) for node in nodes] for nodes in subclusters]
+    shares = []
+    for nodes, own, share in zip(subclusters, counts, quotas([sum(own) for own in counts], new), strict=True):
+        inside = [share] + [0] * (len(nodes) - 1) if chosen == ACTIVE_STANDBY else quotas(own, share)
+        shares += list(zip(nodes, inside, strict=True))
+    return shares
+
+
 def assign_automatically(only: list[int] | None = None, use_mode: str | None = None) -> Assignment:
     """Assign every eligible unassigned user, or those of ``only``; set-based, in one transaction."""
     chosen = use_mode or mode()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute('SELECT pg_advisory_xact_lock(%s)', [_LOCK])
-        nodes = list(Node.objects.order_by('-publisher', 'id'))
-        if chosen == NONE or not nodes:
+        subclusters = [group.nodes for group in _groups()]
+        if chosen == NONE or not subclusters:
             return Assignment(chosen, {}, [])
         eligible = 'active AND home_cluster AND im_enabled AND home_node_id IS NULL'
         arguments: list[object] = []
@@ -74,19 +90,13 @@ def assign_automatically(only: list[int] | None = None, use_mode: str | None = N
         ids = [row[0] for row in cursor.fetchall()]
         if not ids:
             return Assignment(chosen, {}, [])
-        if chosen == ACTIVE_STANDBY:
-            # Without redundancy groups the cluster is one subcluster: its first node takes everybody.
-            shares = [len(ids)] + [0] * (len(nodes) - 1)
-        else:
-            cursor.execute('SELECT home_node_id, count(*) FROM end_user WHERE home_node_id IS NOT NULL GROUP BY 1')
-            assigned = dict(cursor.fetchall())
-            shares = quotas([assigned.get(node.pk, 0) for node in nodes], len(ids))
+        cursor.execute('SELECT home_node_id, count(*) FROM end_user WHERE home_node_id IS NOT NULL GROUP BY 1')
+        shares = _shares(chosen, subclusters, dict(cursor.fetchall()), len(ids))
         start = 0
-        for node, share in zip(nodes, shares, strict=True):
+        for node, share in shares:
             cursor.execute(
                 'UPDATE end_user SET home_node_id = %s, updated_at = now() WHERE id = ANY(%s)',
                 [node.pk, ids[start : start + share]],
             )
             start += share
-    per_node = {node.name: share for node, share in zip(nodes, shares, strict=True) if share}
-    return Assignment(chosen, per_node, ids)
+    return Assignment(chosen, {node.name: share for node, share in shares if share}, ids)

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
+from impadmin.system import redundancy
 from impadmin.ucm import actions
 from impadmin.ucm.assignment import NONE, assign_automatically, mode
 from impadmin.ucm.models import EndUser
@@ -34,6 +35,7 @@ def assign_selected(actor: Actor, users: Sequence[EndUser], data: Mapping[str, A
     if how == 'automatic':
         if mode() == NONE:
             raise Refused(_('The User Assignment Mode is None. Choose a node, or change the mode first.'))
+        redundancy.guard()
         done = assign_automatically(only=[user.pk for user in users])
         actions.announce_users(done.ids)
         spread = ', '.join(f'{name}: {count}' for name, count in done.per_node.items())

@@ -10,6 +10,7 @@ from engine.contract.services import SYNC_AGENT
 from impadmin.celery import app
 from impadmin.console import audit, registry
 from impadmin.console.actions import SYSTEM
+from impadmin.system import redundancy
 from impadmin.system.state import is_running
 from impadmin.ucm import ldap_tasks as ldap_tasks
 from impadmin.ucm.actions import announce_users
@@ -23,6 +24,9 @@ def assign_users() -> None:
     """Every minute: give eligible users without a node one, by the User Assignment Mode. Nobody is moved."""
     if not is_running(SYNC_AGENT):
         log.info('Cisco Sync Agent is not running on the publisher; users are not assigned')
+        return
+    if reason := redundancy.blocking():
+        log.info('users wait for a node: %s', reason)
         return
     done = assign_automatically()
     if not done.ids:

@@ -30,7 +30,7 @@ def run_sync_agent():
     return lambda: AuditEntry.objects.filter(action='assign').count() > before
 
 
-@proves('US-01', 'US-02', 'US-03', 'US-04')
+@proves('US-01', 'US-02', 'US-03', 'US-04', 'HA-67', 'HA-68', 'HA-69', 'HA-05')
 def test_assignment_modes(engine, worker, api, admin_client, xmpp):
     client = api('administrator')
     assert client.post('/api/v1/cluster-topology/', {'name': 'imp2', 'address': '127.0.0.1'}).status_code == 201
@@ -49,6 +49,12 @@ def test_assignment_modes(engine, worker, api, admin_client, xmpp):
     assert counts() == {'imp1': 4, 'imp2': 3}
     xmpp('b0').roster()
 
+    groups = client.get('/api/v1/presence-redundancy-groups/').json()['results']
+    assert [(one['name'], one['server1'], one['server2']) for one in groups] == [
+        ('DefaultCUPSubcluster', 'imp1', None), ('imp2', 'imp2', None),
+    ]  # fmt: skip
+    joined = client.patch(f'/api/v1/presence-redundancy-groups/{groups[0]["id"]}/', {'server2': 'imp2'})
+    assert joined.status_code == 200, joined.content
     mode('active_standby')
     add(*(f's{n}' for n in range(5)))
     wait_until(run_sync_agent(), 'the assignment')

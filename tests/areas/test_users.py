@@ -259,9 +259,12 @@ def test_balanced(db):
 
 
 def test_active_standby(db):
+    from impadmin.system.models import RedundancyGroup
     from impadmin.ucm.tasks import assign_users
 
-    add_node()
+    second = add_node()
+    RedundancyGroup.of(second).delete()
+    RedundancyGroup.objects.update(server2=second)
     many(10)
     sync_agent_runs()
     assign_users()
@@ -270,6 +273,10 @@ def test_active_standby(db):
     many(20)
     assign_users()
     assert counts() == [25, 5]  # nobody moved
+    add_node('imp3')  # another subcluster, with fewer users
+    many(40)
+    assign_users()
+    assert counts() == [30, 5, 35]
 
 
 def test_mode_none(db, api):
