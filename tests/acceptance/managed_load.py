@@ -45,10 +45,12 @@ class Record:
 
 
 class LoadClient:
-    """One user with one client. ``targets``: whom it writes to (user ids); a receiver has none."""
+    """One user with one client. ``targets``: whom it writes to (user ids); a receiver has none. ``ports``: the nodes,
+    tried in turn."""
 
-    def __init__(self, record: Record, port: int, user: str, targets: list[str], chance: random.Random) -> None:
-        self.record, self.port, self.user, self.targets, self.chance = record, port, user, targets, chance
+    def __init__(self, record: Record, ports: list[int], user: str, targets: list[str], chance: random.Random) -> None:
+        self.record, self.ports, self.user, self.targets, self.chance = record, ports, user, targets, chance
+        self.attempts = 0
         self.sending = bool(targets)
         self.stopped = False
         self.unacknowledged: deque[tuple[str, str, bytes]] = deque()
@@ -59,6 +61,8 @@ class LoadClient:
         self.session = ''
         self.resumed = 0
         self.signed_in = asyncio.Event()
+        self.served = False
+        """Whether the last connection came so far: the next one is tried at the same node."""
         self._resume = ''
         self._fresh: list[str] = []
         self._writer: asyncio.StreamWriter | None = None
@@ -74,6 +78,7 @@ class LoadClient:
                 self.signed_in.clear()
                 if self._writer is not None:
                     self._writer.transport.abort()
+            self.attempts += not self.served
             await asyncio.sleep(0.05)
 
     def cut(self) -> None:
@@ -89,9 +94,9 @@ class LoadClient:
         self._writer.write(text)
 
     async def _live(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(
-            '127.0.0.1', self.port, ssl=trusting(), limit=1 << 22
-        )
+        port = self.ports[self.attempts % len(self.ports)]
+        self.served = False
+        self._reader, self._writer = await asyncio.open_connection('127.0.0.1', port, ssl=trusting(), limit=1 << 22)
         self._say(STREAM)
         await self._until(b'</stream:features>')
         token = base64.b64encode(f'\0{self.user}\0{data.PASSWORD}'.encode())
@@ -132,6 +137,7 @@ class LoadClient:
         self._say(b"<r xmlns='urn:xmpp:sm:3'/>")
 
     async def _work(self) -> None:
+        self.served = True
         self.signed_in.set()
         sender = asyncio.create_task(self._send()) if self.targets else None
         try:

@@ -5,27 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from impadmin.system.models import Node, NodeRecovery
 from tests.fixtures import data
-from tests.fixtures.nodes import OTHER, Cluster, bodies, friends
+from tests.fixtures.nodes import OTHER, Cluster, bodies, friends, own
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 from tests.xmppclient import SignInFailed, XmppClient
 
 THIRD = 'imp3'
-
-
-def own(home: str, owner: str) -> None:
-    """Let a node serve the users of another."""
-    from django.utils import timezone
-
-    row, _ = NodeRecovery.objects.get_or_create(
-        node=Node.objects.get(name=home),
-        defaults={'state': '', 'reason': '', 'since': timezone.now(), 'owner': Node.objects.get(name=home)},
-    )
-    row.owner = Node.objects.get(name=owner)
-    row.epoch += 1
-    row.save()
 
 
 def refused(cluster: Cluster, user_id: str, at: str) -> tuple[str, str]:

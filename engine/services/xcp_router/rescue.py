@@ -124,6 +124,8 @@ def _store(router: XcpRouter, bare: str, stanza: Stanza, delivery: Delivery) -> 
             _returned(router, stanza)
         else:
             counters.messages_rescued += 1
+            if router.nodes is not None:
+                router.nodes.stored(bare)
         delivery.finish()
 
     if router.suppress_offline:
