@@ -108,7 +108,7 @@ class Text(StrEnum):
     FAILOVER_COMPLETED = 'Group %(group)s: %(peer)s serves the users of %(node)s. Reason: %(reason)s.'
     FALLBACK_STARTED = 'Group %(group)s: the users of %(node)s return from %(peer)s. Reason: %(reason)s.'
     FALLBACK_COMPLETED = 'Group %(group)s: the users of %(node)s are back.'
-    FAILED = 'Group %(group)s runs in failed mode. Reason: %(reason)s. See System > Presence Redundancy Groups and use Recover.'
+    FAILED = 'Group %(group)s runs in failed mode. Reason: %(reason)s. Use Recover on Presence Redundancy Groups.'
     PEER_DOWN = 'Group %(group)s: %(node)s hears nothing of %(peer)s.'
     CRITICAL_DOWN = 'Group %(group)s: critical services of %(node)s do not run: %(services)s.'
 

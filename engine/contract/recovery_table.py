@@ -135,7 +135,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         'R17', ((*_DOWN, *_CRITICAL, *_OVER), _ANY), (_BACKUP, (R.PEER_REBOOT,)),
-        '%(node1)s lost power, broke down, was shut down or restarted. Its users were moved to %(node2)s automatically.',
+        '%(node1)s lost power, broke down, was shut down or restarted. Its users were moved to %(node2)s '
+        'automatically.',
         (_REPAIR, _WHEN_RUNNING),
     ),
     Row(

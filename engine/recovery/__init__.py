@@ -1,0 +1,1 @@
+"""High availability of a Presence Redundancy Group without sockets, clock or database."""
