@@ -446,20 +446,20 @@ def make(
     """The form of ``page`` for ``obj`` (None: add); ``source`` gives the initial values of a copy."""
     fields: dict[str, forms.Field] = {}
     extra = page.extra if isinstance(page, Page) else {}
+    choices = page.choices if isinstance(page, Page) else {}
     names = editable_names(page)
     for name in shown_names(page):
         if name in names:
             found = model_field(page.model, name)
             assert found is not None
-    choices = page.choices if isinstance(page, Page) else {}
             fields[name] = form_field(found)
+            if name in choices and isinstance(fields[name], forms.ModelChoiceField):
+                fields[name].queryset = choices[name](obj)  # type: ignore[attr-defined]
         elif name in extra:
             made = extra[name](obj)
             if obj is not None or not getattr(made, 'edit_only', False):
                 fields[name] = made
     initial: dict[str, Any] = {}
-            if name in choices and isinstance(fields[name], forms.ModelChoiceField):
-                fields[name].queryset = choices[name](obj)  # type: ignore[attr-defined]
     origin = obj if obj is not None else source
     cleared = page.copy_clear if isinstance(page, Page) and obj is None else ()
     for name in names:
