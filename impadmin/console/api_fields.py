@@ -183,7 +183,7 @@ class ColumnSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         """Nullable."""
         kind = self.target.column.kind
-        shapes = {'number': {'type': 'number'}, 'bool': {'type': 'boolean'}}
+        shapes = {'number': {'type': 'number'}, 'bytes': {'type': 'integer'}, 'bool': {'type': 'boolean'}}
         shape: dict[str, Any] = dict(shapes.get(kind, {'type': 'string'}))
         return {**shape, 'type': [shape['type'], 'null'], 'description': str(self.target.column.label)}
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from django import forms as django_forms
 from django.db import models
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 
 from impadmin.console import audit, forms, stale
 from impadmin.console.access import Grants, may
@@ -64,7 +64,7 @@ def _requests(page: BasePage, shown: Shown, who: Grants) -> Iterator[Request]:
         if obj is None:
             yield gettext('Find and list'), 'GET', f'{root}?limit=50', None
             if 'add' in page.verbs and may(who, page, 'add'):
-                yield gettext('Add'), 'POST', root, values_of(page, shown.form or forms.make(page))
+                yield gettext('Add'), 'POST', root, values_of(page, shown.form) if shown.form else _of_new(page)
         else:
             yield gettext('Read'), 'GET', f'{root}{obj.pk}/', None
             if 'edit' in page.verbs and may(who, page, 'change'):
@@ -90,6 +90,17 @@ def _requests(page: BasePage, shown: Shown, who: Grants) -> Iterator[Request]:
         if may(who, page, f'do/{command.name}') and one == (isinstance(page, Page) and obj is not None):
             path = f'{root}{obj.pk}/{command.name}/' if one else f'{root}{command.name}/'
             yield command.label, 'POST', path, asked(command)
+
+
+_new: dict[tuple[str, int], tuple[Page, dict[str, Any]]] = {}
+
+
+def _of_new(page: Page) -> dict[str, Any]:
+    """The values in the form of a new object, kept in each language: every list shows them."""
+    key = get_language() or 'en', id(page)
+    if key not in _new:
+        _new[key] = page, values_of(page, forms.make(page))
+    return _new[key][1]
 
 
 def _present(form: django_forms.Form) -> dict[str, Any]:

@@ -436,6 +436,11 @@ def decorate(row: Row, bound: forms.BoundField) -> None:
     attrs['data-initial'] = row.initial
 
 
+def copy_cleared(page: Page) -> set[str]:
+    """Fields that a copy does not take over."""
+    return {*page.copy_clear, *(one.name for one in page.model._meta.concrete_fields if one.unique)}
+
+
 def make(
     page: Page | SettingsPage,
     obj: models.Model | None = None,
@@ -461,7 +466,7 @@ def make(
                 fields[name] = made
     initial: dict[str, Any] = {}
     origin = obj if obj is not None else source
-    cleared = page.copy_clear if isinstance(page, Page) and obj is None else ()
+    cleared = copy_cleared(page) if isinstance(page, Page) and obj is None else set()
     for name in names:
         found = model_field(page.model, name)
         assert found is not None

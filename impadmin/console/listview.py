@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import or_
 from typing import Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet, Window
 from django.db.models.sql.datastructures import Join
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
@@ -167,25 +169,93 @@ def select_view(request: HttpRequest, page: Page) -> HttpResponse:
     return HttpResponseRedirect(page_url(page) + state.query(page=state.number))
 
 
-def _rows(queryset: QuerySet[Any], order: list[Any], first: int, count: int, related: Sequence[str]) -> list[Any]:
-    """One page of objects. The keys are sorted first and alone: sorting whole rows takes several times as long."""
-    keys = list(queryset.order_by(*order).values_list('pk', flat=True)[first : first + count])
-    objects = queryset.filter(pk__in=keys).order_by()
-    by_key = {obj.pk: obj for obj in (objects.select_related(*related) if related else objects)}
+@dataclass(slots=True)
+class Found:
+    """One page of what a list finds. every: all objects of the list; counts: how many of them each tab has."""
+
+    objects: list[Any]
+    total: int
+    every: int
+    counts: list[int]
+
+
+def _find(page: Page, who: Grants, state: State, columns: Sequence[tables.ResolvedColumn], hidden: bool) -> Found:
+    """Count, go to the page asked for or the last one (``state.number``), read its objects; none when ``hidden``.
+
+    What a search finds in a small table is counted and sorted by one reading of it."""
+    base, query = base_queryset(page, who), narrowed(page, state.conditions, state.tab)
+    queryset = base.filter(query) if query else base
+    order = tables.ordering(page, columns, state.sort)
+    small = bool(query or page.tabs) and _is_small(page.model)
+    keys: list[Any] = []
+    total = 0 if hidden else None
+    if query and small and not hidden:
+        keys, total = _keys_and_total(queryset.order_by(*order), state)
+    every, total, counts = _counted(page, base, queryset, total, small)
+    state.number = min(state.number, max(1, -(-total // state.rows)))
+    if total and not keys:
+        keys = list(queryset.order_by(*order).values_list('pk', flat=True)[_slice(state)])
+    related = [one.related for one in columns if one.related and one.name in state.chosen]
+    return Found(_objects(base, keys, related), total, every, counts)
+
+
+def _slice(state: State) -> slice:
+    first = (state.number - 1) * state.rows
+    return slice(first, first + state.rows)
+
+
+def _keys_and_total(queryset: QuerySet[Any], state: State) -> tuple[list[Any], int | None]:
+    """The keys of one page, and how many there are; None when that is not known, because the page is beyond the end."""
+    counted = queryset.annotate(found_in_all=Window(Count('*')))
+    rows = list(counted.values_list('pk', 'found_in_all')[_slice(state)])
+    if not rows:
+        return [], None if state.number > 1 else 0
+    return [key for key, _ in rows], min(rows[0][1], COUNTED)
+
+
+def _objects(base: QuerySet[Any], keys: list[Any], related: Sequence[str]) -> list[Any]:
+    """The objects of these keys, in their order. Keys are sorted first and alone: sorting whole rows takes several
+    times as long. What the objects refer to is read once for all, not joined to each of them."""
+    if not keys:
+        return []
+    objects = base.filter(pk__in=keys).order_by()
+    joined = objects.query.select_related
+    names = dict.fromkeys((*related, *(_paths(joined) if isinstance(joined, dict) else ())))
+    by_key = {obj.pk: obj for obj in objects.select_related(None).prefetch_related(*names)}
     return [by_key[key] for key in keys if key in by_key]
 
 
-def counted(page: Page, base: QuerySet[Any], query: Q) -> tuple[int, int, list[int]]:
-    """How many objects of ``base`` there are, how many of them ``query`` finds, and how many each tab. Counting stops
-    at COUNTED, because nobody pages that far. Tabs of a table below that are counted by one reading of it."""
-    every, *found = _bounded([base, *([base.filter(query)] if query else [])])
-    total = found[0] if found else every
+def _paths(joined: dict[str, Any], before: str = '') -> Iterator[str]:
+    """What ``select_related`` was given."""
+    for name, inner in joined.items():
+        yield before + name
+        yield from _paths(inner, f'{before}{name}__')
+
+
+def _is_small(model: type[Model]) -> bool:
+    """Whether a table has fewer than COUNTED rows, as PostgreSQL remembers: then one reading of all of it is cheap."""
+    with connection.cursor() as cursor:
+        cursor.execute('SELECT reltuples < %s FROM pg_class WHERE oid = %s::regclass', [COUNTED, model._meta.db_table])
+        return bool(cursor.fetchone()[0])
+
+
+def _counted(
+    page: Page, base: QuerySet[Any], queryset: QuerySet[Any], total: int | None, small: bool
+) -> tuple[int, int, list[int]]:
+    """How many objects ``base`` has, ``queryset`` (``total``, where that is known), and each tab. Counting stops at
+    COUNTED, because nobody pages that far. A small table is read once for all tabs."""
+    if small and page.tabs and _is_one_to_one(base.filter(functools.reduce(or_, (tab for _, _, tab in page.tabs)))):
+        asked = {f'n{n}': Count('pk', filter=tab) for n, (_, _, tab) in enumerate(page.tabs)}
+        found = base.order_by().aggregate(every=Count('pk'), **asked)
+        every, *counts = (min(found[name], COUNTED) for name in ('every', *asked))
+        if total is None:
+            total = every if queryset is base else _bounded([queryset])[0]
+        return every, total, counts
     parts = [base.filter(tab) for _, _, tab in page.tabs]
-    if not parts or every == COUNTED or not all(map(_is_one_to_one, parts)):
-        return every, total, _bounded(parts)
-    asked = {f'n{n}': Count('pk', filter=tab) for n, (_, _, tab) in enumerate(page.tabs)}
-    counts = base.order_by().aggregate(**asked)
-    return every, total, [counts[name] for name in asked]
+    apart = [base] if parts and queryset is not base else []
+    numbers = iter(_bounded([*([queryset] if total is None else []), *apart, *parts]))
+    total = next(numbers) if total is None else total
+    return next(numbers) if apart else total, total, list(numbers)
 
 
 def _is_one_to_one(queryset: QuerySet[Any]) -> bool:
@@ -239,7 +309,7 @@ def _heads(state: State, shown: Sequence[tables.ResolvedColumn], default: str) -
         result.append(
             {
                 'label': column.label,
-                'kind': column.kind,
+                'right': column.kind in tables.NUMERIC,
                 'url': state.query(sort=column.name if descending or not key else f'-{column.name}')
                 if column.order_by
                 else '',
@@ -272,49 +342,51 @@ def _lines_of_find(page: Page, state: State, data: Any) -> list[dict[str, Any]]:
 
 def list_view(request: HttpRequest, page: Page) -> HttpResponse:
     """The list page."""
-    from impadmin.console import bulkwork, imports, searches  # they are built on lists
-
     started = time.monotonic()
+    columns = tables.columns(page)
     key = f'list:{page.name}'
     stored = preferences.load(request.user, key)
-    all_columns = tables.columns(page)
-    state = read_state(page, all_columns, request.GET, stored)
+    state = read_state(page, columns, request.GET, stored)
     redraw = 'redraw' in request.GET
     if not redraw and (worth := _worth_remembering(state)) != stored:
         preferences.store(request.user, key, worth)
-    shown = [column for column in all_columns if column.name in state.chosen]
-    who = grants_of(request)
-    queryset = found(page, who, state.conditions, state.tab)
-    every, total, counts = counted(page, base_queryset(page, who), narrowed(page, state.conditions, state.tab))
-    if redraw or any(one.error for one in state.conditions):
-        total = 0
-    pages = max(1, -(-total // state.rows))
-    state.number = min(state.number, pages)
-    first = (state.number - 1) * state.rows
-    related = [column.related for column in shown if column.related]
-    allowed = [c for c in page.commands if may(who, page, f'do/{c.name}')]
-    commands = [c for c in allowed if c.scope == 'selection']
-    deletes = 'delete' in page.verbs and may(who, page, 'delete')
-    edits = bool(bulkwork.bulk_names(page)) and may(who, page, 'change')
+    wrong = any(one.error for one in state.conditions)
+    found = _find(page, grants_of(request), state, columns, hidden=redraw or wrong)
+    shown = [column for column in columns if column.name in state.chosen]
     chosen = selection.kept(request.user, page, state.search)
-    order = tables.ordering(page, all_columns, state.sort)
-    objects = _rows(queryset, order, first, state.rows, related) if total else []
-    lines = tables.lines(page, shown, objects, chosen.has)
-    here = sum(line.selected for line in lines)
-    default_sort = page.ordering[0] if page.ordering else ''
-    searching = bool(filters.combine(state.conditions)) or any(c.error for c in state.conditions)
+    lines = tables.lines(page, shown, found.objects, chosen.has)
     context = {
         'page': page,
         'state': state,
         'query': state.query(),
-        'tabs': _tabs(page, state, every, counts),
+        'tabs': _tabs(page, state, found.every, found.counts),
         'find': _lines_of_find(page, state, request.GET),
-        'heads': _heads(state, shown, default_sort),
+        'heads': _heads(state, shown, page.ordering[0] if page.ordering else ''),
         'lines': lines,
-        'columns': [(c.name, c.label, c.name in state.chosen, n == 0) for n, c in enumerate(all_columns)],
+        'columns': [(c.name, c.label, c.name in state.chosen, n == 0) for n, c in enumerate(columns)],
         'many': len(shown) > 6,
         'dense': len(shown) > 8,
         'wide': len(shown) > 10,
+        'selected': chosen.count(found.total),
+        'elsewhere': chosen.count(found.total) - sum(line.selected for line in lines),
+        'everything': chosen.everything,
+        'select_url': page_url(page, 'select') + state.query(page=state.number),
+        'link': request.build_absolute_uri(page_url(page) + state.query()),
+        'clear': _cleared(state),
+        'searching': wrong or bool(filters.combine(state.conditions)),
+        'sentence': filters.sentence(state.conditions),
+        'noun': page.model._meta.verbose_name,
+        **_pager(state, found.total),
+        **_offers(request, page, state),
+        'milliseconds': round((time.monotonic() - started) * 1000),
+    }
+    return render(request, 'console/list.html', context)
+
+
+def _pager(state: State, total: int) -> dict[str, Any]:
+    """What stands below the table."""
+    first = (state.number - 1) * state.rows
+    return {
         'sizes': [(n, n == state.rows) for n in SIZES],
         'heights': [(slug, label, slug == state.height) for slug, label in HEIGHTS],
         'total': total,
@@ -322,28 +394,27 @@ def list_view(request: HttpRequest, page: Page) -> HttpResponse:
         'first': first + 1 if total else 0,
         'last': min(first + state.rows, total),
         'previous': state.query(page=state.number - 1) if state.number > 1 else '',
-        'next': state.query(page=state.number + 1) if state.number < pages else '',
+        'next': state.query(page=state.number + 1) if first + state.rows < total else '',
         'here': state.query(page=state.number),
-        'selected': chosen.count(total),
-        'elsewhere': chosen.count(total) - here,
-        'everything': chosen.everything,
-        'edits': edits,
+    }
+
+
+def _offers(request: HttpRequest, page: Page, state: State) -> dict[str, Any]:
+    """What this administrator can do in the list."""
+    from impadmin.console import bulkwork, imports, searches  # they are built on lists
+
+    who = grants_of(request)
+    commands = [c for c in page.commands if may(who, page, f'do/{c.name}')]
+    return {
+        'edits': bool(bulkwork.bulk_names(page)) and may(who, page, 'change'),
         'imports': imports.importable(page) and may_write(who, page),
         'searches': searches.offered(request, page, state.query()),
         'roles': searches.roles(request.user),
-        'select_url': page_url(page, 'select') + state.query(page=state.number),
-        'link': request.build_absolute_uri(page_url(page) + state.query()),
-        'clear': _cleared(state),
-        'deletes': deletes,
+        'deletes': 'delete' in page.verbs and may(who, page, 'delete'),
         'adds': 'add' in page.verbs and may(who, page, 'add'),
-        'selection_commands': commands,
-        'page_commands': [c for c in allowed if c.scope == 'page'],
-        'searching': searching,
-        'sentence': filters.sentence(state.conditions),
-        'noun': page.model._meta.verbose_name,
-        'milliseconds': round((time.monotonic() - started) * 1000),
+        'selection_commands': [c for c in commands if c.scope == 'selection'],
+        'page_commands': [c for c in commands if c.scope == 'page'],
     }
-    return render(request, 'console/list.html', context)
 
 
 def _cleared(state: State) -> str:

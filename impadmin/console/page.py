@@ -22,12 +22,12 @@ Verb = Literal['add', 'edit', 'copy', 'delete']
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A list column that is more than a plain model field.
+    """A list column that is more than a plain model field. Of a field it has what is not given here.
 
     name      key of the column; ``value`` gives the cell for one object (default: the attribute of that name)
-    order_by  model expression to sort by; '' means the column cannot be sorted
-    kind      how the cell is shown: text, number, time, bool, state (value is a (mark, word) pair with mark
-              ok/warn/bad/busy/off), link (value is a (url, text) pair)
+    order_by  model expression to sort by; '' means the column cannot be sorted, unless it is a field
+    kind      how the cell is shown: text, number, bytes (a size, with its unit), time, bool, state (value is a
+              (mark, word) pair with mark ok/warn/bad/busy/off), link (value is a (url, text) pair)
     hint      what a number says when it is pointed at, in words; another column must say it too, for everybody else
     """
 
@@ -35,7 +35,7 @@ class Column:
     label: Text
     value: Callable[[Any], Any] | None = None
     order_by: str = ''
-    kind: Literal['text', 'number', 'time', 'bool', 'state', 'link'] = 'text'
+    kind: Literal['', 'text', 'number', 'bytes', 'time', 'bool', 'state', 'link'] = ''
     default: bool = True
     hint: Callable[[Any], Text] | None = None
 
@@ -138,8 +138,8 @@ class BasePage:
     console: str
     area: str
     menu: str
-    title: Text
     right: Right
+    title: Text = ''
     intro: Text = ''
     help: Help | None = None
     related: tuple[str, ...] = ()
@@ -159,7 +159,9 @@ class BasePage:
 class Page(BasePage):
     """Find and List, Add, Edit, Copy, Delete of one model.
 
+    title      default: what the model calls its objects
     columns    model field names or Column objects; the first links to the object
+    ordering   default: by the first column, where it is a field of the model
     find       model fields offered in the search sentence
     queryset   base queryset (annotations, select_related); default ``model.objects.all()``
     seen_by    ``seen_by(queryset, grants)``: the objects that somebody sees, where opening the page does not mean all
@@ -172,12 +174,14 @@ class Page(BasePage):
     rules      ``rule(object, before) -> None`` raising ValidationError by field; ``before`` is None on add
     extra      form fields that are no model fields (e.g. password): name -> factory(bound object or None) -> Field;
                their values reach create/update in ``values``; never shown in REST output
-    locked     ``locked(object) -> reason the object is read-only, or ''``; undeletable likewise
-    copy_clear fields emptied when copying
     consents   boxes of ``extra`` that are drawn only when ``create`` or ``update`` has raised a ValidationError at them
     choices    ``choices[FIELD](object or None) -> queryset``: what the form offers for a reference; REST may name
                another object, and the rules and writers say why not
-    sample     ``sample(n) -> dict`` of valid values for the generated tests; ``bad``: field -> values to refuse
+    locked     ``locked(object) -> reason the object is read-only, or ''``; undeletable likewise
+    copy_clear fields emptied when copying, besides those that are unique
+    sample     ``sample(n) -> dict`` of valid values for the generated tests, of fields without a default
+    bad        field -> values to refuse, besides those that the model refuses (too long, empty, unknown choices,
+               names that nothing has, numbers out of range): these are tried anyhow
     tabs       saved searches: (slug, label, queryset filter)
     personal   model fields with personal data; the history shreds them by rule (shredding.py)
     """
@@ -197,12 +201,12 @@ class Page(BasePage):
     apart: bool = False
     rules: tuple[Callable[[Any, Any], None], ...] = ()
     extra: Mapping[str, Callable[[Any], forms.Field]] = field(default_factory=dict)
+    consents: tuple[str, ...] = ()
+    choices: Mapping[str, Callable[[Any], models.QuerySet[Any]]] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()
     """Model fields shown on the form and in REST but never written."""
     locked: Callable[[Any], Text] | None = None
     undeletable: Callable[[Any], Text] | None = None
-    consents: tuple[str, ...] = ()
-    choices: Mapping[str, Callable[[Any], models.QuerySet[Any]]] = field(default_factory=dict)
     copy_clear: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
@@ -214,13 +218,13 @@ class Page(BasePage):
     """True when saving changes the engine's configuration (a new generation is compiled in the same transaction)."""
     panel: str = ''
     """Template shown under the form of one object (facts, members), given ``object``."""
+    panel_live: str = ''
+    """What makes the panel ask for itself again, as ``data-live`` of static/live.js takes it, e.g. 'node:*'. Such a
+    panel tells what is going on now, so it stands above the form."""
     search: tuple[str, ...] = ()
     """Model fields the console-wide search looks in; () leaves the page's objects out of it."""
     bulk: tuple[str, ...] | None = None
     """Written fields that Bulk Edit offers; None: all but those that tell objects apart (unique, ``copy_clear``)."""
-    panel_live: str = ''
-    """What makes the panel ask for itself again, as ``data-live`` of static/live.js takes it, e.g. 'node:*'. Such a
-    panel tells what is going on now, so it stands above the form."""
     key: tuple[str, ...] = ()
     """Written fields that tell which object a row of an imported file is about; (): the first unique field."""
     imports: tuple[Verb, ...] = ('add', 'edit')
@@ -230,6 +234,14 @@ class Page(BasePage):
     files: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     """Downloads that need the right to read: name -> ``view(request, object or None)``. URL ``PK/file/NAME/`` of one
     object, ``file/NAME/`` of the page, below the page's path and its REST path."""
+
+    def __post_init__(self) -> None:
+        """Title and order where they are not given."""
+        if not self.title:
+            object.__setattr__(self, 'title', self.model._meta.verbose_name_plural)
+        first = self.columns[0] if self.columns else None
+        if not self.ordering and first in {one.name for one in self.model._meta.concrete_fields if not one.is_relation}:
+            object.__setattr__(self, 'ordering', (first,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

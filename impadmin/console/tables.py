@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date as Day
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -15,6 +15,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models import F
 from django.db.models.functions import Lower
+from django.template.defaultfilters import filesizeformat
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
@@ -29,6 +30,8 @@ from impadmin.console.registry import page_url
 
 _KANA = re.compile('[\u3040-\u30ff]')
 _HANGUL = re.compile('[\uac00-\ud7af]')
+NUMERIC = frozenset({'number', 'bytes', 'time'})
+"""Kinds of columns that stand to the right."""
 LONG_STATE = 16
 """Characters of a state that may be cut where there is little room: the rest is in its title."""
 
@@ -50,19 +53,6 @@ class ResolvedColumn:
 
 
 @dataclass(slots=True)
-class Cell:
-    """One cell as the template draws it."""
-
-    kind: str
-    text: str
-    label: Text = ''
-    url: str = ''
-    mark: str = ''
-    title: str = ''
-    lang: str = ''
-
-
-@dataclass(slots=True)
 class Line:
     """One row of the list."""
 
@@ -74,37 +64,12 @@ class Line:
 
 
 def box_html(pk: Any, label: str, selected: bool) -> str:
-    """The cell that selects a row, with the key that says that the row was shown."""
+    """The cell that selects a row, with the key that says that the row was shown; ``label`` is HTML already."""
     key, checked = escape(str(pk)), ' checked' if selected else ''
     return (
         f'<td class="check"><input type="hidden" name="shown" value="{key}"><input type="checkbox" class="ck" name="pk"'
-        f' value="{key}" aria-label="{escape(label)}"{checked}></td>'
+        f' value="{key}" aria-label="{label}"{checked}></td>'
     )
-
-
-def line_html(cells: Sequence[Cell]) -> SafeString:
-    """The cells of one row. Written in Python because a page has thousands of cells; labels are HTML already."""
-    parts = []
-    for n, one in enumerate(cells):
-        text, label = escape(one.text), one.label
-        title = f' title="{escape(one.title)}"' if one.title else ''
-        lang = f' lang="{one.lang}"' if one.lang else ''
-        if n == 0:
-            parts.append(
-                f'<td class="wide prime"><a class="clip" href="{escape(one.url)}" title="{text}"{lang}>{text}</a></td>'
-            )
-        elif one.kind in ('state', 'bool'):
-            title = f' title="{text}"' if len(one.text) > LONG_STATE else ''
-            parts.append(f'<td data-l="{label}"{title}>{_state_begins(one.mark)}{text}</span></span></td>')
-        elif one.kind == 'number':
-            parts.append(f'<td class="num" data-l="{label}"{title}>{text}</td>')
-        elif one.kind == 'time':
-            parts.append(f'<td class="num nowrap muted" data-l="{label}"{title}>{text}</td>')
-        elif one.url:
-            parts.append(f'<td data-l="{label}"><a class="clip" href="{escape(one.url)}">{text}</a></td>')
-        else:
-            parts.append(f'<td data-l="{label}"><span class="clip"{title}{lang}>{text}</span></td>')
-    return mark_safe(''.join(parts))  # noqa: S308 - every value is escaped above
 
 
 def state_html(mark: str, word: Any, classes: str = '') -> SafeString:
@@ -148,7 +113,7 @@ def _plain(page: Page, name: str) -> ResolvedColumn:
     elif isinstance(found, models.BooleanField):
         kind = 'bool'
     elif isinstance(found, models.IntegerField | models.FloatField | models.DecimalField):
-        kind = 'number'
+        kind = 'bytes' if name.endswith('_bytes') else 'number'
     elif isinstance(found, models.DateTimeField):
         kind = 'time'
     if '__' in name:
@@ -169,6 +134,11 @@ def _getter(name: str) -> Callable[[Any], Any]:
 
 
 def _declared(page: Page, column: Column) -> ResolvedColumn:
+    if column.value is None and column.name in {one.name for one in page.model._meta.concrete_fields}:
+        plain = _plain(page, column.name)
+        given: dict[str, Any] = {'order_by': column.order_by} if column.order_by else {}
+        given |= {'kind': column.kind} if column.kind else {}
+        return replace(plain, label=column.label, default=column.default, hint=column.hint, **given)
     folded = False
     if column.order_by:
         try:
@@ -177,7 +147,14 @@ def _declared(page: Page, column: Column) -> ResolvedColumn:
             folded = False  # an annotation of the page's queryset
     value = column.value or _getter(column.name)
     return ResolvedColumn(
-        column.name, column.label, column.kind, value, column.order_by, folded, column.default, hint=column.hint
+        column.name,
+        column.label,
+        column.kind or 'text',
+        value,
+        column.order_by,
+        folded,
+        column.default,
+        hint=column.hint,
     )
 
 
@@ -215,6 +192,8 @@ def _number(value: float, language: str | None) -> str:
 
 def language_of(text: str) -> str:
     """'ja' or 'ko' when the script says so, so that a name gets its own glyphs; '' otherwise."""
+    if text.isascii():
+        return ''
     if _KANA.search(text):
         return 'ja'
     return 'ko' if _HANGUL.search(text) else ''
@@ -222,15 +201,18 @@ def language_of(text: str) -> str:
 
 def when(value: datetime) -> str:
     """Today as 14:05, yesterday as a word, this year as day and month, else the date."""
-    local, now = timezone.localtime(value), timezone.localtime()
-    days = (now.date() - local.date()).days
+    return _when(timezone.localtime(value), timezone.localtime().date())
+
+
+def _when(local: datetime, today: Day) -> str:
+    days = (today - local.date()).days
     if days == 0:
-        return date_format(local, 'H:i')
+        return f'{local:%H:%M}'
     if days == 1:
         return gettext('Yesterday')
-    if local.year != now.year:
+    if local.year != today.year:
         return date(local)
-    return date_format(local, 'j M' if get_language() == 'en' else 'MONTH_DAY_FORMAT')
+    return _date(local.date(), 'j M' if get_language() == 'en' else 'MONTH_DAY_FORMAT', get_language())
 
 
 def day(value: datetime) -> str:
@@ -245,34 +227,141 @@ def day(value: datetime) -> str:
 
 def exactly_when(value: datetime) -> str:
     """Date and time to the second, in the console's time zone."""
-    local = timezone.localtime(value)
-    return f'{date(local)} {date_format(local, "H:i:s")}'
+    return _exactly(timezone.localtime(value))
+
+
+def _exactly(local: datetime) -> str:
+    return f'{date(local)} {local:%H:%M:%S}'
 
 
 def date(local: datetime) -> str:
     """The date in figures, as the language writes it: 2026-03-17, 2026年3月17日."""
-    return date_format(local, 'Y-m-d' if get_language() == 'en' else 'DATE_FORMAT')
+    return _date(local.date(), 'Y-m-d' if get_language() == 'en' else 'DATE_FORMAT', get_language())
 
 
-def cell(column: ResolvedColumn, obj: Any) -> Cell:
-    """One cell."""
-    value = column.value(obj)
-    if column.kind == 'state' and value:
-        mark, word = value
-        return Cell('state', str(word), column.label, mark=mark)
-    if column.kind == 'link' and value:
+@functools.lru_cache(maxsize=1000)
+def _date(value: Day, form: str, language: str | None) -> str:
+    return str(date_format(value, form))
+
+
+# ---- cells: written in Python, column by column, because a page has thousands of them
+
+
+def writer(column: ResolvedColumn) -> Callable[[Any], str]:
+    """What writes the cells of a column. Everything that is the same for all of them is made once."""
+    read, label = column.value, f' data-l="{escape(str(column.label))}"'
+    write = _WRITERS.get(column.kind, _text_cell)(column, label)
+    empty = (
+        f'<td class="num"{label}>–</td>' if column.kind in NUMERIC else f'<td{label}><span class="clip">–</span></td>'
+    )
+
+    def cell(obj: Any) -> str:
+        value = read(obj)
+        return empty if value is None or value == '' else write(obj, value)
+
+    return cell
+
+
+def first_writer(column: ResolvedColumn, url: str) -> Callable[[Any], str]:
+    """The same for the first column, which leads to the object: ``url`` is that of the page."""
+
+    def cell(obj: Any) -> str:
+        value, target = column.value(obj), f'{url}{obj.pk}/'
+        if value and column.kind == 'link':
+            target, value = value
+        elif value and column.kind == 'state':
+            value = value[1]
+        text = '–' if value is None or value == '' else _words(column.kind, value)
+        lang = _lang(text) if column.kind == 'text' else ''
+        text = escape(text)
+        return f'<td class="wide prime"><a class="clip" href="{escape(target)}" title="{text}"{lang}>{text}</a></td>'
+
+    return cell
+
+
+def _words(kind: str, value: Any) -> str:
+    """A value as people read it, whatever the cell looks like."""
+    if kind == 'bool':
+        return gettext('yes') if value else gettext('no')
+    if kind == 'time' and isinstance(value, datetime):
+        return when(value)
+    if kind in NUMERIC:
+        return size(value) if kind == 'bytes' else number(value)
+    return str(value)
+
+
+def _text_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    def write(obj: Any, value: Any) -> str:
+        plain = str(value)
+        text = escape(plain)
+        return f'<td{label}><span class="clip" title="{text}"{_lang(plain)}>{text}</span></td>'
+
+    return write
+
+
+def _link_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    def write(obj: Any, value: Any) -> str:
         url, text = value
-        return Cell('link', str(text), column.label, url=url)
-    if value is None or value == '':
-        return Cell(column.kind if column.kind in ('number', 'time') else 'text', '–', column.label)
-    if column.kind == 'bool':
-        return Cell('bool', gettext('yes') if value else gettext('no'), column.label, mark='ok' if value else 'off')
-    if column.kind == 'number' and isinstance(value, int | float):
-        return Cell('number', number(value), column.label, title=str(column.hint(obj)) if column.hint else '')
-    if column.kind == 'time' and isinstance(value, datetime):
-        return Cell('time', when(value), column.label, title=exactly_when(value))
-    text = str(value)
-    return Cell('text', text, column.label, title=text, lang=language_of(text))
+        return f'<td{label}><a class="clip" href="{escape(url)}">{escape(str(text))}</a></td>'
+
+    return write
+
+
+def _state_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    @functools.cache
+    def state(mark: str, word: str) -> str:
+        text = escape(word)
+        title = f' title="{text}"' if len(word) > LONG_STATE else ''
+        return f'<td{label}{title}>{_state_begins(mark)}{text}</span></span></td>'
+
+    return lambda obj, value: state(value[0], str(value[1]))
+
+
+def _bool_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    state, words = _state_cell(column, label), {True: ('ok', gettext('yes')), False: ('off', gettext('no'))}
+    return lambda obj, value: state(obj, words[bool(value)])
+
+
+def _number_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    shown, hint = size if column.kind == 'bytes' else number, column.hint
+
+    def write(obj: Any, value: Any) -> str:
+        said = str(hint(obj)) if hint else f'{number(value)} B' if column.kind == 'bytes' else ''
+        title = f' title="{escape(said)}"' if said else ''
+        return f'<td class="num"{label}{title}>{escape(shown(value))}</td>'
+
+    return write
+
+
+def _time_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
+    zone, today = timezone.get_current_timezone(), timezone.localtime().date()
+
+    def write(obj: Any, value: Any) -> str:
+        local = value.astimezone(zone)
+        text, title = escape(_when(local, today)), escape(_exactly(local))
+        return f'<td class="num nowrap muted"{label} title="{title}">{text}</td>'
+
+    return write
+
+
+_WRITERS = {
+    'link': _link_cell,
+    'state': _state_cell,
+    'bool': _bool_cell,
+    'number': _number_cell,
+    'bytes': _number_cell,
+    'time': _time_cell,
+}
+
+
+def _lang(text: str) -> str:
+    found = language_of(text)
+    return f' lang="{found}"' if found else ''
+
+
+def size(value: Any) -> str:
+    """A number of bytes with its unit: 240 bytes, 1.2 MB."""
+    return str(filesizeformat(value))
 
 
 def lines(
@@ -282,15 +371,13 @@ def lines(
     selected: Callable[[Any], bool],
 ) -> list[Line]:
     """The rows; the first column links to the object. ``selected(key)``: whether a row is."""
-    select, url, result = gettext('Select %(name)s'), page_url(page), []
-    shown = [dataclasses.replace(column, label=escape(str(column.label))) for column in shown]  # once, not in each cell
+    select, url, result = escape(gettext('Select %(name)s')), page_url(page), []
+    writers = [first_writer(shown[0], url), *map(writer, shown[1:])] if shown else []
     for obj in objects:
-        cells = [cell(column, obj) for column in shown]
-        if cells and not cells[0].url:
-            cells[0].url = f'{url}{obj.pk}/'
         name, chosen = str(obj), selected(obj.pk)
-        box = box_html(obj.pk, select % {'name': name}, chosen)
+        box = box_html(obj.pk, select % {'name': escape(name)}, chosen)
+        cells = ''.join([write(obj) for write in writers])
         begin = '<tr aria-selected="true">' if chosen else '<tr>'
-        html = mark_safe(f'{begin}{box}{line_html(cells)}</tr>')  # noqa: S308 - made of escaped parts
+        html = mark_safe(f'{begin}{box}{cells}</tr>')  # noqa: S308 - every value is escaped above
         result.append(Line(obj.pk, name, html, chosen))
     return result

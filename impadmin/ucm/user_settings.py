@@ -51,7 +51,6 @@ UC_SERVICES = Page(
     console='ucm',
     area='ucm',
     menu='User Management > User Settings > UC Service',
-    title=gettext_lazy('UC Services'),
     order=110,
     right=Right.CONFIGURATION,
     intro=gettext_lazy('Servers that clients may use. Service profiles say who gets which.'),
@@ -74,23 +73,9 @@ UC_SERVICES = Page(
     ),
     rules=(address_leads_somewhere,),
     bulk=('description',),
-    copy_clear=('name',),
     commands=(Command('test', gettext_lazy('Test'), test_service, at_once=True),),
-    ordering=('name',),
-    sample=lambda n: {
-        'type': 'im_and_presence',
-        'product': 'unified_cm',
-        'name': f'IM and Presence {n}',
-        'description': 'Publisher',
-        'address': f'imp{n}.example.com',
-    },
-    bad={
-        'name': ('', 'x' * 51),
-        'type': ('fax',),
-        'product': ('fax',),
-        'description': ('x' * 101,),
-        'address': ('', 'bad host!', '10.1.1.300', '_imp.example.com', '_xmpp-client._tcp.', 'x' * 256),
-    },
+    sample=lambda n: {'name': f'IM and Presence {n}', 'description': 'Publisher', 'address': f'imp{n}.example.com'},
+    bad={'address': ('bad host!', '10.1.1.300', '_imp.example.com', '_xmpp-client._tcp.')},
 )
 
 
@@ -99,12 +84,10 @@ def servers_differ(profile: ServiceProfile, before: Any) -> None:
     names = ('imp_primary', 'imp_secondary', 'imp_tertiary')
     chosen = [getattr(profile, f'{name}_id') for name in names]
     for place, key in enumerate(chosen[1:], 1):
-        if key is None:
-            continue
-        if chosen[place - 1] is None:
+        if key is not None and chosen[place - 1] is None:
             label = ServiceProfile._meta.get_field(names[place - 1]).verbose_name
             raise ValidationError({names[place]: _('Choose a server as %(place)s first.') % {'place': label}})
-        if key in chosen[:place]:
+        if key is not None and key in chosen[:place]:
             raise ValidationError({names[place]: _('This server is chosen already. Choose another, or None.')})
 
 
@@ -114,7 +97,6 @@ SERVICE_PROFILES = Page(
     console='ucm',
     area='ucm',
     menu='User Management > User Settings > Service Profile',
-    title=gettext_lazy('Service Profiles'),
     order=111,
     right=Right.CONFIGURATION,
     intro=gettext_lazy('Which UC services the clients of a group of users are told, in the order to try them.'),
@@ -129,14 +111,7 @@ SERVICE_PROFILES = Page(
     related=('uc-services', 'feature-group-templates', 'end-users'),
     touches=defaults.users_of_profile,
     model=ServiceProfile,
-    queryset=lambda: ServiceProfile.objects.select_related('imp_primary', 'imp_secondary'),
-    columns=(
-        'name',
-        Column('is_default', gettext_lazy('Default'), order_by='is_default', kind='bool'),
-        'imp_primary',
-        'imp_secondary',
-        'description',
-    ),
+    columns=('name', Column('is_default', gettext_lazy('Default')), 'imp_primary', 'imp_secondary', 'description'),
     find=('name', 'description', 'imp_primary__name', 'is_default'),
     search=('name',),
     fieldsets=(
@@ -146,10 +121,8 @@ SERVICE_PROFILES = Page(
     rules=(servers_differ,),
     create=defaults.create_service_profile,
     update=defaults.update,
-    copy_clear=('name', 'is_default'),
-    ordering=('name',),
+    copy_clear=('is_default',),
     sample=lambda n: {'name': f'Site {n}', 'description': 'Clients of one site'},
-    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,), 'imp_primary': ('no such service',)},
 )
 
 
@@ -210,7 +183,6 @@ FEATURE_GROUP_TEMPLATES = Page(
     console='ucm',
     area='ucm',
     menu='User Management > User/Phone Add > Feature Group Template',
-    title=gettext_lazy('Feature Group Templates'),
     order=120,
     right=Right.CONFIGURATION,
     intro=gettext_lazy('Settings that many users get at once.'),
@@ -224,7 +196,6 @@ FEATURE_GROUP_TEMPLATES = Page(
     ),
     related=('service-profiles', 'end-users', 'user-settings-flow'),
     model=FeatureGroupTemplate,
-    queryset=lambda: FeatureGroupTemplate.objects.select_related('service_profile'),
     columns=('name', 'home_cluster', 'im_enabled', 'service_profile', 'description'),
     find=('name', 'description', 'service_profile__name'),
     search=('name',),
@@ -233,14 +204,6 @@ FEATURE_GROUP_TEMPLATES = Page(
         Fieldset(gettext_lazy('Features'), ('home_cluster', 'im_enabled', 'service_profile')),
     ),
     rules=(presence_needs_home_cluster,),
-    copy_clear=('name',),
-    ordering=('name',),
-    sample=lambda n: {
-        'name': f'Sales {n}',
-        'description': 'Everybody in sales',
-        'home_cluster': True,
-        'im_enabled': True,
-    },
-    bad={'name': ('', 'x' * 51), 'description': ('x' * 101,), 'service_profile': ('no such profile',)},
+    sample=lambda n: {'name': f'Sales {n}', 'description': 'Everybody', 'home_cluster': True, 'im_enabled': True},
 )
 PAGES = (UC_SERVICES, SERVICE_PROFILES, FEATURE_GROUP_TEMPLATES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from impadmin.console import forms, registry
@@ -57,9 +59,37 @@ def present(page: Page | SettingsPage, obj: models.Model) -> dict[str, Any]:
 
 
 def sample(page: Page, n: int) -> dict[str, Any]:
-    """The page's own valid values."""
+    """The page's own valid values, and the defaults of what a form cannot leave out."""
     assert page.sample is not None
-    return page.sample(n)
+    fields = [forms.model_field(page.model, name) for name in forms.editable_names(page)]
+    needed = [one for one in fields if one and one.has_default() and not (one.blank or one.null)]
+    defaults = {one.name: one.get_default() for one in needed if not isinstance(one, models.BooleanField)}
+    return {**defaults, **page.sample(n)}
+
+
+def bad(page: Page | SettingsPage) -> dict[str, tuple[Any, ...]]:
+    """Field -> values to refuse: what the model says of itself, and what the page declares."""
+    found: dict[str, tuple[Any, ...]] = dict(page.bad)
+    for name in forms.editable_names(page):
+        field = forms.model_field(page.model, name)
+        assert field is not None
+        if values := (*_refused(field), *page.bad.get(name, ())):
+            found[name] = values
+    return found
+
+
+def _refused(field: models.Field[Any, Any]) -> Iterator[Any]:
+    if field.choices:
+        yield 'no such choice'
+    elif isinstance(field, models.ForeignKey):
+        yield 'no such object'
+    elif isinstance(field, models.CharField):
+        yield from () if field.blank else ('',)
+        yield from ('x' * (field.max_length + 1),) if field.max_length else ()
+    elif isinstance(field, models.IntegerField | models.FloatField):
+        lows = [one.limit_value for one in field.validators if isinstance(one, MinValueValidator)]
+        highs = [one.limit_value for one in field.validators if isinstance(one, MaxValueValidator)]
+        yield from ('many', *([max(lows) - 1] if lows else []), *([min(highs) + 1] if highs else []))
 
 
 def create(client: Any, page: Page, n: int) -> Any:

@@ -331,7 +331,6 @@ def wrong(**changes: Any) -> list[str]:
         ({'panel': 'nothing.html'}, "its panel template 'nothing.html' does not exist"),
         ({'bad': {'nothing': (1,)}}, "the bad values name 'nothing'"),
         ({'read_only': ('nothing',)}, "'nothing' is no field of EndUser"),
-        ({'title': ''}, 'it has no title'),
     ],
 )
 def test_a_wrong_declaration_is_named(changes: dict[str, Any], text: str) -> None:
