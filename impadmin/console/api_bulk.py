@@ -229,10 +229,10 @@ def rest_rows(job: RunningJob) -> None:
             try:
                 with transaction.atomic():
                     verdicts = do(actor, page, part, atomic=atomic)
-                    bulkwork.tell(job, list(enumerate(verdicts, job.position + 1)), job.position + len(part))
+                    bulkwork.tell(job, page, list(enumerate(verdicts, job.position + 1)), job.position + len(part))
             except NotAll as error:
                 refused = [(n, one) for n, one in enumerate(error.verdicts, 1) if one.problems]
                 with transaction.atomic():
-                    bulkwork.tell(job, refused, 0)
+                    bulkwork.tell(job, page, refused, 0)
                     job.checkpoint(0, done=0)
                 raise JobFailed(gettext_noop('Rows were refused, so nothing was done.')) from error

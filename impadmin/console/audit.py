@@ -20,6 +20,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from impadmin.console import together
@@ -27,7 +28,7 @@ from impadmin.console.models import AuditEntry
 
 if TYPE_CHECKING:
     from impadmin.console.actions import Actor
-    from impadmin.console.page import BasePage, Command
+    from impadmin.console.page import BasePage, Command, Page, SettingsPage
 
 SECRET = frozenset({'password', 'credentials', 'digest', 'secret', 'shared_secret', 'token'})
 """Field names whose value is never recorded."""
@@ -242,6 +243,11 @@ def _mapping(value: Any) -> dict[str, Any] | None:
 def extra_labels(page: BasePage | None) -> dict[str, str]:
     """What people call the fields of a page's form that are no model fields."""
     return {name: str(factory(None).label or name) for name, factory in getattr(page, 'extra', {}).items()}
+
+
+def label_on(page: Page | SettingsPage, name: str) -> str:
+    """What people call a field of a page's form."""
+    return extra_labels(page).get(name) or capfirst(label(page.model, name))
 
 
 def label(model: type[models.Model] | None, name: str) -> str:

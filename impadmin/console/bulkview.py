@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +30,7 @@ SALT = 'imp.upload'
 JOBS_PAGE = 'job-scheduler'
 
 
-def verdicts(outcome: Outcome) -> dict[str, Any]:
+def verdicts(page: Page, outcome: Outcome) -> dict[str, Any]:
     """Counts and rows of an outcome as ``verdicts.html`` shows them: what was refused first."""
     rows = list(zip(outcome.lines or range(1, len(outcome.told) + 1), outcome.told, strict=True))
     rows.sort(key=lambda row: (not row[1].problems, row[0]))
@@ -41,7 +42,10 @@ def verdicts(outcome: Outcome) -> dict[str, Any]:
             for name, (mark, label) in bulkwork.LABELS.items()
             if name in outcome.counts
         ],
-        'rows': [(line, one, *bulkwork.LABELS[bulkwork.word(one)]) for line, one in rows[:SHOWN]],
+        'rows': [
+            (line, one, bulkwork.labelled(page, one), *bulkwork.LABELS[bulkwork.word(one)])
+            for line, one in rows[:SHOWN]
+        ],
         'more': max(0, len(rows) - SHOWN),
         'left': outcome.preview.left if outcome.preview else 0,
         'preview': outcome.preview,
@@ -82,7 +86,7 @@ def _answer(request: HttpRequest, page: Page, outcome: Outcome, title: str, done
         if not made:
             messages.info(request, gettext('Nothing was changed.'))
         return HttpResponseRedirect(page_url(page))
-    context = {'page': page, 'title': title, 'back': page_url(page), **verdicts(outcome)}
+    context = {'page': page, 'title': title, 'back': page_url(page), **verdicts(page, outcome)}
     return render(request, 'console/bulk_done.html', context)
 
 
@@ -91,57 +95,81 @@ def _back(request: HttpRequest, page: Page) -> str:
     return page_url(page) + listview.read_state(page, tables.columns(page), request.GET, {}).query()
 
 
-# ---- Delete Selected
+Checked = Callable[[HttpRequest, Page, selection.Selection, list[Any], str], HttpResponse]
 
 
-def delete_view(request: HttpRequest, page: Page) -> HttpResponse:
-    """Ask, then delete every selected row that can be deleted. A GET has no selection: back to the list."""
-    if 'delete' not in page.verbs:
-        raise Http404
-    if request.method != 'POST':
-        return HttpResponseRedirect(page_url(page))
-    actor = actor_of(request)
-    problem = ''
-    try:
-        chosen, keys = _selected(request, page)
-        if not keys:
-            messages.info(request, gettext('Nothing is selected.'))
-            return HttpResponseRedirect(_back(request, page))
-        problem = _changed(request, keys)
-        if 'confirmed' in request.POST and not problem:
-            outcome = bulkwork.delete(actor, page, keys)
+def _of_selection(offered: Callable[[Page], Any]) -> Callable[[Checked], Callable[[HttpRequest, Page], HttpResponse]]:
+    """For the form of a list: ``view(request, page, selection, keys of its rows now, what is wrong with them or '')``.
+    What is refused leads back to the list; so does a GET, which has no selection. 404 unless ``offered``."""
 
-            def said(n: int) -> str:
-                if n == 1:
-                    return gettext('%(name)s was deleted.') % {
-                        'name': next(v.name for v in outcome.verdicts if not v.problems)
-                    }
-                return ngettext('%(count)s entry was deleted.', '%(count)s entries were deleted.', n) % {'count': n}
+    def decorate(view: Checked) -> Callable[[HttpRequest, Page], HttpResponse]:
+        @functools.wraps(view)
+        def checked(request: HttpRequest, page: Page) -> HttpResponse:
+            if not offered(page):
+                raise Http404
+            if request.method != 'POST':
+                return HttpResponseRedirect(page_url(page))
+            try:
+                chosen, keys = _selected(request, page)
+                if not keys:
+                    raise Refused(gettext('Nothing is selected.'))
+                return view(request, page, chosen, keys, _changed(request, keys))
+            except (Refused, ValidationError) as error:
+                messages.error(request, ' '.join(error.messages) if isinstance(error, ValidationError) else str(error))
+                return HttpResponseRedirect(_back(request, page))
 
-            return _answer(request, page, outcome, gettext('Delete Selected'), said)
-        outcome = bulkwork.delete(actor, page, keys, dry_run=True)
-    except (Refused, ValidationError) as error:
-        messages.error(request, ' '.join(error.messages) if isinstance(error, ValidationError) else str(error))
-        return HttpResponseRedirect(_back(request, page))
-    assert outcome.preview is not None
-    refused = outcome.preview.refused
-    count = outcome.total - len(refused)
-    context = {
+        return checked
+
+    return decorate
+
+
+def _confirmation(
+    request: HttpRequest, page: Page, chosen: selection.Selection, keys: list[Any], problem: str
+) -> dict[str, Any]:
+    """What a page needs that asks before it works on a selection."""
+    return {
         'page': page,
-        'gone': [one.name for one in outcome.told if not one.problems][: editview.NAMED],
-        'more': max(0, count - editview.NAMED),
-        'count': count,
-        'expected': outcome.total,
-        'as_job': outcome.total > bulkwork.AT_ONCE,
-        'kept': [(one.name, bulkwork.reasons(one)) for one in refused[: editview.NAMED]],
-        'kept_count': len(refused),
-        'impact': outcome.preview,
+        'expected': len(keys),
+        'as_job': len(keys) > bulkwork.AT_ONCE,
         'problem': problem,
         'back': _back(request, page),
         'action': request.get_full_path(),
         'selection': selection.sign(page, chosen),
         'noun': page.model._meta.verbose_name,
         'nouns': page.model._meta.verbose_name_plural,
+    }
+
+
+# ---- Delete Selected
+
+
+@_of_selection(lambda page: 'delete' in page.verbs)
+def delete_view(
+    request: HttpRequest, page: Page, chosen: selection.Selection, keys: list[Any], problem: str
+) -> HttpResponse:
+    """Ask, then delete every selected row that can be deleted."""
+    rehearse = 'confirmed' not in request.POST or bool(problem)
+    outcome = bulkwork.delete(actor_of(request), page, keys, dry_run=rehearse)
+    if outcome.preview is None:
+
+        def said(n: int) -> str:
+            if n == 1:
+                return gettext('%(name)s was deleted.') % {
+                    'name': next(v.name for v in outcome.verdicts if not v.problems)
+                }
+            return ngettext('%(count)s entry was deleted.', '%(count)s entries were deleted.', n) % {'count': n}
+
+        return _answer(request, page, outcome, gettext('Delete Selected'), said)
+    refused = outcome.preview.refused
+    count = outcome.total - len(refused)
+    context = {
+        **_confirmation(request, page, chosen, keys, problem),
+        'gone': [one.name for one in outcome.told if not one.problems][: editview.NAMED],
+        'more': max(0, count - editview.NAMED),
+        'count': count,
+        'kept': [(one.name, bulkwork.reasons(page, one)) for one in refused[: editview.NAMED]],
+        'kept_count': len(refused),
+        'impact': outcome.preview,
     }
     template = 'console/delete_dialog.html' if request.htmx else 'console/delete.html'  # type: ignore[attr-defined]
     return render(request, template, context)
@@ -150,69 +178,47 @@ def delete_view(request: HttpRequest, page: Page) -> HttpResponse:
 # ---- Bulk Edit
 
 
-def edit_form(page: Page, data: Any = None) -> PageForm:
-    """The form of Bulk Edit: the page's own fields, of which those count whose box ``set`` is ticked."""
-    names = bulkwork.bulk_names(page)
+def edit_form(page: Page, data: Any = None, names: Collection[str] | None = None) -> PageForm:
+    """The form of Bulk Edit: those of the page's own fields that can be edited in bulk; of these only ``names``."""
     form = forms.make(page, None, data)
     for name in list(form.fields):
-        if name not in names or (data is not None and name not in data.getlist('set')):
+        if name not in bulkwork.bulk_names(page) or (names is not None and name not in names):
             del form.fields[name]
     return form
 
 
-def edit_view(request: HttpRequest, page: Page) -> HttpResponse:
+@_of_selection(bulkwork.bulk_names)
+def edit_view(
+    request: HttpRequest, page: Page, chosen: selection.Selection, keys: list[Any], problem: str
+) -> HttpResponse:
     """Choose fields and values for the selected rows, see what would happen, then do it."""
-    if not bulkwork.bulk_names(page):
-        raise Http404
-    if request.method != 'POST':
-        return HttpResponseRedirect(page_url(page))
     data = request.POST
-    problem = ''
-    outcome: Outcome | None = None
     asked = 'preview' in data or 'confirmed' in data
-    form = edit_form(page, data if asked else None)
-    try:
-        chosen, keys = _selected(request, page)
-        if not keys:
-            messages.info(request, gettext('Nothing is selected.'))
-            return HttpResponseRedirect(_back(request, page))
-        problem = _changed(request, keys)
-        if asked and form.is_valid():
-            rehearse = 'confirmed' not in data or bool(problem)
+    form = edit_form(page, data, data.getlist('set')) if asked else edit_form(page)
+    outcome: Outcome | None = None
+    if asked and form.is_valid():
+        rehearse = 'confirmed' not in data or bool(problem)
+        try:
             outcome = bulkwork.edit(actor_of(request), page, keys, form.values(), dry_run=rehearse)
-    except Refused as error:
-        if not asked:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(_back(request, page))
-        problem = str(error)
+        except Refused as error:
+            problem = str(error)
     if outcome is not None and outcome.preview is None:
         return _answer(
             request, page, outcome, gettext('Bulk Edit'),
             lambda n: ngettext('%(count)s entry was changed.', '%(count)s entries were changed.', n) % {'count': n},
         )  # fmt: skip
-    drawn = edit_form(page)
+    drawn = form
     if asked:  # every field again, those that were not chosen too
-        wrong = form
-        drawn = forms.make(page, None, data)
-        for name in list(drawn.fields):
-            if name not in bulkwork.bulk_names(page):
-                del drawn.fields[name]
+        drawn = edit_form(page, data)
         drawn.is_valid()
-        drawn._errors = wrong.errors  # type: ignore[attr-defined]
+        drawn._errors = form.errors  # type: ignore[attr-defined]
     context = {
-        'page': page,
+        **_confirmation(request, page, chosen, keys, problem),
         'title': gettext('Bulk Edit'),
         'groups': drawn.groups(),
         'set': data.getlist('set'),
-        'expected': len(keys),
-        'problem': problem,
         'problems': forms.problems(form) if asked else [],
-        'back': _back(request, page),
-        'action': request.get_full_path(),
-        'selection': selection.sign(page, chosen),
-        'nouns': page.model._meta.verbose_name_plural,
-        'as_job': len(keys) > bulkwork.AT_ONCE,
-        **(verdicts(outcome) if outcome else {}),
+        **(verdicts(page, outcome) if outcome else {}),
     }
     return render(request, 'console/bulk_edit.html', context)
 
@@ -343,7 +349,7 @@ def _tried(request: HttpRequest, page: Page, upload: Upload, options: Options, c
         'upload': upload,
         'signed': signing.dumps([page.name, asdict(upload), asdict(options)], salt=SALT),
         'as_job': upload.total > bulkwork.AT_ONCE,
-        **verdicts(outcome),
+        **verdicts(page, outcome),
     }
     return render(request, 'console/import_check.html', context)
 

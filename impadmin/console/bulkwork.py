@@ -106,9 +106,14 @@ def word(verdict: Verdict) -> str:
     return 'refused' if verdict.problems and verdict.action != 'skip' else WORDS.get(verdict.action, verdict.action)
 
 
-def reasons(verdict: Verdict) -> str:
-    """Why a row was refused: field and text of every problem."""
-    return ' '.join(f'{name}: {text}' if name else text for name, text in verdict.problems)
+def reasons(page: Page, verdict: Verdict) -> str:
+    """Why a row was refused: label of the field and text of every problem."""
+    return ' '.join(f'{label}: {text}' if label else text for label, text in labelled(page, verdict))
+
+
+def labelled(page: Page, verdict: Verdict) -> list[tuple[str, str]]:
+    """(label of the field or '', text) of every problem."""
+    return [(name and audit.label_on(page, name), text) for name, text in verdict.problems]
 
 
 def bulk_names(page: Page) -> list[str]:
@@ -268,13 +273,13 @@ def log_lines(job: RunningJob, state: JobState) -> Iterator[str]:
         yield f'line {row.line}: {row.subject} : {row.verdict} : {row.reason}'
 
 
-def tell(job: RunningJob, numbered: Sequence[tuple[int, Verdict]], position: int, **more: Any) -> None:
+def tell(job: RunningJob, page: Page, numbered: Sequence[tuple[int, Verdict]], position: int, **more: Any) -> None:
     """Store the verdicts of one chunk with the job's position; last in the transaction of the chunk."""
     counts = {name: job.counts.get(name, 0) for name in LABELS}
     for line, verdict in numbered:
         counts[word(verdict)] += 1
         if verdict.problems:
-            job.row(line, verdict.name, word(verdict), reasons(verdict))
+            job.row(line, verdict.name, word(verdict), reasons(page, verdict))
     done = job.record.done + len(numbered)
     job.checkpoint(position, done=done, failed=counts['refused'], **counts, **more)
 
@@ -296,7 +301,7 @@ def _run(job: RunningJob) -> None:
                     raise JobFailed(str(error)) from error
                 numbered = list(zip(keyed, verdicts, strict=True))
                 numbered += [(lines[key], one) for one in missing for key in part if str(key) == one.name]
-                tell(job, numbered, job.position + len(part))
+                tell(job, page, numbered, job.position + len(part))
 
 
 @jobs.runner(DELETE, label=gettext_lazy('Delete Selected'), queue='bat', log=log_lines)

@@ -5,11 +5,11 @@
     settings:    {messaging-settings: {im_enabled: true}}
     parameters:  {enterprise: {...}, cluster: {xcp_router: {...}}, nodes: {imp1: {xcp_connection_manager: {...}}}}
 
-Objects are matched by their natural name (the first unique text field of the page's model). What the document does
-not name stays; with ``prune`` objects of the named lists that it lacks are deleted. Parameters are those that differ
-from their defaults; null goes back to the default. Secrets are never exported; a value may be given by reference:
-``{from_env: NAME}`` or ``{from_file: PATH}``. Everything is applied in one transaction through REST's own views, so
-the same rules hold, and the whole document takes effect or nothing does.
+Objects are matched by the key that an import uses too (declared, else the first unique field, else a unique group).
+What the document does not name stays; with ``prune`` objects of the named lists that it lacks are deleted. Parameters
+are those that differ from their defaults; null goes back to the default. Secrets are never exported; a value may be
+given by reference: ``{from_env: NAME}`` or ``{from_file: PATH}``. Everything is applied in one transaction through
+REST's own views, so the same rules hold, and the whole document takes effect or nothing does.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import yaml
-from django.db import models, transaction
+from django.db import transaction
 
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES
 from impadmin.console import audit, forms, foureyes, local_api, parameter_values, registry
 from impadmin.console.actions import Actor, Preview, Verdict
+from impadmin.console.imports import key_names, unique_groups
 from impadmin.console.page import BasePage, Page, SettingsPage
 
 VERSION = 1
@@ -71,7 +72,7 @@ def lists() -> list[Page]:
         if isinstance(page, Page)
         and not page.waits_for
         and {'add', 'edit'} <= set(page.verbs)
-        and _natural(page)
+        and key_names(page)
         and (page.configures or _is_plain(page))
     ]
 
@@ -84,9 +85,11 @@ def _is_ours(page: Page, row: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(page: Page) -> bool:
+    """Whether objects have a key that is one, and nothing in them that must not be read."""
+    key = set(key_names(page))
     names = {one.name for one in page.model._meta.concrete_fields}
-    unique = getattr(forms.model_field(page.model, _natural(page)), 'unique', False)
-    return bool(unique) and not page.personal and names.isdisjoint({*audit.SECRET, 'sealed'})
+    unique = any(set(group) == key for group in unique_groups(page.model))
+    return unique and not page.personal and names.isdisjoint({*audit.SECRET, 'sealed'})
 
 
 def settings_pages() -> list[SettingsPage]:
@@ -269,35 +272,35 @@ def _part(document: Mapping[str, Any], name: str, plan: Plan) -> dict[str, Any]:
 
 
 def _list(actor: Actor, page: Page, rows: list[Any], prune: bool, plan: Plan) -> tuple[list[_Write], list[_Write]]:
-    natural = _natural(page)
-    present = {str(row[natural]): row for row in _rows(actor, page)}
-    folded = {name.lower(): name for name in present}
+    where, names = f'lists {page.name}', key_names(page)
+    present = {_key(page, row): row for row in _rows(actor, page)}
+    folded = {_folded(key): key for key in present}
     writes: list[_Write] = []
-    named: set[str] = set()
+    named: set[tuple[str, ...]] = set()
     for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get(natural), str):
-            plan.problems.append(f'lists {page.name}: each object needs its {natural}.')
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str | int) for name in names):
+            plan.problems.append(f'{where}: each object needs its {", ".join(names)}.')
             continue
-        where = f'lists {page.name}'
-        wanted = _resolved(row, f'{where} {row[natural]}', plan)
-        given: str = row[natural]
-        name = folded.get(given.lower(), given)
-        if name in named:
-            plan.problems.append(f'{where}: {row[natural]} occurs twice.')
-        named.add(name)
-        if name not in present:
+        given = _key(page, row)
+        key = folded.get(_folded(given), given)
+        wanted = _resolved(row, f'{where} {_name(given)}', plan)
+        if key in named:
+            plan.problems.append(f'{where}: {_name(given)} occurs twice.')
+        named.add(key)
+        if key not in present:
             changes = tuple((one, None, value) for one, value in wanted.items())
-            writes.append(_Write(actor, Step('add', where, name, changes), 'POST', f'{page.name}/', wanted))
+            writes.append(_Write(actor, Step('add', where, _name(key), changes), 'POST', f'{page.name}/', wanted))
             continue
-        changes = _changes(_plain(page, present[name]), {one: v for one, v in wanted.items() if one != natural})
+        changes = _changes(_plain(page, present[key]), {one: v for one, v in wanted.items() if one not in names})
         if changes:
-            path = f'{page.name}/{_key(page, present[name])}/'
             body = {one: wanted[one] for one, _, _ in changes}
-            writes.append(_Write(actor, Step('change', where, name, changes), 'PATCH', path, body))
+            writes.append(
+                _Write(actor, Step('change', where, _name(key), changes), 'PATCH', _path(page, present[key]), body)
+            )
     removed = [
-        _Write(actor, Step('delete', f'lists {page.name}', name), 'DELETE', f'{page.name}/{_key(page, row)}/', None)
-        for name, row in present.items()
-        if prune and name not in named and 'delete' in page.verbs and not _kept(page, row)
+        _Write(actor, Step('delete', where, _name(key)), 'DELETE', _path(page, row), None)
+        for key, row in present.items()
+        if prune and key not in named and 'delete' in page.verbs and not _kept(page, row)
     ]
     return writes, removed
 
@@ -387,15 +390,23 @@ def _changes(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[tupl
     return tuple((name, before.get(name), value) for name, value in wanted.items() if before.get(name) != value)
 
 
-def _natural(page: Page) -> str:
-    """The written text field an object is named by: the first unique one, else the first one; '' without any."""
-    found = [forms.model_field(page.model, name) for name in forms.editable_names(page)]
-    texts = [one for one in found if isinstance(one, models.CharField)]
-    return next((one.name for one in texts if one.unique), texts[0].name if texts else '')
+def _key(page: Page, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells an object apart."""
+    return tuple(str(row[name]) for name in key_names(page))
 
 
-def _key(page: Page, row: Mapping[str, Any]) -> str:
-    return quote(str(row[page.model._meta.pk.name]), safe='')
+def _folded(key: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.lower() for part in key)
+
+
+def _name(key: tuple[str, ...]) -> str:
+    """A key as the plan shows it."""
+    return ', '.join(key)
+
+
+def _path(page: Page, row: Mapping[str, Any]) -> str:
+    """Where REST has an object."""
+    return f'{page.name}/{quote(str(row[page.model._meta.pk.name]), safe="")}/'
 
 
 def _plain(page: Page | SettingsPage, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -415,4 +426,4 @@ def _rows(actor: Actor, page: Page) -> list[dict[str, Any]]:
         found = local_api.call(actor, 'GET', f'/api/v1/{page.name}/', query=query).data['results']
         rows += found
         if len(found) < PAGE_SIZE:
-            return sorted(rows, key=lambda row: str(row[_natural(page)]))
+            return sorted(rows, key=lambda row: _key(page, row))

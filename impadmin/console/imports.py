@@ -75,12 +75,18 @@ def key_names(page: Page) -> tuple[str, ...]:
         return page.key
     written = forms.editable_names(page)
     fields = [found for name in written if (found := forms.model_field(page.model, name)) is not None]
-    if unique := [field.name for field in fields if field.unique]:
-        return (unique[0],)
-    groups = [tuple(group) for group in page.model._meta.unique_together]
-    groups += [tuple(c.fields) for c in page.model._meta.constraints if isinstance(c, models.UniqueConstraint)]
+    order = [(name,) for name in written]
+    unique = sorted(unique_groups(page.model), key=lambda group: order.index(group) if group in order else len(order))
     texts = [(field.name,) for field in fields if isinstance(field, models.CharField)]
-    return next((group for group in (*groups, *texts) if group and set(group) <= set(written)), ())
+    return next((group for group in (*unique, *texts) if group and set(group) <= set(written)), ())
+
+
+def unique_groups(model: type[models.Model]) -> list[tuple[str, ...]]:
+    """Fields that tell any two objects of a model apart: single ones, then groups."""
+    meta = model._meta
+    constraints = [c for c in meta.constraints if isinstance(c, models.UniqueConstraint) and c.condition is None]
+    groups = [*map(tuple, meta.unique_together), *(tuple(one.fields) for one in constraints)]
+    return [(field.name,) for field in meta.concrete_fields if field.unique] + groups
 
 
 def column_names(page: Page) -> list[str]:
@@ -170,8 +176,8 @@ def header(page: Page, first: Batch) -> list[str]:
             raise BadFile(gettext_noop('The column %(name)s is there twice.'), name=name)
         found.append(name)
     if missing := [name for name in key_names(page) if name not in found]:
-        text = gettext_noop('The column %(name)s is missing: it tells which object a row is about.')
-        raise BadFile(text, name=missing[0])
+        text = gettext_noop('The column %(label)s (%(name)s) is missing: it tells which object a row is about.')
+        raise BadFile(text, label=audit.label_on(page, missing[0]), name=missing[0])
     return found
 
 
@@ -496,7 +502,7 @@ def bulk_import(job: RunningJob) -> None:
                 make = _maker(actor, page, dry_run)
                 for batch in source:
                     with transaction.atomic():
-                        bulkwork.tell(job, _verdicts(make, rows, batch), batch.end, line=batch.line)
+                        bulkwork.tell(job, page, _verdicts(make, rows, batch), batch.end, line=batch.line)
                     if job.stop_requested():
                         return
         except FileNotFoundError as error:

@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from impadmin.console import bulkwork, exports, forms, imports, jobs, registry
+from impadmin.console import audit, bulkwork, exports, forms, imports, jobs, registry
 from impadmin.console.models import AuditEntry, ConfigGeneration, Job, JobState, SavedSearch
 from impadmin.console.page import Page
 from tests.areas.bulk import fresh, provisioning
@@ -123,11 +123,11 @@ def test_what_was_deleted_comes_back_from_its_export(page: Page, admin_client: A
     assert entry.batch
 
 
-@pytest.mark.parametrize('page', [page for page in IMPORTS if 'add' in page.imports and page.bad], ids=named)
+@pytest.mark.parametrize('page', [page for page in IMPORTS if 'add' in page.imports], ids=named)
 def test_bad_values_of_a_file_are_told_with_line_and_field(page: Page, admin_client: Any) -> None:
     client = admin_client('administrator')
     count = page.model._default_manager.count()
-    for name, values in page.bad.items():
+    for name, values in payload.bad(page).items():
         for value in values:
             if isinstance(value, list) or value in ('', None):
                 continue
@@ -136,10 +136,14 @@ def test_bad_values_of_a_file_are_told_with_line_and_field(page: Page, admin_cli
             cells = [exports.text(_natural(sample[n])) for n in names]
             answer = send(client, page, text_of([names, cells]))
             assert answer.status_code == 200, payload.problems(answer)
-            ((line, verdict, *_),) = answer.context['rows']
+            ((line, verdict, told, *_),) = answer.context['rows']
             assert line == 2
             assert verdict.problems, (name, value)
             assert name in [field for field, _ in verdict.problems] or len(verdict.problems) == 1, verdict.problems
+            assert [label for label, _ in told] == [
+                field and audit.label_on(page, field) for field, _ in verdict.problems
+            ]
+            assert not verdict.problems[0][0] or f'{told[0][0]}: ' in answer.content.decode(), 'the label of the field'
     assert page.model._default_manager.count() == count
 
 
@@ -394,7 +398,7 @@ def test_cells_that_a_spreadsheet_would_run_are_protected(make_user: Callable[..
         (b'PK\x03\x04xxxx', 'The workbook cannot be read'),
         (b'\xd0\xcf\x11\xe0xxxx', 'old or protected workbook'),
         (b'user_id;last_name\na;b\n', 'separated by ;'),
-        (b'last_name\nb\n', 'The column user_id is missing'),
+        (b'last_name\nb\n', 'The column User ID (user_id) is missing'),
         (b'user_id,surname\na,b\n', 'There is no column surname'),
         (b'user_id,User ID\na,b\n', 'The column user_id is there twice'),
         (b'user_id,last_name\na,' + b'x' * 70_000 + b'\n', 'Line 2 is longer than'),
@@ -422,7 +426,7 @@ def test_rows_are_judged_one_by_one(make_user: Callable[..., Any], admin_client:
         b'wrong,,,perhaps\n'
     )
     asked = send(client, USERS, data)
-    verdicts = {line: (word, verdict.problems) for line, verdict, _, word in asked.context['rows']}
+    verdicts = {line: (word, verdict.problems) for line, verdict, *_, word in asked.context['rows']}
     assert str(verdicts[2][0]) == 'Changed'
     assert str(verdicts[3][0]) == 'Added'
     assert verdicts[4][1][0][0] == 'user_id'
