@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -186,20 +186,6 @@ def _draw(
     previewed: bool = False,
     other: str = '',
 ) -> HttpResponse:
-    who = grants_of(request)
-    if isinstance(page, SettingsPage):
-        title = page.title
-    elif obj is not None:
-        title = str(obj)
-    else:
-        template = gettext('Copy of %(name)s') if source is not None else gettext('Add %(type)s')
-        title = template % {'name': source, 'type': page.model._meta.verbose_name}
-    is_page = isinstance(page, Page)
-    undeletable = ''
-    verbs: Sequence[str] = ()
-    if isinstance(page, Page) and obj is not None:
-        verbs = page.verbs
-        undeletable = str(page.undeletable(obj)) if page.undeletable else ''
     groups = form.groups(closed=bool(closed))
     context = {
         'page': page,
@@ -207,8 +193,8 @@ def _draw(
         'groups': groups,
         'choices': [row for group in groups for row in group.rows if row.choice],
         'object': obj,
-        'title': title,
-        'is_settings': not is_page,
+        'title': _title(page, obj, source),
+        'is_settings': isinstance(page, SettingsPage),
         'adding': obj is None,
         'closed': closed,
         'note': '' if closed == KEPT else closed,
@@ -217,21 +203,40 @@ def _draw(
         'preview': preview,
         'previewed': previewed,
         'stale': other,
+        **(_offers(grants_of(request), page, obj) if obj is not None else {}),
+    }
+    return render(request, 'console/edit.html', context)
+
+
+def _title(page: Page | SettingsPage, obj: Any, source: Any) -> Any:
+    if isinstance(page, SettingsPage):
+        return page.title
+    if obj is not None:
+        return str(obj)
+    template = gettext('Copy of %(name)s') if source is not None else gettext('Add %(type)s')
+    return template % {'name': source, 'type': page.model._meta.verbose_name}
+
+
+def _offers(who: Grants, page: Page | SettingsPage, obj: Any) -> dict[str, Any]:
+    """What can be done with an object, and what is shown beside its form."""
+    lists = isinstance(page, Page)
+    verbs = page.verbs if isinstance(page, Page) else ()
+    undeletable = page.undeletable if isinstance(page, Page) else None
+    return {
         'commands': [
             (command, str(command.when(obj)) if command.when else '')
             for command in page.commands
             if may(who, page, f'do/{command.name}')
-            and obj is not None
-            and command.scope == ('object' if is_page else 'page')
+            and not command.in_panel
+            and command.scope == ('object' if lists else 'page')
         ],
         'copies': 'copy' in verbs and may(who, page, 'add'),
         'deletes': 'delete' in verbs and may(who, page, 'delete'),
-        'undeletable': undeletable,
-        'panel': page.panel if obj is not None else '',
-        'history_url': page_url(page, 'history', obj.pk if is_page and obj is not None else None),
-        'shows_history': obj is not None and (not is_page or bool(verbs)),
+        'undeletable': str(undeletable(obj)) if undeletable else '',
+        'panel': page.panel,
+        'history_url': page_url(page, 'history', obj.pk if lists else None),
+        'shows_history': not lists or bool(verbs),
     }
-    return render(request, 'console/edit.html', context)
 
 
 # ---- what the messages say

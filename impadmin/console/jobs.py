@@ -18,7 +18,6 @@ Register a kind in ``<area>/tasks.py``::
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -32,6 +31,7 @@ from typing import Any, Literal
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import DateTimeField, Func
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.module_loading import autodiscover_modules
@@ -55,6 +55,7 @@ HEARTBEAT_S = 2.0
 RETRY_S = float(os.environ.get('IMP_JOB_RETRY_S', '30'))
 """How long a job without progress is tried again while the database does not answer."""
 PUBLISH_S = 0.25
+CLOCK = Func(function='clock_timestamp', output_field=DateTimeField())
 ENDED = (JobState.COMPLETED, JobState.INCOMPLETE, JobState.FAILED, JobState.CANCELLED)
 
 When = Literal['now', 'hold'] | datetime
@@ -326,47 +327,31 @@ class RunningJob:
         ``done``, ``total``, ``failed`` and named counts are new absolute values; what is not given stays.
         """
         record = self.record
-        values = {**record.counts, **counts}
+        given = {'done': done, 'total': total, 'failed': failed, 'output_file': output_file}
+        now: dict[str, Any] = {name: getattr(record, name) if value is None else value for name, value in given.items()}
         listed = record.counts.get('listed', 0)
         rows = self._rows[: max(self.listed_rows - listed, 0)]
         if self._rows:
-            values['listed'] = listed + len(rows)
-        if len(rows) < len(self._rows):
-            values['unlisted'] = record.counts.get('unlisted', 0) + len(self._rows) - len(rows)
-        new_done = record.done if done is None else done
-        new_total = record.total if total is None else total
-        new_failed = record.failed if failed is None else failed
-        new_output = record.output_file if output_file is None else output_file
-        with transaction.atomic(), connection.cursor() as cursor:
+            counts['listed'] = listed + len(rows)
+        if left := len(self._rows) - len(rows):
+            counts['unlisted'] = record.counts.get('unlisted', 0) + left
+        now |= {'position': position, 'counts': {**record.counts, **counts}}
+        with transaction.atomic():
             if rows:
                 store_rows(rows)
-            cursor.execute(
-                'UPDATE job SET position = %s, done = %s, total = %s, failed = %s, output_file = %s, counts = %s,'
-                " rate = %s, heartbeat_at = clock_timestamp() WHERE id = %s AND worker = %s AND state = 'processing'",
-                [
-                    position,
-                    new_done,
-                    new_total,
-                    new_failed,
-                    new_output,
-                    json.dumps(values),
-                    self._pace(new_done),
-                    record.pk,
-                    self.token,
-                ],
-            )
-            if not cursor.rowcount:
+            held = Job.objects.filter(pk=record.pk, worker=self.token, state=JobState.PROCESSING)
+            if not held.update(**now, rate=self._pace(now['done']), heartbeat_at=CLOCK):
                 raise LeaseLost(record.pk)
+        transaction.on_commit(lambda: self._committed(now))
 
-        def committed() -> None:
-            self._rows.clear()
-            record.position, record.counts, record.output_file = position, values, new_output
-            record.done, record.total, record.failed = new_done, new_total, new_failed
-            if time.monotonic() - self._published_at >= PUBLISH_S:
-                self._published_at = time.monotonic()
-                publish(record)
-
-        transaction.on_commit(committed)
+    def _committed(self, now: Mapping[str, Any]) -> None:
+        """The record as the database has it."""
+        self._rows.clear()
+        for name, value in now.items():
+            setattr(self.record, name, value)
+        if time.monotonic() - self._published_at >= PUBLISH_S:
+            self._published_at = time.monotonic()
+            publish(self.record)
 
     def progress(self, done: int, total: int) -> bool:
         """Show progress from within a long transaction, by a connection of its own; whether to stop.

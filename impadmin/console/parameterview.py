@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -133,6 +133,17 @@ def _url(page: ParameterPage, target: Target) -> str:
     return f'{page_url(page)}?{urlencode({"node": target.node.pk, "service": target.service})}'
 
 
+@dataclass(slots=True)
+class Drawn:
+    """What the page shows of its target. other: who changed it in the meantime; choices: by name, where both did."""
+
+    form: django_forms.Form
+    values: dict[str, Any]
+    preview: Preview | None = None
+    other: str = ''
+    choices: Mapping[str, stale.Choice] = field(default_factory=dict)
+
+
 def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     """Choose server and service, then edit; enterprise parameters at once."""
     nodes = _nodes() if page.services else []
@@ -152,58 +163,62 @@ def parameters_view(request: HttpRequest, page: ParameterPage) -> HttpResponse:
     if target is None:
         return render(request, 'console/parameters.html', context)
     values = parameter_values.in_force(target.service, target.node)
-    preview: Preview | None = None
-    other = ''
+    drawn = Drawn(make(target, values), values)
     previewed = 'preview' in request.POST
-    resetting = 'default' in request.POST
-    chosen: Mapping[str, stale.Choice] = {}
     if request.method == 'POST':
         if closed:
             raise PermissionDenied(closed)
-        given = stale.answers(request.POST)
-        form = make(target, values, _with_defaults(target, request.POST))
+        drawn.form = make(target, values, _with_defaults(target, request.POST))
         if 'examples' in request.POST:
-            return render(request, 'console/examples_renewed.html', {**context, 'form': form})
-        try:
-            if request.POST.get('version') != parameter_values.fingerprint(values):
-                raise Stale
-            stale.settle(form, given.picks)
-            if not resetting and form.is_valid():
-                result = _apply(request, target, form, previewed)
-                if not previewed:
-                    _say(request, page, form, target)
-                    return HttpResponseRedirect(_url(page, target))
-                preview = result if isinstance(result, Preview) else None
-        except ValidationError as error:
-            _refuse(form, error)
-        except Stale:
-            values = parameter_values.in_force(target.service, target.node)
-            form = make(target, values, _with_defaults(target, request.POST))
-            other = _last_editor(target)
-            chosen = stale.choices(given, form, values, partial(_shown, target), other)
-            stale.settle(form, {name: 'theirs' for name, choice in chosen.items() if choice.pick == 'theirs'})
-        except Refused as error:
-            form.add_error(None, str(error))
-        if given.picks and not other:
-            chosen = stale.asked_again(given, form, values, partial(_shown, target), _last_editor(target))
+            return render(request, 'console/examples_renewed.html', {**context, 'form': drawn.form})
+        if _save(request, target, drawn, previewed):
+            _say(request, page, drawn.form, target)
+            return HttpResponseRedirect(_url(page, target))
         if previewed and request.htmx:  # type: ignore[attr-defined]
-            return render(request, 'console/preview.html', {'preview': preview, 'form': form, 'stale': other})
-    else:
-        form = make(target, values)
-    drawn = groups(form, target, values, closed, chosen)
+            told = {'preview': drawn.preview, 'form': drawn.form, 'stale': drawn.other}
+            return render(request, 'console/preview.html', told)
+    shown = groups(drawn.form, target, drawn.values, closed, drawn.choices)
     context |= {
-        'form': form,
-        'groups': drawn,
-        'choices': [row for group in drawn for row in group.rows if row.choice],
-        'version': parameter_values.fingerprint(values),
-        'seen': stale.written(values),
-        'problems': forms.problems(form) if form.is_bound and not resetting else [],
-        'changed': form.changed_data if form.is_bound else [],
-        'stale': other,
-        'preview': preview,
+        'form': drawn.form,
+        'groups': shown,
+        'choices': [row for group in shown for row in group.rows if row.choice],
+        'version': parameter_values.fingerprint(drawn.values),
+        'seen': stale.written(drawn.values),
+        'problems': forms.problems(drawn.form) if drawn.form.is_bound and 'default' not in request.POST else [],
+        'changed': drawn.form.changed_data if drawn.form.is_bound else [],
+        'stale': drawn.other,
+        'preview': drawn.preview,
         'previewed': previewed,
     }
     return render(request, 'console/parameters.html', context)
+
+
+def _save(request: HttpRequest, target: Target, drawn: Drawn, preview: bool) -> bool:
+    """Save the form, or try it for a preview; whether it was saved. What hinders is in ``drawn``."""
+    given = stale.answers(request.POST)
+    try:
+        if request.POST.get('version') != parameter_values.fingerprint(drawn.values):
+            raise Stale
+        stale.settle(drawn.form, given.picks)
+        if 'default' not in request.POST and drawn.form.is_valid():
+            result = _apply(request, target, drawn.form, preview)
+            if not preview:
+                return True
+            drawn.preview = result
+    except ValidationError as error:
+        _refuse(drawn.form, error)
+    except Stale:
+        drawn.values = parameter_values.in_force(target.service, target.node)
+        drawn.form = make(target, drawn.values, _with_defaults(target, request.POST))
+        drawn.other = _last_editor(target)
+        drawn.choices = stale.choices(given, drawn.form, drawn.values, partial(_shown, target), drawn.other)
+        stale.settle(drawn.form, {name: 'theirs' for name, one in drawn.choices.items() if one.pick == 'theirs'})
+    except Refused as error:
+        drawn.form.add_error(None, str(error))
+    if given.picks and not drawn.other:
+        shown = partial(_shown, target)
+        drawn.choices = stale.asked_again(given, drawn.form, drawn.values, shown, _last_editor(target))
+    return False
 
 
 def _shown(target: Target, name: str, value: Any) -> str:
