@@ -133,21 +133,24 @@ def certificates_last(facts: Facts) -> Iterator[Problem]:
 
 
 def jobs_succeed(facts: Facts) -> Iterator[Problem]:
-    """No job of the last day ended badly."""
+    """No job of the last day ended badly. The last one stands for all; the link leads to all."""
     bad = Job.objects.filter(
         state__in=(JobState.FAILED, JobState.INCOMPLETE), ended_at__gt=timezone.now() - FAILED_JOBS
     ).order_by('-ended_at')
-    scheduled = jobs.kinds('bat')
-    for job in bad[:3]:
-        names = {'id': job.pk, 'kind': jobs.label(job.kind), 'state': job.get_state_display()}
-        text = _('Job %(id)s, %(kind)s: %(state)s.') % names
-        yield Problem(
-            ' '.join(filter(None, (text, jobs.message_text(job)))),
-            _('Look at the job, then run it again.'),
-            since=job.ended_at,
-            pk=job.pk if job.kind in scheduled else '',
-            warning=True,
-        )
+    if (job := bad.first()) is None:
+        return
+    several = bad.count()
+    before = _('%(count)d jobs of the last day ended with problems.') % {'count': several} if several > 1 else ''
+    names = {'id': job.pk, 'kind': jobs.label(job.kind), 'state': job.get_state_display()}
+    text = _('Job %(id)s, %(kind)s: %(state)s.') % names
+    yield Problem(
+        ' '.join(filter(None, (before, text, jobs.message_text(job)))),
+        _('Look at the job, then run it again.'),
+        since=job.ended_at,
+        pk=job.pk if several == 1 and job.kind in jobs.kinds('bat') else '',
+        query=urlencode({'tab': 'failed'}) if several > 1 else '',
+        warning=True,
+    )
 
 
 def users_have_nodes(facts: Facts) -> Iterator[Problem]:

@@ -169,8 +169,8 @@ class SessionsTotal(models.Model):
 
     class Meta:
         db_table = 'sessions_total'
-        verbose_name = _('Total of sessions')
-        verbose_name_plural = _('Totals of sessions')
+        verbose_name = _('User Sessions Report')
+        verbose_name_plural = _('User Sessions Reports')
         constraints = [
             models.UniqueConstraint(fields=['report', 'redundancy_group', 'node'], name='one_total_per_node')
         ]
