@@ -24,6 +24,8 @@ from django.db.models import BooleanField, F, Func, Q, TextField, Value
 _MARKS = re.compile('[\u0300-\u036f]+')
 _LETTERS = str.maketrans('łøđı', 'lodi')
 """Letters with a stroke, which Unicode does not take apart."""
+_LIKE = str.maketrans({'\\': r'\\', '%': r'\%', '_': r'\_'})
+"""What LIKE would not take as it stands."""
 WORDS = 10
 """Most words of one search that must all occur."""
 _EDGE = '\n'
@@ -96,9 +98,14 @@ class _Compare(Func):
 
 
 class Contains(_Compare):
-    """Whether a folded text contains another."""
+    """Whether a folded text contains another: LIKE, which takes two thirds of the time of strpos."""
 
-    template = '(strpos(%(expressions)s) > 0)'
+    template = '(%(expressions)s)'
+    arg_joiner = ' LIKE '
+
+    def __init__(self, text: Any, wanted: Value, **extra: Any) -> None:
+        pattern = str(wanted.value).translate(_LIKE)
+        super().__init__(text, Value(f'%{pattern}%'), **extra)
 
 
 class Begins(_Compare):

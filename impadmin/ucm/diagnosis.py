@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, QuerySet
-from django.db.models.functions import Length, Lower
+from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -15,13 +15,10 @@ from impadmin.console.diagnosis import DETAILED, Check, Problem, Section, listed
 from impadmin.console.facts import Facts
 from impadmin.presence import inventory
 from impadmin.presence.models import PresenceSettings
-from impadmin.ucm.models import EndUser
+from impadmin.ucm.models import ODD_URI, EndUser
 from impadmin.ucm.rules import directory_uri_error
 
 SECTION = Section(gettext_lazy('User configuration'), 90)
-PLAIN_URI = r'^[A-Za-z0-9._+-]+@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*[.])+[A-Za-z]+$'
-PLAIN_LENGTH = 64
-"""Shorter Directory URIs of this form are right; only others are looked at one by one."""
 FEW = 1000
 """Values that several users have, as far as one looks at first."""
 LOOKED_AT = 10_000
@@ -75,7 +72,7 @@ def mail_ids(facts: Facts) -> Iterator[Problem]:
 
 def uris_present(facts: Facts) -> Iterator[Problem]:
     """Every user has a Directory URI; without the Directory URI scheme its lack is only a warning."""
-    users, total = _users(EndUser.objects.filter(directory_uri='', im_enabled=True))
+    users, total = _users(EndUser.objects.filter(ODD_URI, directory_uri='', im_enabled=True))
     if total:
         text = ngettext(
             '%(count)d user has no Directory URI: %(users)s.',
@@ -95,12 +92,7 @@ def uris_present(facts: Facts) -> Iterator[Problem]:
 
 def uris_valid(facts: Facts) -> Iterator[Problem]:
     """Directory URIs have the form user@domain."""
-    odd = (
-        EndUser.objects.exclude(directory_uri='')
-        .annotate(length=Length('directory_uri'))
-        .exclude(directory_uri__regex=PLAIN_URI, length__lt=PLAIN_LENGTH)
-        .order_by('user_id')
-    )
+    odd = EndUser.objects.filter(ODD_URI).exclude(directory_uri='').order_by('user_id')
     wrong = [
         (user_id, uri)
         for user_id, uri in odd.values_list('user_id', 'directory_uri')[:LOOKED_AT]

@@ -37,6 +37,11 @@ class LdapStatus(models.TextChoices):
     INACTIVE = 'inactive', _('Inactive LDAP Synchronized User')
 
 
+PLAIN_URI = r'^(?!.{64})[A-Za-z0-9._+-]+@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*[.])+[A-Za-z]+$'
+ODD_URI = ~models.Q(directory_uri__regex=PLAIN_URI)
+"""A Directory URI that may be wrong: System Troubleshooter looks at these one by one, and finds them by an index."""
+
+
 class EndUser(models.Model):
     """An end user. ``im_address`` is derived (scheme, default domain) by the actions, never typed."""
 
@@ -126,6 +131,7 @@ class EndUser(models.Model):
             models.Index(Lower('im_address'), 'id', name='end_user_by_im_address'),  # twice would be too long for a row
             models.Index(Lower('mail'), 'id', include=['mail'], name='end_user_by_mail'),
             models.Index(Lower('directory_uri'), 'id', include=['directory_uri'], name='end_user_by_directory_uri'),
+            models.Index(fields=['user_id'], name='end_user_odd_uri', condition=ODD_URI),
         ]
 
     def __str__(self) -> str:

@@ -32,13 +32,17 @@ from impadmin.ucm.forms import AssignForm, password_again_field, password_field
 from impadmin.ucm.models import FOUND_BY, EndUser
 
 ELIGIBLE = Q(active=True, home_cluster=True, im_enabled=True)
+KEPT_BY_PROGRAMS = (
+    'folded', 'credentials', 'roster_version', 'privacy_version', 'avatar', 'created_at', 'updated_at',
+)  # fmt: skip
+"""What no page shows of a user."""
 AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
 
 
 def _users() -> models.QuerySet[EndUser]:
     limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
     profile = defaults.default_service_profiles()[:1]
-    users = EndUser.objects.defer('folded').select_related('home_node', 'service_profile', 'ldap_directory')
+    users = EndUser.objects.defer(*KEPT_BY_PROGRAMS).select_related('home_node', 'service_profile', 'ldap_directory')
     return users.annotate(contact_limit=Subquery(limit), default_service_profile=Subquery(profile))
 
 
