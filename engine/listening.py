@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import hmac
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from engine.contract.messages import Text, message
 
+log = structlog.get_logger(__name__)
+
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
+PAUSE_S = 0.5
+"""Before the next connection is accepted when the system has no room for one."""
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
 
 
@@ -23,17 +32,20 @@ def keep_alive(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; both IP families for ``::``. Raises OSError saying what is wrong with address or port."""
+def listen(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
+    """A listening socket, or one for ``datagrams``; both IP families for ``::``. Raises OSError saying what is wrong
+    with address or port."""
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        keep_alive(listener)
+        if not datagrams:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keep_alive(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
+        if not datagrams:
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         reason = {
@@ -47,6 +59,20 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(error.errno, reason) from None
     listener.setblocking(False)
     return listener
+
+
+async def accept(listener: socket.socket, take: Callable[[socket.socket, tuple[Any, ...]], None]) -> None:
+    """Give each connection with its address to ``take``, until cancelled; then the listener is closed."""
+    loop = asyncio.get_running_loop()
+    with listener:  # closed when nothing waits for it any more
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError as error:  # no descriptor is left
+                log.warning('connection not accepted', error=error.strerror or str(error))
+                await asyncio.sleep(PAUSE_S)
+                continue
+            take(connection, peer)
 
 
 def secret(folder: Path) -> bytes:

@@ -68,6 +68,9 @@ class Counters:
         's2s_out',
         's2s_stream_errors',
         's2s_tls_failures',
+        'sip_messages_out',
+        'sip_requests_in',
+        'sip_requests_refused',
         'stanzas_in',
         'stanzas_out',
         'stream_errors',
@@ -132,6 +135,9 @@ class Counters:
     stanzas_in: int
     stanzas_out: int
     stream_errors: int
+    sip_messages_out: int
+    sip_requests_in: int
+    sip_requests_refused: int
     streams_expired: int
     streams_resumed: int
     subscriptions_refused: int
@@ -255,6 +261,13 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'stanzas_in': ('Cisco XCP Connection Manager', 'StanzasReceived', 'Stanzas from clients'),
     'stanzas_out': ('Cisco XCP Connection Manager', 'StanzasSent', 'Writes of stanzas to clients'),
     'stream_errors': ('Cisco XCP Connection Manager', 'StreamErrors', 'Streams ended with an error'),
+    'sip_messages_out': ('Cisco SIP Proxy', 'SIPMessagesOut', 'Instant messages sent to SIP clients'),
+    'sip_requests_in': ('Cisco SIP Proxy', 'SIPRequestsIn', 'Requests from SIP clients and trunks'),
+    'sip_requests_refused': (
+        'Cisco SIP Proxy',
+        'SIPRequestsRefused',
+        'SIP requests from addresses that are neither in the Incoming ACL nor known by a certificate',
+    ),
     'streams_expired': ('Cisco XCP Router', 'StreamsExpired', 'Lost clients that did not come back in time'),
     'streams_resumed': ('Cisco XCP Router', 'StreamsResumed', 'Streams that were resumed'),
     'subscriptions_refused': ('Cisco Presence Engine', 'SubscriptionsRefused', 'Subscriptions over a limit'),

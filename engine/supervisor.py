@@ -28,6 +28,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.INTERCLUSTER_SYNC_AGENT: 'engine.services.intercluster_sync_agent:InterclusterSyncAgent',
     names.PRESENCE_ENGINE: 'engine.services.presence_engine:PresenceEngine',
     names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
+    names.SIP_PROXY: 'engine.services.sip_proxy:SipProxy',
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
     names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
     names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',

@@ -20,7 +20,7 @@ from impadmin.presence.models import (
     XmppFederationPolicy,
     XmppFederationSettings,
 )
-from impadmin.system.models import Node, ParameterValue, RedundancyGroup, ServiceActivation
+from impadmin.system.models import IncomingAcl, Node, ParameterValue, RedundancyGroup, ServiceActivation
 from impadmin.ucm import ldap_access
 from impadmin.ucm.ldap_models import UserAuthentication
 from impadmin.ucm.ldap_rules import parameters
@@ -51,7 +51,7 @@ def compile_config() -> contract.Config:
             contract.Component(domain=row.domain, secret=row.secret, name=row.name)
             for row in ExternalComponent.objects.order_by('domain')
         ),
-        ldap=_ldap(),
+        incoming_acl=tuple(IncomingAcl.objects.order_by('address_pattern').values_list('address_pattern', flat=True)),
         security=_settings(contract.SecuritySettings, _row(SecuritySettings)),
         trust=inforce.trust(),
         nodes=tuple(
@@ -166,6 +166,8 @@ def label_of(path: str) -> tuple[str, notifications.Shown]:
     if head == 'domains':
         return str(Domain._meta.verbose_name_plural), None
     if path == 'federation.domains':
+    if head == 'incoming_acl':
+        return str(IncomingAcl._meta.verbose_name), None
         return str(XmppFederationDomain._meta.verbose_name_plural), None
     model: Any = AdvancedSettings if head in _ADVANCED else _MODELS[head]
     if path == 'federation.policy':

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from engine.contract.service_keys import FEDERATION_MANAGER, UDS_TOMCAT, XCP_ROUTER
+from engine.contract.config import Config
+from engine.contract.service_keys import FEDERATION_MANAGER, SIP_PROXY, UDS_TOMCAT, XCP_ROUTER
 
 ECDSA: Final = '-ECDSA'
 """Ending of the name of a certificate with an elliptic-curve key; the others have an RSA key."""
@@ -52,6 +53,8 @@ PURPOSES: Final[Mapping[str, Purpose]] = {
     one.name: one
     for one in (
         Purpose(TOMCAT, 'tomcat-trust', (UDS_TOMCAT,), domains=True, multi=True),
+        # Cisco Presence Engine shows it to calendar servers only; there are none yet.
+        Purpose(CUP, 'cup-trust', (SIP_PROXY,), ipsec=True, agreement=True),
         Purpose(CUP_XMPP, 'cup-xmpp-trust', (XCP_ROUTER,), domains=True, multi=True, ipsec=True, agreement=True),
         Purpose(
             CUP_XMPP_S2S,
@@ -68,7 +71,7 @@ NODE_LINK: Final = 'node-link'
 """The certificate by which the nodes of a cluster know each other (decision 0011)."""
 CLIENT_TRUST: Final = 'cup-xmpp-client-trust'
 """Authorities that may vouch for users (decision 0018)."""
-STORES: Final = ('tomcat-trust', 'cup-xmpp-trust', CLIENT_TRUST)
+STORES: Final = ('tomcat-trust', 'cup-trust', 'cup-xmpp-trust', CLIENT_TRUST)
 IDENTITIES: Final = tuple(name for one in PURPOSES.values() for name in one.names)
 
 

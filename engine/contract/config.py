@@ -144,6 +144,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     messaging: MessagingSettings = MessagingSettings()
     federation: FederationSettings = FederationSettings()
     components: tuple[Component, ...] = ()
+    incoming_acl: tuple[str, ...] = ()
+    """System > Security > Incoming ACL: addresses, networks, host and domain names, ALL."""
     security: SecuritySettings = SecuritySettings()
     trust: dict[str, str] = {}
     """What each trust store holds, as a digest."""

@@ -19,6 +19,7 @@ from engine.contract.services import (
     FEDERATION_MANAGER,
     PRESENCE_ENGINE,
     SERVICES,
+    SIP_PROXY,
     XCP_ROUTER,
 )
 
@@ -34,7 +35,11 @@ class RestartRule:
     severity: str = 'Medium'
 
 
-_PARAMETER_RULES = {'max_sessions_per_user': 'RST-R54', 'enable_multi_device_messaging': 'RST-R53'}
+_PARAMETER_RULES = {
+    'cucm_domain': 'RST-R45',
+    'max_sessions_per_user': 'RST-R54',
+    'enable_multi_device_messaging': 'RST-R53',
+}
 """Service parameters with a row of their own; RST-R50 stands for every other one that needs the router restarted."""
 
 CERTIFICATES = 'Security > Certificate Management'
@@ -55,6 +60,7 @@ RULES: tuple[RestartRule, ...] = (
     *(
         RestartRule('RST-R32', CERTIFICATES, (f'trust.{store}',), (service,))
         for store, service in (
+            ('cup-trust', SIP_PROXY),
             ('cup-xmpp-trust', FEDERATION_MANAGER),
             (CLIENT_TRUST, CONNECTION_MANAGER),
         )
@@ -65,6 +71,7 @@ RULES: tuple[RestartRule, ...] = (
         ('security.client_secure_mode',),
         (CONNECTION_MANAGER, XCP_ROUTER),
     ),
+    RestartRule('RST-R07', 'System > Security > Incoming ACL', ('incoming_acl',), (SIP_PROXY,)),
     RestartRule(
         'RST-R10', 'Messaging > Settings', ('messaging.im_enabled', 'messaging.suppress_offline'), (XCP_ROUTER,)
     ),

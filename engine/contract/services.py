@@ -57,6 +57,12 @@ from engine.contract.service_keys import (
     PRESENCE_ENGINE as PRESENCE_ENGINE,
 )
 from engine.contract.service_keys import (
+from engine.contract.service_keys import (
+    SIP_PROXY as SIP_PROXY,
+)
+from engine.contract.service_keys import (
+    SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
+)
     SYNC_AGENT as SYNC_AGENT,
 )
 from engine.contract.service_keys import (
@@ -69,6 +75,7 @@ from engine.contract.service_keys import (
     XCP_ROUTER as XCP_ROUTER,
 )
 from engine.contract.stream_params import STREAM_PARAMS
+from engine.contract.sip_params import SIP_PROXY_PARAMS
 
 
 class State(StrEnum):
@@ -285,6 +292,15 @@ SERVICES: tuple[Service, ...] = (
         IM_SERVICES,
         depends=(XCP_ROUTER,),
         params=AUTHENTICATION_PARAMS,
+    ),
+    Service(
+        SIP_PROXY,
+        'Cisco SIP Proxy',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=SIP_PROXY_PARAMS,
+        default_active=False,
     ),
     Service(
         CONNECTION_MANAGER,

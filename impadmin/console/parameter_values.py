@@ -19,6 +19,7 @@ from engine.contract.services import (
     BY_KEY,
     CONNECTION_MANAGER,
     ENTERPRISE_PARAMS,
+    SIP_PROXY,
     UDS_TOMCAT,
     WEB_CONNECTION_MANAGER,
     XCP_ROUTER,
@@ -116,11 +117,20 @@ def _address(found: Mapping[str, Any]) -> dict[str, str]:
     return errors
 
 
+def _sip(found: Mapping[str, Any]) -> dict[str, str]:
+    errors = _address(found)
+    ports = ('port', 'tls_port', 'mutual_tls_port')
+    if len({found[name] for name in ports}) < len(ports):
+        errors['mutual_tls_port'] = gettext('The three SIP ports must differ.')
+    return errors
+
+
 CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     XCP_ROUTER: _router,
     CONNECTION_MANAGER: _listeners,
     WEB_CONNECTION_MANAGER: _web_listener,
     UDS_TOMCAT: _address,
+    SIP_PROXY: _sip,
 }
 """service key -> function of all values that gives messages by name, for what one value alone cannot tell."""
 

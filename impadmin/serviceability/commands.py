@@ -15,6 +15,7 @@ from engine.contract.services import (
     CONNECTION_MANAGER,
     DATA_MONITOR,
     PRESENCE_ENGINE,
+    SIP_PROXY,
     SYNC_AGENT,
     UDS_TOMCAT,
     WEB_CONNECTION_MANAGER,
@@ -91,5 +92,6 @@ def consequence(node: Node, service: str, verb: str) -> str:
         SYNC_AGENT: _('New users are not assigned and domains are not audited until it runs again.'),
         CLIENT_PROFILE_AGENT: _('Clients do not get their profile from %(node)s until it runs again.') % shown,
         BULK_PROVISIONING: _('Bulk jobs wait until it runs again.'),
+        SIP_PROXY: _('SIP clients and trunks cannot reach %(node)s until it runs again.') % shown,
         UDS_TOMCAT: _('Clients cannot read the data of their users from %(node)s until it runs again.') % shown,
     }.get(service, '')

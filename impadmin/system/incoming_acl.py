@@ -42,7 +42,7 @@ INCOMING_ACL = Page(
         effect=gettext_lazy('Cisco SIP Proxy accepts requests from these addresses and refuses others with 403.'),
         guide='3967, 12522',
     ),
-    waits_for=gettext_lazy('It waits for Cisco SIP Proxy.'),
+    configures=True,
     model=IncomingAcl,
     columns=('address_pattern', 'description'),
     find=('address_pattern', 'description'),
