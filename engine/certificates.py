@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 
 from engine import tls
 from engine.contract import issuing
-from engine.contract.certificates import CUP_XMPP, CUP_XMPP_S2S, ECDSA, NODE_LINK, PURPOSES, STORES, describe
+from engine.contract.certificates import CUP_XMPP, NODE_LINK, PURPOSES, STORES, Purpose, describe, hosted
 from engine.contract.config import Config
 from engine.contract.messages import Text, message
 from engine.store import certificates as store
@@ -60,10 +60,10 @@ class Certificates:
         except psycopg.errors.UndefinedTable:
             log.warning('the database lacks the tables of certificates: the node shows its own')
 
-    async def identities(self, config: Config, purpose: str, domains: Iterable[str]) -> tuple[Identity, ...]:
+    async def identities(self, config: Config, purpose: str, served: Config | None = None) -> tuple[Identity, ...]:
         """What to show for ``purpose``, one or two (RSA and ECDSA). ``config``: of the service that the restart rule
-        names; ``domains``: those served, for a certificate that the node makes. Raises ValueError naming a file that
-        cannot be read, and what the store raises."""
+        names; ``served``: where it has other domains than those served, the one that has them. Raises ValueError
+        naming a file that cannot be read, and what the store raises."""
         own = config.node(self._node.name)
         names = PURPOSES[purpose].names
         saved = own.certificates if own is not None else {}
@@ -71,8 +71,7 @@ class Certificates:
         if found:
             await self._listed(names)
         else:
-            address = own.address if own is not None else ''
-            found = [await self._of_the_node(purpose, address, domains, config.security.wildcards)]
+            found = [await self._of_the_node(PURPOSES[purpose], served or config)]
         return tuple(found)
 
     async def trusted(self, name: str) -> list[x509.Certificate]:
@@ -92,28 +91,27 @@ class Certificates:
             self._node.raise_alarm(alarm, message(Text.CERTIFICATE_KEY_MISSING, name=name, node=self._node.name))
             return None
         self._node.clear_alarm(alarm)
-        found = Identity(row.name, key, (row.pem + row.chain).encode(), own=True)
+        found = Identity(row.name, key, (row.pem + row.chain).encode())
         self._loaded[fingerprint] = found
         return found
 
-    async def _of_the_node(self, purpose: str, address: str, domains: Iterable[str], wildcards: bool) -> Identity:
-        folder = self._folder / purpose
+    async def _of_the_node(self, purpose: Purpose, config: Config) -> Identity:
+        folder = self._folder / purpose.name
         origin, path = 'file', folder / OWN
         if not path.exists():
-            origin = 'node'
+            origin, own = 'node', config.node(self._node.name)
             path = tls.certificate(
-                self._folder if purpose == CUP_XMPP else folder,  # where clients were told to find it
+                self._folder if purpose.name == CUP_XMPP else folder,  # where clients were told to find it
                 self._node.name,
-                address,
-                domains if PURPOSES[purpose].domains else (),
-                PURPOSES[purpose],
-                wildcards=wildcards and purpose == CUP_XMPP_S2S,
+                own.address if own is not None else '',
+                hosted(purpose, config),
+                purpose,
             )
         key, chain = _read(path)
-        name = purpose if isinstance(chain[0].public_key(), rsa.RSAPublicKey) else purpose + ECDSA
+        name = purpose.names[0 if isinstance(chain[0].public_key(), rsa.RSAPublicKey) else 1]
         row = describe(chain[0], chain[1:])
-        await self._listed(PURPOSES[purpose].names, name, origin, row)
-        return Identity(name, key, f'{row["pem"]}{row["chain"]}'.encode(), own=origin == 'file')
+        await self._listed(purpose.names, name, origin, row)
+        return Identity(name, key, f'{row["pem"]}{row["chain"]}'.encode())
 
     async def of_links(self, path: Path) -> None:
         """Have the certificate of the links to other nodes listed."""

@@ -27,12 +27,11 @@ CIPHERS = 'ECDHE+AESGCM:ECDHE+CHACHA20'
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A certificate that the node shows, with its key. ``name``: the product's (``cup-xmpp-ECDSA``); ``key`` and
-    ``chain``: PEM, the certificate itself first; ``own``: the administrator's, which the node does not renew."""
+    ``chain``: PEM, the certificate itself first."""
 
     name: str
     key: bytes = field(repr=False)
     chain: bytes = field(repr=False)
-    own: bool = False
 
 
 def certificate(
@@ -41,14 +40,12 @@ def certificate(
     address: str,
     domains: Iterable[str],
     purpose: Purpose = PURPOSES[CUP_XMPP],
-    *,
-    wildcards: bool = False,
 ) -> Path:
     """Path of a PEM file with key and self-signed certificate for these names; made anew when the names are not those
     of the present one or it ends within 30 days. Written in one step, readable by the owner only."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / 'xmpp.pem'
-    wanted = subject_names(node_name, address, domains, wildcards=wildcards)
+    wanted = subject_names(node_name, address, domains)
     if path.exists() and (reason := _outdated(path, wanted)) is None:
         return path
     if path.exists():
@@ -163,11 +160,6 @@ def bindings(identities: Iterable[Identity]) -> dict[str, tuple[bytes, ...]]:
             algorithm = hashes.SHA256()
         hashed.append(loaded.fingerprint(algorithm))
     return {'tls-server-end-point': tuple(hashed)}
-
-
-def ends_at(pem: bytes) -> datetime:
-    """When the first certificate in PEM data expires."""
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
 def _outdated(path: Path, wanted: list[x509.GeneralName]) -> str | None:

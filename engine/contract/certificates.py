@@ -83,22 +83,18 @@ def purpose_of(name: str) -> Purpose:
 # ---- names
 
 
-def subject_names(
-    node_name: str, address: str, domains: Iterable[str], *, wildcards: bool = False
-) -> list[x509.GeneralName]:
+def subject_names(node_name: str, address: str, domains: Iterable[str]) -> list[x509.GeneralName]:
     """Subject alternative names of a self-signed certificate: every hosted domain as dNSName and xmppAddr, the node's
-    name and address. ``wildcards``: ``*.DOMAIN`` too, which alone would not be a name for DOMAIN (RFC 6125 6.4.3)."""
+    name and address. ``domains``: may have ``*.DOMAIN`` beside DOMAIN, for which it is no name (RFC 6125 6.4.3)."""
     hosts = sorted({domain.lower() for domain in domains})
     names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
-    if wildcards:
-        names += [x509.DNSName(f'*.{host}') for host in hosts]
     for text in dict.fromkeys((node_name, address)):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(text)))
         except ValueError:
             if text and text.isascii() and text.lower() not in hosts:
                 names.append(x509.DNSName(text.lower()))
-    names += [x509.OtherName(XMPP_ADDRESS, _utf8_string(host)) for host in hosts]
+    names += [x509.OtherName(XMPP_ADDRESS, _utf8_string(host)) for host in hosts if not host.startswith('*')]
     return names
 
 
@@ -125,6 +121,17 @@ def missing(wanted: Iterable[str], shown: Iterable[str]) -> list[str]:
     """The domains of ``wanted`` that no name of ``shown`` stands for (RFC 6125 6.4.3), sorted."""
     known = {name.lower() for name in shown}
     return sorted(name for name in wanted if name not in known and f'*.{name.partition(".")[2]}' not in known)
+
+
+def hosted(purpose: Purpose, config: Config) -> list[str]:
+    """The domains that a certificate for ``purpose`` names. Wildcards are for federation alone (guide 4657-4675)."""
+    if not purpose.domains:
+        return []
+    hosts = set(config.domains)
+    if purpose.name == CUP_XMPP_S2S:
+        hosts |= {one.domain for one in config.components}
+        hosts |= {f'*.{host}' for host in hosts} if config.security.wildcards else set()
+    return sorted(hosts)
 
 
 # ---- how a certificate reads

@@ -22,7 +22,11 @@ from engine.contract.certificates import Purpose, usages
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 RSA_BITS: Final = (2048, 3072, 4096)
 CURVES: Final = {256: ec.SECP256R1(), 384: ec.SECP384R1(), 521: ec.SECP521R1()}
-HASHES: Final = {'SHA256': hashes.SHA256(), 'SHA384': hashes.SHA384(), 'SHA512': hashes.SHA512()}
+HASHES: Final[dict[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    'SHA256': hashes.SHA256(),
+    'SHA384': hashes.SHA384(),
+    'SHA512': hashes.SHA512(),
+}
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 

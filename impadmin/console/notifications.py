@@ -234,6 +234,16 @@ def _order(one: Notification) -> tuple[Any, ...]:
     return SEVERITIES.index(one.severity), one.page, one.rule, one.node, one.service, one.key
 
 
+Advice = Callable[[Config], Iterable[Notification]]
+_advice_of: list[Advice] = []
+
+
+def register_advice(function: Advice) -> Advice:
+    """Have ``function(newest configuration)`` asked for standing advice, whenever the configuration has changed."""
+    _advice_of.append(function)
+    return function
+
+
 def _find(state: State) -> list[Notification]:
     newest_key, services, alarms, requests = state
     found = _alarms(services, alarms) + _approvals(requests)
@@ -242,6 +252,7 @@ def _find(state: State) -> list[Notification]:
         found += _restarts(newest, services)
         if newest.default_domain == NOT_SET:
             found.append(_advice())
+        found += [one for advice in _advice_of for one in advice(newest)]
     return found
 
 

@@ -6,17 +6,43 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
+from impadmin.console import generations
 from impadmin.console.access import Right
-from impadmin.console.page import Column, Help, Page
+from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import register
-from impadmin.osadmin.models import Certificate, Kind
+from impadmin.osadmin import actions, naming, views
+from impadmin.osadmin.forms import CsrForm, SelfSignedForm, UploadForm
+from impadmin.osadmin.models import Certificate, Kind, SecuritySettings
+
+SOON = 30
+"""Days before the end from which on a certificate is marked."""
 
 
 def _certificates() -> models.QuerySet[Certificate]:
-    return Certificate.objects.select_related('node')
+    """With what they should name, asked once for all."""
+    config = generations.newest()
+    wanted = naming.wanted_names(config) if config is not None else {}
+    return Certificate.objects.select_related('node').annotate(
+        wanted=models.Value(wanted, output_field=models.JSONField())
+    )
+
+
+def state(one: Any) -> tuple[str, str]:
+    """(mark, word)."""
+    if one.kind == Kind.CSR:
+        return 'busy', _('Waits for the authority')
+    days = (one.ends_at - timezone.now()).days
+    if days < 0:
+        return 'bad', _('Expired')
+    if names := naming.lacking(one, one.wanted):
+        return 'warn', _('Lacks %(names)s') % {'names': ', '.join(names[:3]) + (' …' if len(names) > 3 else '')}
+    if days < SOON:
+        return 'warn', ngettext('Expires in %(days)d day', 'Expires in %(days)d days', days) % {'days': days}
+    return 'ok', _('Valid')
 
 
 def type_of(one: Any) -> str:
@@ -29,6 +55,11 @@ def type_of(one: Any) -> str:
 def distribution(one: Any) -> str:
     """The node, Multi-Server(SAN), or the name in a trusted certificate."""
     return one.common_name if one.kind == Kind.TRUST else one.place
+
+
+def _nobody(objects: Any, data: Any = None) -> int:
+    """Until a restart nobody notices a new certificate, and the restart says itself whom it touches."""
+    return 0
 
 
 CERTIFICATES = Page(
@@ -60,10 +91,12 @@ CERTIFICATES = Page(
         Column('distribution', gettext_lazy('Distribution'), distribution, order_by='node__name'),
         'issuer',
         'ends_at',
+        Column('state', gettext_lazy('Status'), state, order_by='ends_at', kind='state'),
         'description',
     ),
     find=('name', 'common_name', 'issuer', 'serial', 'description', 'ends_at', 'kind'),
     verbs=('delete',),
+    read_only=('origin', 'pem', 'chain', 'created_at'),
     tabs=(
         ('own', gettext_lazy('Own'), Q(kind=Kind.IDENTITY)),
         ('csr', gettext_lazy('Signing requests'), Q(kind=Kind.CSR)),
@@ -72,5 +105,52 @@ CERTIFICATES = Page(
     search=('name', 'common_name'),
     ordering=('name', 'node__name', 'common_name'),
     configures=True,
+    touches=_nobody,
+    undeletable=actions.cannot_delete,
+    detail='osadmin/certificate.html',
+    files={'pem': views.pem, 'der': views.der, 'chain': views.chain},
+    commands=(
+        Command('generate', gettext_lazy('Generate Self-signed'), actions.generate, scope='page', form=SelfSignedForm),
+        Command('csr', gettext_lazy('Generate CSR'), actions.request, scope='page', form=CsrForm),
+        Command(
+            'upload',
+            gettext_lazy('Upload Certificate/Certificate Chain'),
+            actions.upload,
+            scope='page',
+            form=UploadForm,
+        ),
+        Command(
+            'regenerate',
+            gettext_lazy('Regenerate'),
+            actions.regenerate,
+            when=actions.cannot_regenerate,
+            confirm=lambda objects: _(
+                'A new key and a new self-signed certificate are made, with the names it should have now. Peers that '
+                'trust the old certificate itself must be given the new one.'
+            ),
+        ),
+    ),
 )
-register(CERTIFICATES)
+SECURITY = SettingsPage(
+    name='security-settings',
+    console='admin',
+    area='osadmin',
+    menu='System > Security > Settings',
+    title=gettext_lazy('Security Settings'),
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('Whether clients must use TLS, and how federation certificates name domains.'),
+    help=Help(
+        when=gettext_lazy(
+            'When clients cannot do TLS, and before chat rooms are used with partners that federate over TLS.'
+        ),
+        effect=gettext_lazy(
+            'Without secure mode clients may sign in unencrypted, with SCRAM only, and what they say can be read on '
+            'the way. Wildcards are in a certificate after it was regenerated.'
+        ),
+        guide='4657-4675, 4941-4961',
+    ),
+    related=('certificates', 'service-parameters'),
+    model=SecuritySettings,
+    fieldsets=(Fieldset(gettext_lazy('XMPP Security Settings'), ('client_secure_mode', 'wildcards')),),
+)
+register(CERTIFICATES, SECURITY)

@@ -190,7 +190,7 @@ class ConnectionManager(Service):
         """The certificates cup-xmpp, made when needed and ready to be shown; ``protocol``: for ALPN."""
         router: Any = self.node.service(XCP_ROUTER)
         self._domains = frozenset(router.config.domains)
-        identities = await self.node.certificates.identities(router.config, CUP_XMPP, self._domains)
+        identities = await self.node.certificates.identities(router.config, CUP_XMPP)
         self.tls = tls.context(identities, (protocol,))
         self._secret = secret(self.node.var / 'tls' / self.node.name.replace('/', '_'))
         return identities

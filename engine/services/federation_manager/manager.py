@@ -76,10 +76,9 @@ class FederationManager(Service):
             return
         self._exact = {one.domain: one.direction for one in policy.domains if not one.domain.startswith('*.')}
         self._below = {one.domain[2:]: one.direction for one in policy.domains if one.domain.startswith('*.')}
-        domains = {*router.domains, *(one.domain for one in router.config.components)}
         certificates = self.node.certificates
         self.contexts = Contexts(
-            await certificates.identities(self.config, CUP_XMPP_S2S, domains),
+            await certificates.identities(self.config, CUP_XMPP_S2S, router.config),
             await certificates.trusted('cup-xmpp-trust'),
             self.param('system_trust'),
         )

@@ -55,7 +55,7 @@ class UdsTomcat(Service):
         """Prepare the certificate and listen. Raises OSError naming the port or address that cannot be used."""
         host, self._port = self.param('bind_address'), self.param('port')
         router: Any = self.node.service(XCP_ROUTER)
-        identities = await self.node.certificates.identities(self.config, TOMCAT, router.config.domains)
+        identities = await self.node.certificates.identities(self.config, TOMCAT, router.config)
         context = tls.context(identities, ('http/1.1',))
         listener = listen(host, self._port)
         shown = f'[{host}]' if ':' in host else host
