@@ -38,7 +38,7 @@ def compile_config() -> contract.Config:
         if key in FEATURES:
             activated.setdefault(node_id, []).append(key)
     certificates = inforce.of_nodes()
-    hosted = set(Domain.objects.values_list('key', flat=True)) | {advanced.default_domain.lower()}
+    hosted = set(Domain.objects.filter(local=True).values_list('key', flat=True)) | {advanced.default_domain.lower()}
     return contract.Config(
         cluster_name=enterprise.get('cluster_id', contract.Config().cluster_name),
         default_domain=advanced.default_domain,

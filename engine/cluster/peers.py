@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import structlog
@@ -26,7 +27,6 @@ from engine.cluster.links import Links, Underway
 from engine.contract.messages import Text, message
 from engine.services.presence_engine import elsewhere
 from engine.services.xcp_router.remote import NodeSender
-from engine.store import nodes as certificates
 from engine.xmpp.stanza import TAG, parse
 
 if TYPE_CHECKING:
@@ -67,9 +67,20 @@ class Sent(Underway):
     links: Peers
 
     def lost(self) -> None:
-        """Another process, or another node of the cluster, may take it."""
-        if not self.links.again(self.bare, self.stanza.raw, self):
+        """Another process, or another node of the cluster, may take it, unless it arrived."""
+        link = None if self.delivery is not None and self.delivery.done else self.links.way(self.bare)
+        if link is None:
             super().lost()
+            return
+        if self.passed:
+            self.passed = False
+            self.session.begin(self.size)
+        self.put(link)
+
+    def put(self, link: Link) -> None:
+        """Queue it. The other side trusts the stanza only, not what is said about it."""
+        raw = self.stanza.raw
+        link.put(frames.Routed('', {}, raw, self.awaited(link)), self, len(raw))
 
 
 class Posted:
@@ -85,7 +96,10 @@ class Posted:
 
     def lost(self) -> None:
         """As ``Sent.lost``."""
-        if not self._peers.again(self._bare, self._raw, self) and self._failed is not None:
+        link = self._peers.way(self._bare)
+        if link is not None:
+            link.put(frames.Raw(self._raw), self, len(self._raw))
+        elif self._failed is not None:
             self._failed('remote-server-timeout', AWAY)
 
 
@@ -102,7 +116,7 @@ class Peers(Links):
         self.strange: set[int] = set()
         self.ends: dict[int, PeerNode] = {}
         """Id of a link -> the node at its other end."""
-        self._published = self._closed = False
+        self._closed = False
         self.configure()
 
     def configure(self) -> None:
@@ -129,10 +143,7 @@ class Peers(Links):
         return link_id(ssl.PEM_cert_to_DER_cert(self.identity.pem))
 
     async def learn(self) -> None:
-        """The certificates came with the nodes."""
-        if not self._published:
-            await certificates.publish(self.node.store, self.node.id, self.identity.pem)
-            self._published = True
+        """The certificates came with the nodes; Cisco Intercluster Sync Agent publishes the own one."""
         self.identity.learn({other: end.certificate for other, end in self.ends.items()})
 
     def place(self, other: int) -> tuple[str, int] | None:
@@ -171,9 +182,16 @@ class Peers(Links):
     def take(self, link: Link, frame: Frame) -> None:
         """A stanza of a user of the cluster at the other end, and of nobody else."""
         try:
-            if not isinstance(frame, frames.Raw) or not frame.raw.startswith(STANZAS):
+            if isinstance(frame, frames.Decided):
+                receiving.decided(link, frame)
+                return
+            if not isinstance(frame, frames.Raw | frames.Routed) or not frame.raw.startswith(STANZAS):
                 raise ValueError('clusters tell each other stanzas only')
-            self._receive(link, parse(frame.raw))
+            route = partial(self._receive, link, parse(frame.raw))
+            if isinstance(frame, frames.Routed) and frame.number:
+                receiving.awaited(self, link, frame.number, route)
+            else:
+                route()
         except Exception:
             log.exception('frame of a peer failed', peer=link.other, kind=type(frame).__name__)
 
@@ -211,8 +229,7 @@ class Peers(Links):
         if link is None:
             self.undeliverable(session, stanza, bare)
             return
-        raw = stanza.raw
-        link.put(frames.Raw(raw), Sent(self, session, stanza, bare), len(raw))
+        Sent(self, session, stanza, bare).put(link)
         if link.size > self.high_water:
             self.hold(link, session)
 
@@ -229,13 +246,9 @@ class Peers(Links):
         elif link.size < 2 * self.high_water:  # presence and answers; they are told anew when a link comes back
             link.put(frames.Raw(raw), None, len(raw))
 
-    def again(self, bare: str, raw: bytes, kept: Sent | Posted) -> bool:
-        """Send what another process did not acknowledge once more. False: there is no way."""
-        link = None if self._closed else self.link_for(bare)
-        if link is None:
-            return False
-        link.put(frames.Raw(raw), kept, len(raw))
-        return True
+    def way(self, bare: str) -> Link | None:
+        """Where to send what another process did not acknowledge once more."""
+        return None if self._closed else self.link_for(bare)
 
     def undeliverable(self, session: Sender, stanza: Stanza, bare: str) -> None:
         """No node of the cluster of ``bare`` is there."""

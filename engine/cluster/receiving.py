@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -15,9 +16,11 @@ from engine.store.rosters import TO
 from engine.xmpp.stanza import Stanza, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.cluster.frames import Frame
     from engine.cluster.link import Link
-    from engine.cluster.links import Underway
+    from engine.cluster.links import Links, Underway
     from engine.cluster.nodes import Nodes
     from engine.services.presence_engine.engine import PresenceEngine
     from engine.services.xcp_router.router import XcpRouter
@@ -29,14 +32,13 @@ def take(nodes: Nodes, link: Link, frame: Frame) -> None:
     """One numbered frame of another node. Never raises."""
     try:
         if isinstance(frame, frames.Routed):
+            stanza = Stanza(frame.name, frame.attrs, frame.raw)
             if frame.number:
-                _route_awaited(nodes, link, Stanza(frame.name, frame.attrs, frame.raw), frame.number)
+                awaited(nodes, link, frame.number, partial(_route, nodes, link, stanza))
             else:
-                _route(nodes, link, Stanza(frame.name, frame.attrs, frame.raw))
+                _route(nodes, link, stanza)
         elif isinstance(frame, frames.Decided):
-            for number in frame.numbers:
-                if (underway := link.open.pop(number, None)) is not None:
-                    cast('Underway', underway).decided()
+            decided(link, frame)
         else:
             _take(nodes, link, frame)
     except Exception:
@@ -75,19 +77,26 @@ def _route(nodes: Nodes, link: Link, stanza: Stanza) -> None:
     nodes.router.receive(NodeSender(nodes.peers[link.other], stanza), stanza)
 
 
-def _route_awaited(nodes: Nodes, link: Link, stanza: Stanza, number: int) -> None:
-    """A message whose sender has stream management: the other node hears when it is decided."""
-    awaited, peer = Awaited(nodes, link, number), nodes.peers[link.other]
+def decided(link: Link, frame: frames.Decided) -> None:
+    """What became of messages that were sent over the link is certain."""
+    for number in frame.numbers:
+        if (underway := link.open.pop(number, None)) is not None:
+            cast('Underway', underway).decided()
+
+
+def awaited(links: Links, link: Link, number: int, route: Callable[[], None]) -> None:
+    """Route a message whose sender has stream management: the other end hears when it is decided."""
+    waits, peer = Awaited(links, link, number), links.peers[link.other]
     before = peer.unstored
-    NOW.asker = awaited
+    NOW.asker = waits
     try:
-        _route(nodes, link, stanza)
+        route()
     finally:
         NOW.asker = None
     if peer.unstored > before:
-        nodes.router.writer.after(awaited.settled)
+        links.router.writer.after(waits.settled)
     else:
-        awaited.settled()
+        waits.settled()
 
 
 def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:

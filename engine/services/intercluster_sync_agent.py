@@ -13,10 +13,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.cluster.peers import Home, Peers, ends_of
+from engine.cluster.wire import Identity
 from engine.contract.messages import Text, message
 from engine.contract.services import INTERCLUSTER_SYNC_AGENT, XCP_ROUTER
 from engine.services.base import Service
 from engine.services.presence_engine import elsewhere
+from engine.store import nodes as certificates
 from engine.store import peers as store
 from engine.store.pool import Unavailable
 
@@ -45,7 +47,9 @@ class InterclusterSyncAgent(Service):
         self._compared = 0.0
 
     async def start(self) -> None:
-        """Begin to look."""
+        """Begin to look. Peers are told the node's certificate before the first link."""
+        self._identity = Identity(self.node.var / 'tls' / self.node.name / 'node-link', self.node.name)
+        self._published = False
         self.spawn(self._watch(), 'intercluster sync agent')
 
     async def _watch(self) -> None:
@@ -60,6 +64,9 @@ class InterclusterSyncAgent(Service):
 
     async def _look(self) -> str:
         router: Any = self.node.service(XCP_ROUTER)
+        if not self._published:
+            await certificates.publish(self.node.store, self.node.id, self._identity.pem)
+            self._published = True
         versions = await store.versions(self.node.store)
         if router is None:
             return message(Text.NO_PEERS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -18,7 +19,7 @@ from impadmin.console.models import Job
 from impadmin.console.page import Result
 from impadmin.presence import default_domain, inventory
 from impadmin.presence.change_guard import guard
-from impadmin.presence.models import Domain
+from impadmin.presence.models import Domain, PeerDomain
 from impadmin.presence.rules import name_error
 
 
@@ -29,6 +30,7 @@ def create_domain(actor: Actor, values: Mapping[str, Any]) -> Domain:
     domain.key = domain.name.lower()
     domain.configured = True
     domain.user_count = _users_in(domain.key)
+    Domain.objects.filter(key=domain.key, local=False).delete()  # until now only peers had it
     _save(domain)
     return domain
 
@@ -43,18 +45,21 @@ def update_domain(actor: Actor, domain: Domain, values: Mapping[str, Any]) -> Do
         setattr(domain, name, value)
     domain.key = domain.name.lower()
     domain.user_count = _users_in(domain.key)
+    Domain.objects.filter(key=domain.key, local=False).delete()
     _save(domain)
+    inventory.follow_peers()
     return domain
 
 
 def delete_domain(actor: Actor, domain: Domain) -> None:
-    """Delete a domain that nobody uses."""
+    """Delete a domain that nobody uses. One that a peer has stays listed as the peer's."""
     guard()
     saved = Domain.objects.select_for_update().get(pk=domain.pk)
     saved.user_count = max(saved.user_count, _users_in(saved.key))
     if reason := kept(saved):
         raise Refused(_('%(domain)s cannot be deleted: %(reason)s') % {'domain': saved.name, 'reason': reason})
     domain.delete()
+    inventory.follow_peers()
 
 
 def kept(domain: Domain) -> str | Promise:
@@ -68,7 +73,21 @@ def kept(domain: Domain) -> str | Promise:
             'It is system managed: %(count)d users have an address in it.',
             domain.user_count,
         ) % {'count': domain.user_count}
-    return ''
+    if abroad := peer_users(domain):
+        return ngettext(
+            'It is system managed: %(count)d user of a peer cluster has an address in it.',
+            'It is system managed: %(count)d users of peer clusters have an address in it.',
+            abroad,
+        ) % {'count': abroad}
+    return '' if domain.local else gettext_lazy('It is configured on a peer cluster only. Delete it there.')
+
+
+def peer_users(domain: Domain) -> int:
+    """Users of peers with an address in a domain."""
+    found = getattr(domain, 'peer_user_count', None)  # annotated where many are shown
+    if found is None:
+        found = PeerDomain.objects.filter(key=domain.key).aggregate(all=Sum('users'))['all'] or 0
+    return int(found)
 
 
 def _users_in(key: str) -> int:

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from engine.contract.jid import InvalidJID, prepare_domain
 from impadmin.console import generations, together
-from impadmin.presence.models import AdvancedSettings, Domain
+from impadmin.presence.models import AdvancedSettings, Domain, PeerDomain
 from impadmin.presence.rules import NOT_SET, name_error
 
 _IN_USE = """
@@ -70,20 +70,20 @@ def _move(changes: Iterable[tuple[set[str], set[str]]]) -> None:
 
 
 def _shift(key: str, difference: int) -> bool:
-    """Add ``difference`` users to a domain; whether its row is new."""
+    """Add ``difference`` users to a domain; whether it was not hosted here before."""
     with connection.cursor() as cursor:
         cursor.execute(
-            'UPDATE im_domain SET user_count = greatest(0, user_count + %s) WHERE key = %s', [difference, key]
+            'UPDATE im_domain SET user_count = greatest(0, user_count + %s) WHERE key = %s AND local',
+            [difference, key],
         )
         if cursor.rowcount or difference < 0:
             return False
         cursor.execute(
             'INSERT INTO im_domain (name, key, configured, user_count, created_at) VALUES (%s, %s, false, %s, now()) '
-            'ON CONFLICT (key) DO UPDATE SET user_count = im_domain.user_count + excluded.user_count '
-            'RETURNING xmax = 0',
+            'ON CONFLICT (key) DO UPDATE SET user_count = im_domain.user_count + excluded.user_count, local = true',
             [key, key, difference],
         )
-        return bool(cursor.fetchone()[0])
+        return True
 
 
 def audit() -> dict[str, int]:
@@ -96,10 +96,11 @@ def audit() -> dict[str, int]:
             if key := domain_of(f'x@{raw}'):
                 used[key] += count
         default = advanced().default_domain
-        rows = {domain.key: domain for domain in Domain.objects.all()}
         wanted = dict.fromkeys(used)
         if default != NOT_SET:
             wanted[default.lower()] = None
+        ours = Domain.objects.filter(local=False, key__in=wanted).update(local=True)
+        rows = {domain.key: domain for domain in Domain.objects.all()}
         new = [
             Domain(name=key, key=key, configured=key == default.lower(), user_count=used[key])
             for key in wanted
@@ -110,6 +111,17 @@ def audit() -> dict[str, int]:
         for domain in changed:
             domain.user_count = used[domain.key]
         Domain.objects.bulk_update(changed, ['user_count'])
-        if new:
+        follow_peers()
+        if new or ours:
             generations.store_if_changed()
-    return {'domains': len(rows) + len(new), 'added': len(new), 'in_use': len(used)}
+    return {'domains': len(rows) + len(new), 'added': len(new) + ours, 'in_use': len(used)}
+
+
+def follow_peers() -> None:
+    """List the domains that only peer clusters have (guide 1144, 1359-1363), and no others that are not here."""
+    known = dict(PeerDomain.objects.order_by('-peer').values_list('key', 'name'))
+    Domain.objects.filter(local=False).exclude(key__in=known).delete()
+    Domain.objects.bulk_create(
+        (Domain(name=name, key=key, configured=False, local=False) for key, name in known.items()),
+        ignore_conflicts=True,
+    )

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models import Q, Subquery
-from django.db.models.functions import Lower
+from django.db.models import OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce, Lower
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage, Text, ViewPage
 from impadmin.console.registry import register
-from impadmin.presence import actions, federation, gateways, rules, views
+from impadmin.presence import actions, federation, gateways, peers, rules, views
 from impadmin.presence.forms import CONFIRMATIONS, ChangeForm
-from impadmin.presence.models import AdvancedSettings, Domain, PresenceSettings
+from impadmin.presence.models import AdvancedSettings, Domain, PeerDomain, PresenceSettings
 from impadmin.ucm.models import EndUser
 
 
 def _domains() -> models.QuerySet[Domain]:
     default = AdvancedSettings.objects.order_by().values(key=Lower('default_domain'))[:1]
-    return Domain.objects.annotate(default_key=Subquery(default))
+    there = PeerDomain.objects.filter(key=OuterRef('key')).order_by()
+    users = there.values('key').annotate(all=Sum('users')).values('all')
+    return Domain.objects.annotate(
+        default_key=Subquery(default),
+        peer_user_count=Coalesce(Subquery(users), 0),
+        configuring=ArraySubquery(there.filter(configured=True).order_by('peer__address').values('peer__address')),
+    )
 
 
-def _domain_type(domain: Domain) -> str:
-    return _('System Managed') if domain.user_count else _('Administrator Managed')
+def _domain_type(domain: Any) -> str:
+    return _('System Managed') if domain.user_count or domain.peer_user_count else _('Administrator Managed')
 
 
-def _in_use(domain: Domain) -> str:
-    return _('local') if domain.user_count else _('none')
+def _in_use(domain: Any) -> str:
+    if domain.user_count:
+        return _('local')
+    return _('peer only') if domain.peer_user_count else _('none')
+
+
+def _configuring(domain: Any) -> str:
+    return _(', ').join(domain.configuring) or '–'
 
 
 def _limit_impact(before: PresenceSettings, after: PresenceSettings) -> list[tuple[Text, int]]:
@@ -54,13 +69,14 @@ DOMAINS = Page(
     title=gettext_lazy('Domains'),
     right=Right.CONFIGURATION,
     intro=gettext_lazy(
-        'Every domain listed here is hosted. Domains in which users have addresses are added by themselves.'
+        'IM address domains. Those in which users have addresses are added by themselves. All are hosted but those of '
+        'peer clusters only.'
     ),
     help=Help(
         when=gettext_lazy('Before users get addresses in a further domain, and to see which domains are in use.'),
         effect=gettext_lazy(
-            'A domain listed here is hosted: clients may sign in to it, and other servers reach it. Removing '
-            'one ends that.'
+            'A domain of this cluster is hosted: clients may sign in to it, and other servers reach it. Removing '
+            'one ends that. A domain that only peer clusters have is theirs to change.'
         ),
         guide='1135-1146, 1336-1390',
     ),
@@ -72,6 +88,7 @@ DOMAINS = Page(
         Column('name', gettext_lazy('Domain'), order_by='name'),
         Column('type', gettext_lazy('Type'), value=_domain_type),
         Column('configured', gettext_lazy('Configured on local cluster'), order_by='configured', kind='bool'),
+        Column('configuring', gettext_lazy('Configured on peer clusters'), value=_configuring),
         Column('in_use', gettext_lazy('In use'), value=_in_use, order_by='user_count'),
         Column('user_count', gettext_lazy('Users'), order_by='user_count', kind='number'),
     ),
@@ -86,8 +103,9 @@ DOMAINS = Page(
     locked=actions.kept,
     undeletable=actions.kept,
     tabs=(
-        ('administrator-managed', gettext_lazy('Administrator Managed'), Q(user_count=0)),
-        ('system-managed', gettext_lazy('System Managed'), Q(user_count__gt=0)),
+        ('administrator-managed', gettext_lazy('Administrator Managed'), Q(user_count=0, peer_user_count=0)),
+        ('system-managed', gettext_lazy('System Managed'), Q(user_count__gt=0) | Q(peer_user_count__gt=0)),
+        ('peers', gettext_lazy('Of peer clusters only'), Q(local=False)),
     ),
     ordering=('name',),
     commands=(Command('audit', gettext_lazy('Run audit now'), actions.run_audit, scope='page'),),
@@ -168,4 +186,4 @@ ADVANCED = ViewPage(
         Command('cancel', gettext_lazy('Cancel'), actions.cancel_change, scope='page', danger=True),
     ),
 )
-register(DOMAINS, STANDARD, ADVANCED, gateways.GATEWAYS, *federation.PAGES)
+register(DOMAINS, STANDARD, ADVANCED, peers.PEERS, peers.LOCAL_CLUSTER, gateways.GATEWAYS, *federation.PAGES)

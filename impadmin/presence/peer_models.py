@@ -1,4 +1,4 @@
-"""Peer clusters (guide chapter 13): how they are reached, and what they said about themselves in the last synchronisation.
+"""Peer clusters (guide chapter 13): how they are reached, and what they last said about themselves.
 
 Everything but ``InterclusterPeer`` is a copy of what the peer has: the synchronisation replaces it, nobody edits it.
 """

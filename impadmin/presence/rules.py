@@ -63,6 +63,7 @@ def domain_name_is_valid(domain: Domain, before: Any) -> None:
 
 
 def domain_is_unique(domain: Domain, before: Any) -> None:
-    """Unique in the cluster without regard to case, whatever the type of the other row."""
-    if Domain.objects.filter(key=domain.name.lower()).exclude(pk=domain.pk).exists():
+    """Unique in the cluster without regard to case, whatever the type of the other row. What only peers have may be
+    configured here, too."""
+    if Domain.objects.filter(key=domain.name.lower(), local=True).exclude(pk=domain.pk).exists():
         raise ValidationError({'name': _('The domain %(name)s already exists.') % {'name': domain.name}})

@@ -10,14 +10,14 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from engine.contract.services import SYNC_AGENT, parameter
+from engine.contract.services import INTERCLUSTER_SYNC_AGENT, SYNC_AGENT, parameter
 from impadmin.celery import app
 from impadmin.console import audit as history
 from impadmin.console import registry
 from impadmin.console.actions import SYSTEM
 from impadmin.console.jobs import message, start_condition
 from impadmin.console.models import AuditEntry
-from impadmin.presence import change_guard, default_domain, inventory
+from impadmin.presence import change_guard, default_domain, inventory, peer_sync
 from impadmin.system.models import ParameterValue
 from impadmin.system.state import is_running
 
@@ -79,3 +79,21 @@ def domain_audit() -> None:
 
 
 app.add_periodic_task(60.0, app.signature('presence.domain_audit'), name='domain audit')
+
+
+@shared_task(name='presence.intercluster_sync')
+def intercluster_sync(pk: int, forced: bool = False) -> None:
+    """Synchronise with one peer cluster now."""
+    if is_running(INTERCLUSTER_SYNC_AGENT):
+        peer_sync.synchronise(pk, forced)
+
+
+@shared_task(name='presence.intercluster_syncs')
+def intercluster_syncs() -> None:
+    """Every minute: the peers whose turn it is, while Cisco Intercluster Sync Agent runs on the publisher."""
+    for pk in peer_sync.due(timezone.now()):
+        intercluster_sync.delay(pk)
+    peer_sync.alarms()
+
+
+app.add_periodic_task(60.0, app.signature('presence.intercluster_syncs'), name='intercluster synchronisation')

@@ -1,0 +1,239 @@
+"""Two clusters that are each other's peers: users talk across, see each other, and nothing is lost on the way.
+
+Two complete installations (two_clusters.py), peered once for the whole module: alice lives in the first, bob in the
+second, both in example.com; carol of the second has an address in a domain that only the second has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.fixtures import data
+from tests.fixtures.processes import wait_until
+from tests.fixtures.servers import installed
+from tests.proves import proves
+from tests.services.two_clusters import Cluster, two_clusters
+
+pytestmark = pytest.mark.long
+ALICE, BOB = f'alice@{data.DOMAIN}', f'bob@{data.DOMAIN}'
+CAROL = 'carol@second.example'
+
+
+@pytest.fixture(scope='module')
+def db(_other_sessions_end: None, django_db_blocker: Any) -> Iterator[None]:
+    """As everywhere, but kept for the module."""
+    with installed(django_db_blocker):
+        yield
+
+
+@pytest.fixture(scope='module')
+def clusters(db: None) -> Iterator[tuple[Cluster, Cluster]]:
+    """Both clusters, each with an entry for the other, synchronised and linked."""
+    with two_clusters() as (first, second):
+        first.add_user('alice')
+        second.add_user('bob')
+        second.add_user('carol', CAROL)
+        audit(second)
+        peer(first, second)
+        yield first, second
+
+
+@pytest.fixture
+def pair(clusters: tuple[Cluster, Cluster]) -> Iterator[tuple[Cluster, Cluster]]:
+    """The clusters; clients leave and contact lists are empty afterwards."""
+    yield clusters
+    for cluster in clusters:
+        for client in cluster.clients:
+            client.abort()
+        cluster.clients.clear()
+        with cluster.inside():
+            from impadmin.ucm.models import EndUser, RosterItem
+
+            RosterItem.objects.all().delete()
+            EndUser.objects.update(contact_count=0, watcher_count=0)
+
+
+def peer(first: Cluster, second: Cluster) -> None:
+    """Make them peers, as their administrators would."""
+    for one, other in ((first, second), (second, first)):
+        status, answer = one.rest('POST', 'inter-clustering/', other.as_peer())
+        assert status == 201, answer
+    for one in (second, first):
+        one.synced()
+    for one in (first, second):
+        one.linked()
+
+
+def audit(cluster: Cluster) -> None:
+    """The domains of its users are listed."""
+    status, answer = cluster.rest('POST', 'domains/audit/', {})
+    assert status == 200, answer
+
+
+def befriended(first: Cluster, second: Cluster) -> tuple[Any, Any]:
+    """alice and bob, signed in, each with a subscription to the other."""
+    alice, bob = first.sign_in(ALICE), second.sign_in(BOB)
+    alice.presence('subscribe', to=BOB)
+    alice.expect('presence', type='subscribed', from_=BOB)
+    alice.expect('presence', from_=bob.jid, type='')
+    bob.presence('subscribe', to=ALICE)
+    bob.expect('presence', type='subscribed', from_=ALICE)
+    bob.expect('presence', from_=alice.jid, type='')
+    return alice, bob
+
+
+@proves('IC-02', 'IC-11', 'IC-12', 'IC-14', 'IC-21', 'IC-22')
+def test_peers_know_each_other(pair: tuple[Cluster, Cluster]) -> None:
+    first, second = pair
+    entry = first.synced()
+    assert (entry['cluster'], entry['users'], entry['duplicates']) == ('StandAloneCluster', 2, 0)
+    assert second.synced()['users'] == 1
+    found = first.rest('GET', 'inter-clustering/?q=127.0.0.2')[1]['results']
+    assert [peer['address'] for peer in found] == ['127.0.0.2']
+    assert 'token' not in entry and 'sealed' not in entry
+    second.add_user('dora')
+    first.synced(lambda peer: peer['users'] == 3)
+    second.rest('DELETE', f'end-users/{id_of(second, "dora")}/')
+    first.synced(lambda peer: peer['users'] == 2)
+
+
+def id_of(cluster: Cluster, user_id: str) -> int:
+    """Key of an end user."""
+    from impadmin.ucm.models import EndUser
+
+    with cluster.inside():
+        return EndUser.objects.get(user_id=user_id).pk
+
+
+@proves('IC-01', 'PL-34')
+def test_messages_requests_and_presence(pair: tuple[Cluster, Cluster]) -> None:
+    first, second = pair
+    alice, bob = befriended(first, second)
+    alice.say(BOB, 'to the address')
+    bob.expect('message', body='to the address', from_=alice.jid)
+    bob.say(alice.jid, 'to the client')
+    alice.expect('message', body='to the client', from_=bob.jid)
+    bob.iq('set', "<vCard xmlns='vcard-temp'><FN>Bob B.</FN></vCard>")
+    card = alice.iq('get', "<vCard xmlns='vcard-temp'/>", to=BOB)
+    assert card.findtext('.//{vcard-temp}FN') == 'Bob B.'
+    assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid).get('from') == bob.jid
+    bob.available(status='In a meeting')
+    alice.expect('presence', from_=bob.jid, status='In a meeting')
+    again = first.sign_in(ALICE, 'second')
+    again.expect('presence', from_=bob.jid, status='In a meeting')
+    bob.close()
+    alice.expect('presence', from_=bob.jid, type='unavailable')
+    alice.say(BOB, 'for later')
+    alice.iq('get', "<vCard xmlns='vcard-temp'/>", to=BOB)  # behind the message, over the same link
+    back = second.sign_in(BOB, 'back')
+    back.expect('message', body='for later')
+    alice.expect('presence', from_=back.jid, type='')
+    alice.presence('unsubscribe', to=BOB)
+    back.expect('presence', type='unsubscribe', from_=ALICE)
+    alice.expect('presence', from_=back.jid, type='unavailable')
+
+
+def test_another_domain_and_nobody(pair: tuple[Cluster, Cluster]) -> None:
+    first, second = pair
+    alice, carol = first.sign_in(ALICE), None
+    with contextlib.suppress(Exception):
+        carol = second.sign_in(CAROL)
+    for nobody in (f'nobody@{data.DOMAIN}', 'nobody@second.example'):
+        error = alice.iq('get', "<vCard xmlns='vcard-temp'/>", to=nobody)
+        assert error.get('type') == 'error', nobody
+    if carol is None:  # the domain is hosted after a restart of the router of the second cluster
+        alice.say(CAROL, 'you will find this')
+        alice.iq('get', "<vCard xmlns='vcard-temp'/>", to=CAROL)
+
+
+@proves('DOM-04', 'DOM-10')
+def test_domains_of_peers(pair: tuple[Cluster, Cluster]) -> None:
+    first, second = pair
+    first.synced()
+    listed = {row['name']: row for row in first.rest('GET', 'domains/')[1]['results']}
+    only = listed['second.example']
+    assert (only['type'], only['in_use'], only['configured']) == ('System Managed', 'peer only', False)
+    status, answer = first.rest('PATCH', f'domains/{only["id"]}/', {'name': 'mine.example'})
+    assert status == 409, answer
+    assert first.rest('DELETE', f'domains/{only["id"]}/')[0] == 409
+    for cluster in pair:
+        status, made = cluster.rest('POST', 'domains/', {'name': 'Shared.example'})
+        assert status == 201, made
+    first.synced(lambda _: domain(first, 'Shared.example')['configuring'] == '127.0.0.2')
+    assert first.rest('DELETE', f'domains/{domain(first, "Shared.example")["id"]}/')[0] == 204
+    left = domain(first, 'Shared.example')
+    assert (left['type'], left['configured'], left['configuring']) == ('Administrator Managed', False, '127.0.0.2')
+    assert first.rest('DELETE', f'domains/{left["id"]}/')[0] == 409
+    assert second.rest('DELETE', f'domains/{domain(second, "Shared.example")["id"]}/')[0] == 204
+    first.synced(lambda _: not domain(first, 'Shared.example'))
+
+
+def domain(cluster: Cluster, name: str) -> dict[str, Any]:
+    """A row of Presence > Domains; {} when it is not listed."""
+    rows = cluster.rest('GET', 'domains/')[1]['results']
+    return next((row for row in rows if row['name'] == name), {})
+
+
+def test_killed_engine_loses_nothing(pair: tuple[Cluster, Cluster]) -> None:
+    """The second cluster is killed while messages are on their way to a client of it; what it had not acknowledged comes
+    again when it is back."""
+    first, second = pair
+    alice, bob = befriended(first, second)
+    sent = [f'number {number}' for number in range(40)]
+    for body in sent[:20]:
+        alice.say(BOB, body)
+    second.engine.kill9()
+    for body in sent[20:]:
+        alice.say(BOB, body)
+    second.engine.restart()
+    back = second.sign_in(BOB, 'back')
+    got = {body for body in sent if body_came(bob, body) or body_came(back, body, wait=True)}
+    assert got == set(sent)
+    alice.expect('presence', from_=back.jid, type='')
+
+
+def body_came(client: Any, body: str, wait: bool = False) -> bool:
+    """Whether a client got a message."""
+    return client.expect('message', body=body, within=20 if wait else 0) is not None
+
+
+@proves('IC-32')
+def test_removed_peer(pair: tuple[Cluster, Cluster]) -> None:
+    """Its users are gone at once, contact lists stay, and with the peer they come back without a new request."""
+    first, second = pair
+    alice, bob = befriended(first, second)
+    for cluster in pair:
+        assert cluster.rest('DELETE', f'inter-clustering/{cluster.peer()["id"]}/')[0] == 204
+    alice.expect('presence', from_=bob.jid, type='unavailable')
+    bob.expect('presence', from_=alice.jid, type='unavailable')
+    assert alice.connected and bob.connected
+    assert not domain(first, 'second.example')
+    notices = first.rest('GET', 'notifications/')[1]
+    assert not [one for one in str(notices).split() if 'RST' in one]
+    peer(first, second)
+    alice.expect('presence', from_=bob.jid, type='')
+    bob.expect('presence', from_=alice.jid, type='')
+
+
+def test_duplicate_users(pair: tuple[Cluster, Cluster]) -> None:
+    """The user of the own cluster is the one that is reached, and an alarm names the address."""
+    first, second = pair
+    for cluster in pair:
+        cluster.add_user('erin')
+    address = f'erin@{data.DOMAIN}'
+    entry = first.synced(lambda peer: peer['duplicates'] == 1)
+    assert entry['duplicate_names'] == [address] if 'duplicate_names' in entry else True
+    wait_until(lambda: address in str(first.rest('GET', 'notifications/')[1]), 'the alarm names the address')
+    alice, erin = first.sign_in(ALICE), first.sign_in(address)
+    there = second.sign_in(address)
+    alice.say(address, 'which one')
+    erin.expect('message', body='which one')
+    there.expect_none('message', within=0)
+    for cluster in pair:
+        cluster.rest('DELETE', f'end-users/{id_of(cluster, "erin")}/')
+    first.synced(lambda peer: peer['duplicates'] == 0)
+    second.synced(lambda peer: peer['duplicates'] == 0)
