@@ -6,7 +6,7 @@ bin=.venv/bin
 declare -A packages=(
   [chromium]=chromium [msgfmt]=gettext [xgettext]=gettext
   [node]=nodejs [npm]=npm [profanity]=profanity [tmux]=tmux [prosody]=prosody [ejabberdctl]=ejabberd
-  [slapd]=slapd [xmlsec1]=xmlsec1
+  [sipp]=sip-tester [slapd]=slapd [xmlsec1]=xmlsec1
 )
 missing=()
 for program in "${!packages[@]}"; do

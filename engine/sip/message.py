@@ -114,7 +114,8 @@ class Response:
 
 
 def _encode(first: str, headers: Headers, body: bytes) -> bytes:
-    lines = [first, *(f'{_SPELLED.get(name) or name.title()}: {value}' for name, value in headers.lines)]
+    named = ((_SPELLED.get(name) or name.title(), value) for name, value in headers.lines if name != 'content-length')
+    lines = [first, *(f'{name}: {value}' for name, value in named)]
     lines.append(f'Content-Length: {len(body)}\r\n\r\n')
     return '\r\n'.join(lines).encode() + body
 

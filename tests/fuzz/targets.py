@@ -16,6 +16,10 @@ from engine.cluster.link import Cutter
 from engine.contract import jid
 from engine.contract import privacy as lists
 from engine.features.devices import LENGTH, described, device_type
+from engine.sip import pidf
+from engine.sip.address import from_jid, read_place, read_uri, read_via, to_jid
+from engine.sip.framing import Framing as SipFraming
+from engine.sip.message import HEAD_BYTES, BadMessage, read
 from engine.xmpp import capabilities, datetimes, forms, rsm, sift
 from engine.xmpp.bosh import BadBody, parse_body
 from engine.xmpp.component import ComponentStream
@@ -249,6 +253,25 @@ def node_frames(data: bytes) -> None:
     assert whole == pieces
 
 
+def sip(data: bytes) -> None:
+    """SIP: a datagram and a stream are read or refused; what is read is written and read the same."""
+    with contextlib.suppress(BadMessage):
+        SipFraming().feed(data)
+    with contextlib.suppress(BadMessage):
+        found = read(data)
+        sent = found.encode()
+        assert len(sent) > HEAD_BYTES or read(sent).body == found.body
+        for header in found.headers.lines:
+            with contextlib.suppress(BadMessage):
+                read_place(header[1])
+            with contextlib.suppress(BadMessage):
+                from_jid(to_jid(read_uri(header[1])))
+            with contextlib.suppress(BadMessage):
+                read_via(header[1])
+        with contextlib.suppress(BadMessage):
+            pidf.read(found.body)
+
+
 TARGETS: dict[str, Target] = {
     'bosh': bosh,
     'components': components,
@@ -256,6 +279,7 @@ TARGETS: dict[str, Target] = {
     'mechanisms': mechanisms,
     'node_frames': node_frames,
     'servers': servers,
+    'sip': sip,
     'websocket': websocket,
     'addresses': addresses,
     'times': times,
@@ -288,6 +312,13 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         frames.encode(frames.Hello(1, 1, 's', 'k', 0), frames.Ping(), frames.Ack(3)),
         frames.encode(frames.Routed('message', {'to': 'a@b'}, b'<message/>'), frames.Online(['a@b'], True)) * 2,
         b'\0\0\0\x05\x91\x92\x01',
+    ),
+    'sip': (
+        b'MESSAGE sip:b%20c@example.com SIP/2.0\r\nv: SIP/2.0/TCP [::1]:5060;branch=z9hG4bK1;rport\r\n'
+        b'f: "Al, \\"ice" <sip:a@example.com>;tag=1\r\nTo:\r\n <sips:b@example.com>\r\nl: 2\r\n\r\nhi',
+        b"PUBLISH sip:a@b SIP/2.0\r\nContact: *\r\n\r\n<presence xmlns='urn:ietf:params:xml:ns:pidf'><tuple id='a'>"
+        b'<status><basic>open</basic></status><note>x</note></tuple></presence>',
+        b'\r\n\r\nSIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;received=b\r\nContent-Length: 0\r\n\r\n',
     ),
     'servers': (
         b"<db:result xmlns:db='jabber:server:dialback' from='example.org' to='example.com'>key</db:result>"

@@ -57,7 +57,7 @@ class SipClient:
         self.socket.connect(('127.0.0.1', port))
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_hostname='127.0.0.1')
-        self.host = '%s:%d' % self.socket.getsockname()[:2]
+        self.host = '{}:{}'.format(*self.socket.getsockname())
         self.call_id = f'call{next(_NUMBERS)}@{self.host}'
         self.tag = f'tag{next(_NUMBERS)}'
         self.cseq = 0

@@ -65,7 +65,7 @@ class Incoming:
         headers.add('cseq', self.headers.get('cseq'))
         headers.add('server', SERVER)
         for name, value in extra.items():
-            headers.add(name.replace('_', '-'), value)
+            headers.add(name.replace('_', '-').lower(), value)
         return Response(status, reason, headers)
 
     def port(self) -> int:
