@@ -16,19 +16,24 @@ from impadmin.console.facts import Facts
 from impadmin.console.flows import Progress, Seen, Step, TaskFlow
 from impadmin.console.models import Job, JobState
 from impadmin.console.pace import pace
-from impadmin.diagnostics.diagnosis import all_services, nodes_report, restarts, users_have_nodes
+from impadmin.diagnostics.diagnosis import all_services, nodes_report, one_version, restarts, users_have_nodes
 from impadmin.diagnostics.facts import cluster
 from impadmin.presence import inventory
 from impadmin.presence.rules import NOT_SET
+from impadmin.system import maintenance, redundancy, replication
 from impadmin.system.models import ServiceCommand
 from impadmin.system.state import is_running
 from impadmin.ucm.diagnosis import directory_uris, uris_valid
 from impadmin.ucm.models import EndUser
 
 IMPORT, ADDRESSES = 'import_contacts', 'default_domain_change'
-NO_GROUPS = gettext_lazy(
-    'This cluster has no presence redundancy groups, so there is no High Availability to disable first and to enable '
-    'at the end.'
+BY_ITSELF = gettext_lazy(
+    'High Availability that is still enabled is disabled by the change itself. It waits for the sessions, then enables '
+    'it again.'
+)
+GUIDED = gettext_lazy(
+    'For a group with High Availability, Restart services on its page does all of this in one go: it stops half-way '
+    'when something fails, and goes on with Retry.'
 )
 
 
@@ -73,6 +78,39 @@ def sessions_are_back(seen: Seen) -> Progress:
     missing = {node: count for node, count in before.items() if now.get(node, 0) < count}
     text = _(', ').join(f'{node}: {now.get(node, 0)} / {count}' for node, count in before.items())
     return Progress(not missing, text)
+
+
+def ha_is_off(seen: Seen) -> Progress:
+    """High Availability is disabled in every group, and every node in contact with the database knows."""
+    on = [group.name for group in seen.facts(redundancy.groups) if group.ha_enabled]
+    if on:
+        return Progress(False, _('Enabled: %(groups)s') % {'groups': diagnosis.listed(on)})
+    changed = [node for group in seen.facts(redundancy.groups) if group.ha_changed_at for node in group.nodes]
+    late = [one.node.name for one in replication.replicas(changed) if one.setup == replication.OLD]
+    text = _('Not in force yet on: %(nodes)s') % {'nodes': diagnosis.listed(late)} if late else ''
+    return Progress(not late, text)
+
+
+def ha_is_on_again(seen: Seen) -> Progress:
+    """Every user has a session, and no group whose High Availability was disabled since Start waits for it."""
+    if short := maintenance.missing_sessions():
+        return Progress(False, _('Sessions are missing: %(sessions)s') % {'sessions': '; '.join(short)})
+    off = [
+        group.name
+        for group in seen.facts(redundancy.groups)
+        if not group.ha_enabled and group.server2_id and group.ha_changed_at and group.ha_changed_at >= seen.since
+    ]
+    return Progress(not off, _('Not enabled: %(groups)s') % {'groups': diagnosis.listed(off)} if off else '')
+
+
+def ready_for_domains(seen: Seen) -> Progress:
+    """One version everywhere, and addresses from the Directory URI (guide 1191-1194)."""
+    found = passes(one_version)(seen)
+    if not found.done:
+        return found
+    scheme = seen.facts(inventory.advanced).address_scheme
+    text = _('The IM address scheme is not Directory URI: only the default domain has users.')
+    return Progress(scheme == 'directory_uri', '' if scheme == 'directory_uri' else text)
 
 
 def no_job_runs(seen: Seen) -> Progress:
@@ -162,6 +200,31 @@ SESSIONS = Step(
     guide='1443-1457',
     done=sessions_are_back,
     by_hand=True,
+)
+HA_OFF = Step(
+    name='ha-off',
+    title=gettext_lazy('Disable High Availability in every group'),
+    text=gettext_lazy('Otherwise nodes fail over when their services stop. The nodes need up to two minutes.'),
+    page='presence-redundancy-groups',
+    guide='1235-1246, 1735-1756',
+    done=ha_is_off,
+)
+HA_ON = Step(
+    name='ha-on',
+    title=gettext_lazy('Enable High Availability again'),
+    text=gettext_lazy('Only when every user has a session: a client without one has no presence.'),
+    page='presence-redundancy-groups',
+    guide='1437-1471, 1889-1897',
+    done=ha_is_on_again,
+)
+CERTIFICATES = Step(
+    name='certificates',
+    title=gettext_lazy('Regenerate the certificate cup-xmpp-s2s'),
+    text=gettext_lazy(
+        'So that servers of other domains find the new domain in it. Tick it when there is no XMPP federation by TLS.'
+    ),
+    page='certificates',
+    guide='1388-1400',
 )
 IDLE = Step(
     name='idle',
@@ -261,9 +324,10 @@ def _address_change(name: str, title: Any, intro: Any, guide: str, menu: str, *f
         name='change',
         title=gettext_lazy('Make the change'),
         text=gettext_lazy(
-            'It stops Cisco Sync Agent, Cisco Client Profile Agent, Cisco Presence Engine and Cisco XCP Router on '
-            'every node in this order, changes every stored address, and starts them again. Retry and Cancel are on '
-            'the page.'
+            'It stops Cisco Sync Agent, Cisco Client Profile Agent, Cisco Presence Engine, Cisco SIP Proxy and Cisco '
+            'XCP Router on every node in this order, changes every stored address, and starts on every node first '
+            'Cisco XCP Router, Cisco SIP Proxy and Cisco Presence Engine, then the others. Retry and Cancel are on the '
+            'page.'
         ),
         page='advanced-configuration',
         guide='1294-1322',
@@ -281,10 +345,10 @@ def _address_change(name: str, title: Any, intro: Any, guide: str, menu: str, *f
         order=920,
         guide=guide,
         notes=(
-            NO_GROUPS,
+            BY_ITSELF,
             gettext_lazy('The nodes make new certificates with the new domain when Cisco XCP Router starts again.'),
         ),
-        steps=(*first, RECORD, IDLE, change, RUNNING, SESSIONS),
+        steps=(*first, RECORD, IDLE, HA_OFF, change, CERTIFICATES, RUNNING, SESSIONS, HA_ON),
     )
 
 
@@ -294,6 +358,17 @@ DEFAULT_DOMAIN = _address_change(
     gettext_lazy('Every IM address gets the new domain. Users are disconnected while it is done.'),
     '1191-1292',
     'System > Task Flows > Change the Default Domain',
+    Step(
+        name='ready',
+        title=gettext_lazy('The nodes are ready for several domains'),
+        text=gettext_lazy(
+            'Every node runs the same version, and users have a Directory URI. Tick it to go on without.'
+        ),
+        page='advanced-configuration',
+        guide='1191-1194',
+        done=ready_for_domains,
+        by_hand=True,
+    ),
 )
 ADDRESS_SCHEME = _address_change(
     'address-scheme-change',
@@ -325,9 +400,10 @@ RESTART = TaskFlow(
     related=('notifications', 'control-center', 'control-center-network'),
     order=930,
     guide='9942-9968',
-    notes=(NO_GROUPS,),
+    notes=(GUIDED,),
     steps=(
         RECORD,
+        HA_OFF,
         Step(
             name='restart',
             title=gettext_lazy('Restart what waits for it'),
@@ -340,6 +416,7 @@ RESTART = TaskFlow(
         ),
         RUNNING,
         SESSIONS,
+        HA_ON,
     ),
 )
 IMPORT_CONTACTS = TaskFlow(

@@ -21,6 +21,7 @@ from impadmin.presence import default_domain, inventory
 from impadmin.presence.change_guard import guard
 from impadmin.presence.models import Domain, PeerDomain
 from impadmin.presence.rules import name_error
+from impadmin.system import maintenance
 
 
 def create_domain(actor: Actor, values: Mapping[str, Any]) -> Domain:
@@ -211,7 +212,7 @@ def retry_change(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) 
     job = default_domain.under_way()
     if job is None or not default_domain.has_stopped(job):
         raise Refused(_('There is no change that stopped with an error.'))
-    default_domain.resume(job)
+    maintenance.go_on(job)
     return Result(_('The change goes on.'), data={'job': job.pk})
 
 

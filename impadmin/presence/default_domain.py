@@ -17,35 +17,44 @@ from django.db import connection, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
-from engine.contract import messages
-from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
+from engine.contract.services import (
+    BY_KEY,
+    CLIENT_PROFILE_AGENT,
+    PRESENCE_ENGINE,
+    SIP_PROXY,
+    SYNC_AGENT,
+    XCP_ROUTER,
+    State,
+)
 from impadmin.console import audit, generations, registry
 from impadmin.console.access import NOBODY
 from impadmin.console.actions import Actor
-from impadmin.console.jobs import JobFailed, RunningJob, kinds, publish, runner, wake
+from impadmin.console.jobs import JobFailed, RunningJob, kinds, runner
 from impadmin.console.models import Job, JobState
 from impadmin.presence import change_guard, inventory
 from impadmin.presence.models import AddressChange, AddressJournal, Domain
 from impadmin.presence.rules import NOT_SET
-from impadmin.serviceability import commands
-from impadmin.system.models import Node, ServiceCommand
-from impadmin.system.state import in_contact, states
+from impadmin.system import maintenance
+from impadmin.system.maintenance import active, bring
+from impadmin.system.models import Node
+from impadmin.system.state import states
 from impadmin.ucm import rekey, rekey_pubsub
 from impadmin.ucm.actions import announce_contact_lists, announce_users
 from impadmin.ucm.addresses import derive_all
 
 KIND = 'default_domain_change'
 PAGE = 'advanced-configuration'
-STOP_ORDER = (SYNC_AGENT, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, XCP_ROUTER)
-START_ORDER = (XCP_ROUTER, PRESENCE_ENGINE, CLIENT_PROFILE_AGENT, SYNC_AGENT)
-SERVICE_TIMEOUT_S = 120.0
+STOP_ORDER = (SYNC_AGENT, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SIP_PROXY, XCP_ROUTER)
+BEFORE_USERS = (XCP_ROUTER, SIP_PROXY, PRESENCE_ENGINE)
+"""They run on every node before the others start."""
+START_ORDER = (*BEFORE_USERS, CLIENT_PROFILE_AGENT, SYNC_AGENT)
+"""Guide 1762-1786 and 1865-1883."""
 TIME_LIMIT_S = 3600.0
-POLL_S = 0.2
 USERS_AT_ONCE, OWNERS_AT_ONCE, MESSAGES_AT_ONCE = 5000, 200, 500
 STEP = 10**12
 """``position`` is step * STEP + cursor within the step."""
-_RUNNING, _CANCEL = 'running', 'cancel'
-"""Names in the job's parameters: services that ran before (while the change is not over), and Cancel was pressed."""
+_RUNNING = 'running'
+"""Name in the job's parameters: services that ran before, while the change is not over."""
 RESTORE = 100
 """First step of the way back."""
 MAPPING = 'address_change'
@@ -126,89 +135,49 @@ def under_way() -> Job | None:
 
 def has_stopped(job: Job) -> bool:
     """Whether the change waits for Retry or Cancel."""
-    return job.state in (JobState.FAILED, JobState.INCOMPLETE, JobState.CANCELLED) and _RUNNING in job.parameters
+    return maintenance.has_stopped(job, _RUNNING)
 
 
 def can_cancel(job: Job) -> bool:
     """Whether Cancel can still give the old addresses back."""
     number = job.position // STEP
-    return number < _step(_start_services) and not job.parameters.get(_CANCEL)
-
-
-def resume(job: Job) -> None:
-    """Let a stopped change go on from its position."""
-    Job.objects.filter(pk=job.pk).update(state=JobState.PENDING, stop_requested=False, ended_at=None, message='')
-    job.refresh_from_db()
-    publish(job)
-    wake('default')
+    return number < _step(_start_services) and not job.parameters.get(maintenance.CANCEL)
 
 
 def take_back(job: Job) -> None:
     """Ask the change to restore what was there; ``job`` is locked by the caller."""
-    job.parameters[_CANCEL] = True
-    job.save(update_fields=['parameters'])
-    if has_stopped(job):
-        resume(job)
+    maintenance.cancel(job, _RUNNING)
 
 
 def _cancel_requested(job: RunningJob) -> bool:
-    return job.stop_requested() or bool(Job.objects.values_list(f'parameters__{_CANCEL}', flat=True).get(pk=job.id))
-
-
-def _remember(job: RunningJob, **values: Any) -> None:
-    """Change parameters of the job without losing what the page writes at the same time; None removes."""
-    with transaction.atomic():
-        record = Job.objects.select_for_update().get(pk=job.id)
-        for name, value in values.items():
-            if value is None:
-                record.parameters.pop(name, None)
-            else:
-                record.parameters[name] = value
-        record.save(update_fields=['parameters'])
-    job.record.parameters = record.parameters
+    return job.stop_requested() or maintenance.cancelled(job)
 
 
 # ---- services
 
 
-def _live_nodes() -> list[Node]:
-    return [node for node in Node.objects.order_by('id') if in_contact(node)]
-
-
-def _active(service: str) -> list[Node]:
-    """Nodes in contact on which ``service`` is not down."""
-    nodes = _live_nodes()
-    now = states(nodes)
-    down = (State.STOPPED, State.NOT_ACTIVATED)
-    return [node for node in nodes if (node.pk, service) in now and now[node.pk, service][0] not in down]
-
-
 def _stop_services(job: RunningJob) -> None:
-    """Stop on every node in the printed order, each service everywhere before the next."""
+    """Disable High Availability, then stop on every node in the printed order, each service everywhere before the
+    next."""
     if _RUNNING not in job.parameters:
         if bulk_job_runs():
             raise JobFailed(
                 gettext_noop('A bulk job is running. Wait until it has ended, then start the change again.')
             )
-        nodes = _live_nodes()
-        now = states(nodes)
-        running = {
-            node.name: [key for (pk, key), (state, _row) in now.items() if pk == node.pk and state == State.RUNNING]
-            for node in nodes
-        }
-        _remember(job, running=running)
+        maintenance.remember(job, **{_RUNNING: maintenance.running(maintenance.live_nodes())})
+    maintenance.disable_ha(job)
     for service in STOP_ORDER:
-        _bring(job, service, 'stop', _active(service), lambda service=service: _active(service))
+        bring(job, service, 'stop', active(service), lambda service=service: active(service))
 
 
 def _start_services(job: RunningJob) -> None:
     """Start in the printed order what ran before, each service everywhere before the next; then what depends on it."""
     before: dict[str, list[str]] = job.parameters.get(_RUNNING, {})
     others = tuple(key for key in BY_KEY if key not in START_ORDER)
-    for service in (*START_ORDER[:2], *others, *START_ORDER[2:]):
+    for service in (*BEFORE_USERS, *others, *START_ORDER[len(BEFORE_USERS) :]):
 
         def missing(service: str = service) -> list[Node]:
-            nodes = [node for node in _live_nodes() if service in before.get(node.name, ())]
+            nodes = [node for node in maintenance.live_nodes() if service in before.get(node.name, ())]
             now = states(nodes)
             return [
                 node
@@ -216,45 +185,7 @@ def _start_services(job: RunningJob) -> None:
                 if (node.pk, service) in now and now[node.pk, service][0] not in (State.RUNNING, State.NOT_ACTIVATED)
             ]
 
-        _bring(job, service, 'start', missing(), missing)
-
-
-def _bring(job: RunningJob, service: str, verb: str, nodes: list[Node], pending: Callable[[], list[Node]]) -> None:
-    """Queue ``verb`` for ``service`` on ``nodes`` and wait until ``pending`` names no node any more."""
-    if not nodes:
-        return
-    queued: list[ServiceCommand] = []
-    with transaction.atomic():
-        queued = [commands.queue(job.record.submitted_by, node, service, verb) for node in nodes]
-    deadline = time.monotonic() + SERVICE_TIMEOUT_S
-    while left := pending():
-        failed = (
-            ServiceCommand.objects.filter(pk__in=[c.pk for c in queued], finished_at__isnull=False)
-            .exclude(error='')
-            .first()
-        )
-        if failed is not None:
-            raise JobFailed(
-                gettext_noop('%(service)s on %(node)s: %(error)s Retry goes on here.'),
-                service=BY_KEY[service].name,
-                node=failed.node.name,
-                error=messages.load(failed.error),
-            )
-        if time.monotonic() > deadline:
-            text = (
-                gettext_noop('%(service)s did not stop within %(seconds)d seconds on %(node)s. Retry goes on here.')
-                if verb == 'stop'
-                else gettext_noop(
-                    '%(service)s did not start within %(seconds)d seconds on %(node)s. Retry goes on here.'
-                )
-            )
-            raise JobFailed(
-                text,
-                service=BY_KEY[service].name,
-                node=', '.join(node.name for node in left),
-                seconds=int(SERVICE_TIMEOUT_S),
-            )
-        time.sleep(POLL_S)
+        bring(job, service, 'start', missing(), missing)
 
 
 # ---- data, one batch per call: returns the next cursor, or None when the step is done
@@ -366,6 +297,11 @@ def _forget_mapping(job: RunningJob, cursor: int, tally: Counter[str]) -> int | 
     return None
 
 
+_AFTER: tuple[tuple[Any, Any, bool], ...] = (
+    (_start_services, gettext_lazy('Starting services'), True),
+    (maintenance.wait_for_sessions, gettext_lazy('Waiting for the sessions'), True),
+    (maintenance.enable_ha, gettext_lazy('Enabling High Availability'), True),
+)
 FORWARD: tuple[tuple[Any, Any, bool], ...] = (
     (_stop_services, gettext_lazy('Stopping services'), True),
     (_build_mapping, gettext_lazy('Checking users'), False),
@@ -374,7 +310,7 @@ FORWARD: tuple[tuple[Any, Any, bool], ...] = (
     (_rekey_rosters, gettext_lazy('Changing contact lists'), False),
     (_rekey_offline, gettext_lazy('Changing offline messages'), False),
     (_save_settings, gettext_lazy('Saving the settings'), False),
-    (_start_services, gettext_lazy('Starting services'), True),
+    *_AFTER,
 )
 BACK: tuple[tuple[Any, Any, bool], ...] = (
     (_stop_services, gettext_lazy('Stopping services'), True),
@@ -383,7 +319,7 @@ BACK: tuple[tuple[Any, Any, bool], ...] = (
     (_restore_rosters, gettext_lazy('Restoring contact lists'), False),
     (_restore_offline, gettext_lazy('Restoring offline messages'), False),
     (_forget_mapping, gettext_lazy('Restoring IM addresses'), False),
-    (_start_services, gettext_lazy('Starting services'), True),
+    *_AFTER,
 )
 
 
@@ -418,20 +354,21 @@ def change(job: RunningJob) -> None:
             function(job)
             job.checkpoint((number + 1) * STEP)
             continue
-        if _active(XCP_ROUTER):  # a node came up meanwhile: no client may be signed in while addresses change
+        if active(XCP_ROUTER):  # a node came up meanwhile: no client may be signed in while addresses change
             _stop_services(job)
         try:
             _batch(job, function, number, cursor)
         except Collisions as error:  # users were saved between the check of the page and the stop of the services
-            _start_services(job)
+            for after, _text, _waits in _AFTER:
+                after(job)
             for first, second, address in error.pairs:
                 job.row(
                     0, f'{first}, {second}: {address}', 'failed', gettext_noop('Both would get the same IM address.')
                 )
             job.checkpoint(0)
-            _remember(job, **{_RUNNING: None})
+            maintenance.remember(job, **{_RUNNING: None})
             raise
-    _remember(job, **{_RUNNING: None})
+    maintenance.remember(job, **{_RUNNING: None})
     if number >= RESTORE:
         job.stopped = True  # ends as Cancelled
 

@@ -17,6 +17,7 @@ from impadmin.console.registry import page_url
 from impadmin.console.rehearsal import of_nodes, rehearses
 from impadmin.serviceability import commands
 from impadmin.serviceability.forms import ServiceForm
+from impadmin.system import redundancy
 from impadmin.system.models import Node, ServiceActivation
 
 TOLD = 5
@@ -37,6 +38,8 @@ def service_command(verb: str) -> Callable[[Actor, Sequence[Any], Mapping[str, A
                 continue
             if consequence := commands.consequence(node, service, verb):
                 impact.append((f'{name}: {consequence}', None))
+            if verb != 'start' and (warning := redundancy.failover_follows(node, service)):
+                impact.append((f'{name}: {warning}', None))
             command = commands.queue(actor.name, node, service, verb)
             made.append({'command': command.pk, 'node': node.name, 'service': service, 'verb': verb})
             text = {

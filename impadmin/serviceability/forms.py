@@ -58,7 +58,7 @@ class ServiceForm(forms.Form):
         """(node, service key) of what was chosen."""
         if not data.get('targets'):
             return [(data['node'], data['service'])]
-        nodes = {node.name: node for node in NODES}
+        nodes = {node.name: node for node in NODES.all()}
         pairs = [target.rpartition(':') for target in data['targets']]
         return [(nodes[name], service) for name, _colon, service in pairs]
 

@@ -9,13 +9,11 @@ from datetime import datetime
 from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
-from engine.contract.recovery import BACKUP, BLOCKS_ADDING_USERS, TRANSITION, Reason, State, advice, buttons
+from engine.contract.recovery import BACKUP, BLOCKS_ADDING_USERS, CRITICAL, TRANSITION, Reason, State, advice, buttons
 from impadmin.console import together
 from impadmin.console.actions import Refused
 from impadmin.system.models import Node, NodeRecovery, RedundancyGroup
 from impadmin.system.state import in_contact
-
-__all__ = ['Member', 'Standing', 'blocking', 'groups', 'guard', 'short_of_sessions', 'standing', 'standings']
 
 LIVE = Q(users__im_enabled=True, users__active=True, users__home_cluster=True)
 """Users who have a composed session; the engine counts them so (engine/store/status.py)."""
@@ -151,6 +149,17 @@ def blocking() -> str:
                     'Groups.'
                 ) % {'node': member.node.name, 'state': member.word}
     return ''
+
+
+def failover_follows(node: Node, service: str) -> str:
+    """What happens when ``service`` stays down on ``node``, or '' (guide 1203, 1215)."""
+    group = RedundancyGroup.of(node)
+    if group is None or not group.ha_enabled or service not in CRITICAL:
+        return ''
+    return _(
+        'High Availability is enabled: users of %(node)s fail over if it stays down longer than Critical Service '
+        'Delay. Disable it first, or use Restart services of the group %(group)s.'
+    ) % {'node': node.name, 'group': group.name}
 
 
 def guard() -> None:

@@ -19,6 +19,7 @@ from impadmin.system.state import in_contact
 
 GOOD = 2
 """The product's word for a node whose replication is set up."""
+OLD, GONE = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ def replicas(nodes: Iterable[Node] | None = None) -> list[Replica]:
         if node.heartbeat_at is None:
             result.append(Replica(node, 0, _('Has never reached the database')))
         elif not in_contact(node):
-            result.append(Replica(node, 4, _('No contact with the database')))
+            result.append(Replica(node, GONE, _('No contact with the database')))
         elif node.generation < newest:
             names = {'own': node.generation, 'newest': newest}
-            result.append(Replica(node, 3, _('Runs configuration %(own)d, the newest is %(newest)d') % names))
+            result.append(Replica(node, OLD, _('Runs configuration %(own)d, the newest is %(newest)d') % names))
         else:
             result.append(Replica(node, GOOD, _('Setup completed')))
     return result

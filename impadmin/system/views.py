@@ -15,6 +15,7 @@ from engine.contract.standards import STANDARDS
 from impadmin.console import access, context, notifications, registry
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
+from impadmin.system import redundancy
 from impadmin.system.models import Node
 from impadmin.system.state import MARKS, in_contact, node_state, states
 from impadmin.ucm.models import EndUser
@@ -104,6 +105,8 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """Everything that needs attention, by cause."""
     found = notifications.of(request)
     nodes = set(Node.objects.values_list('name', flat=True))
+    guided = access.may(access.grants_of(request), registry.page('presence-redundancy-groups'), 'do/restart')
+    groups = [group for group in redundancy.groups() if group.ha_enabled] if guided else []
     causes = []
     for cause in context.causes(found):
         members = [
@@ -123,6 +126,9 @@ def notifications_page(request: HttpRequest, page: ViewPage) -> HttpResponse:
                 'changes': list(dict.fromkeys(change for one in members for change in one.changes)),
                 'targets': [
                     f'{one.node}:{one.service}' for one in members if one.kind == 'restart' and one.node in nodes
+                ],
+                'groups': [
+                    group for group in groups if services and any(node.name in cause.nodes for node in group.nodes)
                 ],
                 'control_center': page_url('control-center-network' if network else 'control-center'),
             }

@@ -13,6 +13,7 @@ from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.system import redundancy
 from impadmin.system.models import Node, RedundancyGroup
+from impadmin.ucm import group_restart
 from impadmin.ucm import redundancy_actions as actions
 
 
@@ -146,18 +147,23 @@ GROUPS = Page(
     configures=True,
     bulk=('description', 'ha_enabled'),
     panel='ucm/redundancy_group.html',
-    panel_live='node:* service:* notifications',
+    panel_live='node:* service:* job:* notifications',
     commands=(
         Command(
-            'failover', gettext_lazy('Failover'), actions.order('failover'), form=actions.NodeForm,
-            touches=actions.users_moved, danger=True, in_panel=True,
+            'restart', gettext_lazy('Restart services'), group_restart.start, form=group_restart.RestartForm,
+            when=group_restart.hindrance, touches=actions.users_moved, danger=True,
         ),
-        Command(
-            'fallback', gettext_lazy('Fallback'), actions.order('fallback'), form=actions.NodeForm,
-            touches=actions.users_moved, in_panel=True,
+        *(
+            Command(name, label, actions.order(name), form=actions.NodeForm if name != 'recover' else None,
+                    touches=actions.users_moved, danger=name == 'failover', in_panel=True)
+            for name, label in (
+                ('failover', gettext_lazy('Failover')),
+                ('fallback', gettext_lazy('Fallback')),
+                ('recover', gettext_lazy('Recover')),
+            )
         ),
-        Command('recover', gettext_lazy('Recover'), actions.order('recover'), touches=actions.users_moved,
-                in_panel=True),
+        Command('retry', gettext_lazy('Retry'), group_restart.retry, in_panel=True),
+        Command('cancel', gettext_lazy('Cancel'), group_restart.cancel, danger=True, in_panel=True),
     ),
     sample=_sample,
     bad={

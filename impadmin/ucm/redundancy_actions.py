@@ -17,7 +17,15 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from engine.contract.recovery import FAILOVER, FALLBACK, RECOVER
 from engine.contract.service_keys import SERVER_RECOVERY_MANAGER
-from engine.contract.services import BY_KEY, CLIENT_PROFILE_AGENT, PRESENCE_ENGINE, SYNC_AGENT, XCP_ROUTER, State
+from engine.contract.services import (
+    BY_KEY,
+    CLIENT_PROFILE_AGENT,
+    PRESENCE_ENGINE,
+    SIP_PROXY,
+    SYNC_AGENT,
+    XCP_ROUTER,
+    State,
+)
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
 from impadmin.serviceability import commands
@@ -29,7 +37,7 @@ MOST_USERS = 25_000
 """Users of a group with High Availability (guide 2023)."""
 SETTLE = timedelta(minutes=2)
 """What a change of High Availability takes to reach every node at most (guide 1235-1246)."""
-CHECKED = (CLIENT_PROFILE_AGENT, SYNC_AGENT, XCP_ROUTER, 'sip_proxy', PRESENCE_ENGINE)
+CHECKED = (CLIENT_PROFILE_AGENT, SYNC_AGENT, XCP_ROUTER, SIP_PROXY, PRESENCE_ENGINE)
 """Services that must run on both nodes before High Availability is enabled (guide 2082-2094)."""
 PROCEED = 'proceed'
 _LOCK = 0x494D_0004

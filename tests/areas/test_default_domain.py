@@ -386,9 +386,10 @@ def test_a_node_that_does_not_answer_leaves_retry_and_cancel(people, api, admin_
     from django.utils import timezone
 
     from impadmin.presence import default_domain
+    from impadmin.system import maintenance
     from impadmin.system.models import Node, ServiceStatus
 
-    monkeypatch.setattr(default_domain, 'SERVICE_TIMEOUT_S', 0.3)
+    monkeypatch.setattr(maintenance, 'SERVICE_TIMEOUT_S', 0.3)
     Node.objects.update(heartbeat_at=timezone.now())
     ServiceStatus.objects.create(node=Node.objects.get(), service='xcp_router', state='Running', since=timezone.now())
     old = addresses()

@@ -40,14 +40,16 @@ def test_a_restart_with_its_gates(node, api):
     from impadmin.system.models import Node, ServiceCommand, ServiceStatus
 
     client = api('operator')
-    assert statuses(client, RESTART) == dict.fromkeys(('record', 'restart', 'services', 'sessions'), 'waits')
+    assert statuses(client, RESTART) == dict.fromkeys(
+        ('record', 'ha-off', 'restart', 'services', 'sessions', 'ha-on'), 'waits'
+    )
     refused = client.post(f'{RESTART}tick/', {'step': 'record'}, format='json')
     assert (refused.status_code, refused.json()['detail']) == (409, 'Press Start first.')
     ServiceCommand.objects.create(node=node, service='xcp_router', verb='restart', finished_at=timezone.now())  # before
     assert client.post(f'{RESTART}start/', {}, format='json').status_code == 200
     assert statuses(client, RESTART)['record'] == 'next'
     refused = client.post(f'{RESTART}tick/', {'step': 'restart'}, format='json')
-    assert refused.json()['detail'] == 'First: Record the users of each node.'
+    assert refused.json()['detail'] == 'First: Disable High Availability in every group.'
     done = client.post(f'{RESTART}tick/', {'step': 'record'}, format='json').json()
     assert done['data']['recorded'] == {NODE: 7}
     assert statuses(client, RESTART)['restart'] == 'next'  # what was restarted before does not count
@@ -61,7 +63,7 @@ def test_a_restart_with_its_gates(node, api):
     refused = client.post(f'{RESTART}tick/', {'step': 'services'}, format='json')
     assert (refused.status_code, 'Cisco Presence Engine' in refused.json()['detail']) == (409, True)
     ServiceStatus.objects.update(state='Running')
-    sessions = client.get(RESTART).json()['steps'][-1]
+    sessions = client.get(RESTART).json()['steps'][-2]
     assert (sessions['status'], sessions['text']) == ('next', f'{NODE}: 0 / 7')
     Node.objects.update(users_online=7)
     assert statuses(client, RESTART)['sessions'] == 'done'
@@ -110,9 +112,13 @@ def test_the_change_of_the_default_domain_counts_from_its_start(node, api):
     client, url = api('administrator'), '/api/v1/default-domain-change/'
     Job.objects.create(kind='default_domain_change', state='completed', submitted_by='x')
     client.post(f'{url}start/', {}, format='json')
+    ready = client.get(url).json()['steps'][0]
+    assert (ready['status'], 'not Directory URI' in ready['text']) == ('next', True)
+    client.post(f'{url}tick/', {'step': 'ready'}, format='json')
     client.post(f'{url}tick/', {'step': 'record'}, format='json')
     assert (statuses(client, url)['idle'], statuses(client, url)['change']) == ('done', 'next')
     Job.objects.create(kind='default_domain_change', state='completed', submitted_by='x')
+    client.post(f'{url}tick/', {'step': 'certificates'}, format='json')
     assert statuses(client, url) == dict.fromkeys(statuses(client, url), 'done')
 
 

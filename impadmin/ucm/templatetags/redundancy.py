@@ -11,11 +11,12 @@ from django.utils.translation import gettext as _
 
 from engine.contract.recovery import DATABASE, critical
 from engine.contract.services import BY_KEY, XCP_ROUTER, State, parameter
-from impadmin.console import access, registry
+from impadmin.console import access, jobs, registry
 from impadmin.console.services import MARKS
-from impadmin.system import redundancy, replication
+from impadmin.system import maintenance, redundancy, replication
 from impadmin.system.models import ParameterValue, RedundancyGroup, ServiceActivation
 from impadmin.system.state import node_state, states
+from impadmin.ucm import group_restart
 from impadmin.ucm.redundancy_actions import SETTLE, VERBS
 
 register = template.Library()
@@ -35,6 +36,7 @@ def redundancy_state(context: Mapping[str, Any], group: RedundancyGroup) -> dict
         'steps': advice[1:],
         'buttons': _buttons(context['request'], now) if group.ha_enabled else [],
         'notes': _notes(group),
+        'restart': _restart(context['request'], group),
         'away': next((one for one in now.members if one.owner.pk != one.node.pk), None),
     }
 
@@ -88,7 +90,7 @@ def _buttons(request: Any, now: redundancy.Standing) -> list[dict[str, Any]]:
     }
     result = []
     for command in getattr(page, 'commands', ()):
-        if not access.may(who, page, f'do/{command.name}'):
+        if command.name not in VERBS or not access.may(who, page, f'do/{command.name}'):
             continue
         may = [m.node for m, orders in zip(now.members, now.orders, strict=True) if VERBS[command.name] in orders]
         if command.name == 'recover':
@@ -97,6 +99,26 @@ def _buttons(request: Any, now: redundancy.Standing) -> list[dict[str, Any]]:
             {'command': command, 'node': '' if command.name == 'recover' else node.name, 'text': ''} for node in may
         ] or [{'command': command, 'node': None, 'text': needs[command.name]}]
     return result
+
+
+def _restart(request: Any, group: RedundancyGroup) -> dict[str, Any] | None:
+    """The guided restart that is under way or has just ended."""
+    job = group_restart.latest(group)
+    if job is None:
+        return None
+    page, who = registry.page(PAGE), access.grants_of(request)
+    names = ('retry', 'cancel') if maintenance.has_stopped(job) else ('cancel',)
+    return {
+        'job': job,
+        'state': group_restart.state_of(job),
+        'message': jobs.message_text(job),
+        'services': ', '.join(_(BY_KEY[key].name) for key in job.parameters['services'] if key in BY_KEY),
+        'commands': [
+            command
+            for command in (getattr(page, 'commands', ()) if maintenance.OPEN in job.parameters else ())
+            if command.name in names and access.may(who, page, f'do/{command.name}')
+        ],
+    }
 
 
 def _notes(group: RedundancyGroup) -> list[tuple[str, str]]:
