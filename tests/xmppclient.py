@@ -63,7 +63,7 @@ class AsyncClient:
 
     def __init__(
         self, jid: str, password: str, host: str = '127.0.0.1', port: int = 5222, direct_tls: bool = False,
-        ca: str | None = None, mechanism: str | None = None, certificate: str | None = None,
+        ca: str | None = None, mechanism: str | None = None, certificate: str | None = None, tls: bool = True,
     ) -> None:  # fmt: skip
         context = trusting(certificate)
         if ca is not None:
@@ -74,7 +74,8 @@ class AsyncClient:
         self.jid = jid
         self.xmpp = _Recorder(jid, password, sasl_mech=mechanism, ssl_context=context)
         self.xmpp.received = self._received
-        self.xmpp.enable_direct_tls, self.xmpp.enable_starttls = direct_tls, not direct_tls
+        self.xmpp.enable_direct_tls, self.xmpp.enable_starttls = direct_tls, tls and not direct_tls
+        self.xmpp.enable_plaintext = self.xmpp.plugin['feature_mechanisms'].unencrypted_scram = not tls
         self.xmpp.auto_reconnect = False
         self.xmpp.roster.auto_authorize = None
         self.xmpp.roster.auto_subscribe = False

@@ -37,8 +37,8 @@ CONNECTION_MANAGER_PARAMS = (
         False,
         'Accept client certificates',
         'Users may sign in with a certificate instead of a password (SASL EXTERNAL): one that holds their IM address '
-        'and comes from an authority in the folder cup-xmpp-client-trust of the node. A client that shows another '
-        'certificate cannot connect.',
+        'and comes from an authority in the trust store cup-xmpp-client-trust. A client that shows another certificate '
+        'cannot connect.',
         restart=(CONNECTION_MANAGER,),
         section='Certificates',
     ),

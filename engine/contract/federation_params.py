@@ -40,7 +40,7 @@ FEDERATION_PARAMS = (
         'system_trust',
         False,
         'Trust the certification authorities of the operating system',
-        'When this is off, only certificates in the folder cup-xmpp-trust of the node are trusted.',
+        'When this is off, only certificates in the trust store cup-xmpp-trust are trusted.',
         restart=(FEDERATION_MANAGER,),
         section='Connections to other servers',
     ),

@@ -353,8 +353,7 @@ class XmppFederationSettings(models.Model):
     require_certificates = models.BooleanField(
         _('Require client-side security certificates'), default=False,
         help_text=_('With TLS, a server is refused unless its certificate is for its domain and from an authority '
-                    'that is trusted here: put the certificates of these authorities into the folder cup-xmpp-trust '
-                    'of every node first.'),
+                    'that is trusted here: upload the certificates of these authorities to cup-xmpp-trust first.'),
     )  # fmt: skip
     external_in = models.BooleanField(
         _('Enable SASL EXTERNAL on all incoming connections'), default=True,

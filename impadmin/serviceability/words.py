@@ -35,7 +35,7 @@ def service_list(session: Session, words: Sequence[str]) -> None:
 
 def _verb(verb: str, page: Callable[[Service], str]) -> Callable[[Session, Sequence[str]], None]:
     def run(session: Session, words: Sequence[str]) -> None:
-        node, service = _one_node(session), _service(words)
+        node, service = one_node(session), _service(words)
         body = {'node': node.name, 'service': service.key}
         answer = session.call('POST', f'{page(service)}/{verb}/', body)
         if session.query:
@@ -73,7 +73,7 @@ for _word in ('start', 'stop', 'restart'):
 
 def _activation(on: bool) -> Callable[[Session, Sequence[str]], None]:
     def run(session: Session, words: Sequence[str]) -> None:
-        node, service = _one_node(session), _service(words)
+        node, service = one_node(session), _service(words)
         keys = set(ServiceActivation.objects.filter(node=node).values_list('service', flat=True))
         keys = keys | {service.key} if on else keys - {service.key}
         body = {'node': node.name, 'services': sorted(keys)}
@@ -141,7 +141,7 @@ def _node(session: Session) -> Node | None:
     return found
 
 
-def _one_node(session: Session) -> Node:
+def one_node(session: Session) -> Node:
     """The node of --node, or the only one."""
     if found := _node(session):
         return found

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from tests.areas.test_command_line import imp
 from tests.areas.xmpp_fixtures import command, ensure, in_force, sign_in
 from tests.fixtures import data
 from tests.fixtures.authority import Signer, pem
@@ -26,7 +27,7 @@ from tests.proves import proves
 from tests.services.rawclient import STREAM, RawClient
 from tests.services.test_hostile_servers import Server
 
-__all__ = ['sign_in']
+__all__ = ['imp', 'sign_in']
 PAGE = '/api/v1/certificates/'
 
 
@@ -346,6 +347,56 @@ def test_downloads(client: Any, key_known: None, admin_client: Callable[..., Any
     assert 'filename="cup.csr"' in answer['Content-Disposition']
     assert x509.load_pem_x509_csr(answer.content).is_signature_valid
     assert x509.load_der_x509_csr(browser.get(f'/os/osadmin/certificates/{csr["id"]}/file/der/').content)
+
+
+def test_the_command_line(imp: Any, key_known: None, client: Any, tmp_path: Any) -> None:
+    """The guide's own words: request, import of authority and signed certificate, list, anew, delete."""
+    assert 'Nothing changes until then' in imp('set', 'csr', 'gen', 'cup-xmpp').stdout
+    csr = imp('show', 'csr', 'own', 'cup-xmpp').stdout
+    root = Signer('Test Root')
+    (tmp_path / 'root.pem').write_bytes(pem(root.certificate))
+    (tmp_path / 'own.pem').write_bytes(pem(root.sign(csr.encode())))
+    refused = imp('set', 'cert', 'import', 'own', 'cup-xmpp', str(tmp_path / 'own.pem'))
+    assert (refused.returncode, 'is not available in the trust store' in refused.stderr) == (1, True)
+    assert imp('set', 'cert', 'import', 'trust', 'cup-xmpp-trust', str(tmp_path / 'root.pem')).returncode == 0
+    assert 'old one serves' in imp('set', 'cert', 'import', 'own', 'cup-xmpp', str(tmp_path / 'own.pem')).stdout
+    assert 'Test Root' in imp('show', 'cert', 'list', 'trust').stdout
+    assert 'BEGIN CERTIFICATE' in imp('show', 'cert', 'own', 'cup-xmpp', '--node', data.NODE).stdout
+    assert imp('set', 'cert', 'regen', 'cup-xmpp').returncode == 3, 'it is signed by an authority'
+    assert imp('set', 'cert', 'regen', 'cup-xmpp-s2s', '--dry-run').returncode == 0
+    assert imp('set', 'cert', 'regen', 'cup-xmpp-s2s').returncode == 0
+    first = imp('show', 'cert', 'own', 'cup-xmpp-s2s').stdout
+    assert imp('set', 'cert', 'regen', 'cup-xmpp-s2s').returncode == 0
+    assert imp('show', 'cert', 'own', 'cup-xmpp-s2s').stdout != first
+    assert imp('set', 'cert', 'delete', 'cup-xmpp-trust', 'Test', 'Root').returncode == 3, 'it is needed'
+    assert imp('set', 'cert', 'delete', 'cup-xmpp').returncode == 0
+    assert imp('set', 'cert', 'delete', 'cup-xmpp-trust', 'Test', 'Root').returncode == 0
+    assert imp('set', 'cert', 'regen', 'nothing').returncode == 2
+    assert imp('set', 'cert', 'import', 'own', 'cup', '/no/such/file').returncode == 2
+
+
+@proves('SEC-05', 'RST-R18')
+def test_clients_without_tls(client: Any, engine: Engine, sign_in: Any) -> None:
+    """Secure mode is on: nothing is offered before TLS. Switched off, it holds until the restart."""
+
+    def features() -> bytes:
+        return RawClient(engine.port).send(STREAM).read_until(b'</stream:features>')
+
+    assert b'<required/>' in features()
+    assert b'<mechanism>' not in features()
+    assert client.patch('/api/v1/security-settings/', {'client_secure_mode': False}).status_code == 200
+    in_force()
+    assert {one[:2] for one in notices(client)} == {
+        ('RST-R18', 'xcp_router'), ('RST-R18', 'xcp_connection_manager')
+    }  # fmt: skip
+    assert b'<mechanism>' not in features()
+    command('restart', 'xcp_connection_manager')
+    engine.wait_ready()
+    assert b'<starttls' in (found := features())
+    assert b'<required/>' not in found
+    assert b'<mechanism>SCRAM-SHA-256</mechanism>' in found
+    assert b'PLAIN' not in found, 'no password in clear'
+    assert sign_in('alice', tls=False).jid
 
 
 @proves('CERT-10')
