@@ -38,7 +38,7 @@ async def on_get(session: Session, stanza: Stanza, router: XcpRouter) -> bytes |
     xml = await known(router, session, bare)
     if xml is not None:
         return iq_result(stanza, xml)
-    remote.send(router, session, stanza, bare, bare.rpartition('@')[2])
+    remote.send(router, session, stanza, bare)
     return None
 
 
@@ -54,5 +54,5 @@ async def on_set(session: Session, stanza: Stanza, router: XcpRouter) -> bytes |
             return error(stanza, 'not-acceptable', text=f'The card of a contact has at most {cards.LENGTH} characters.')
         if await store.save(router.node.store, session.user.id, bare, Card(info)):
             return iq_result(stanza)
-    remote.send(router, session, stanza, bare, bare.rpartition('@')[2])
+    remote.send(router, session, stanza, bare)
     return None
