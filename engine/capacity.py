@@ -184,12 +184,12 @@ def gauges(node: Node) -> Iterator[Gauge]:
     """(name, object, counter, help, value) of everything here, for the Prometheus endpoint; zeros while the router is
     stopped."""
     router: Any = node.service(XCP_ROUTER)
-    composed = standby = mdm = silent = quiet = flushed = 0
+    composed = standby = inactive = mdm = silent = quiet = flushed = 0
     classes = Classes(0, 0, 0)
     percent = 0.0
     if router is not None:
         capacity: Capacity = router.capacity
-        composed, standby = capacity.composed, capacity.standby
+        composed, standby, inactive = capacity.composed, capacity.standby, len(router.dual.here)
         classes = capacity.sessions()
         percent = capacity.percent(sum(classes))
         flushed = capacity.flushed_lately()
@@ -208,6 +208,9 @@ def gauges(node: Node) -> Iterator[Gauge]:
     yield 'jsm_sessions_composed', JSM, 'JsmSessionsComposed', 'Composed sessions: users this node serves', composed
     active = classes.internal + classes.off_site
     yield 'jsm_client_sessions', JSM, 'JsmClientSessionsActive', 'Sessions with a connected client', active
+    yield 'jsm_sessions_client', JSM, 'JsmSessionsClient', 'Clients with an active connection', active
+    text = 'Clients with an inactive connection (dual connections)'
+    yield 'jsm_sessions_client_inactive', JSM, 'JsmSessionsClientInactive', text, inactive
     text = 'Sessions with a client in the internal networks'
     yield 'jsm_internal_sessions', JSM, 'JsmInternalSessionsActive', text, classes.internal
     yield 'jsm_offsite_sessions', JSM, 'JsmOffsiteSessionsActive', 'Sessions with a client elsewhere', classes.off_site

@@ -28,6 +28,9 @@ class Connection(Protocol):
     def gone(self) -> bool:
         """The socket is closed, and what it did not take is decided."""
 
+    def entered(self) -> None:
+        """The inactive session of this connection was activated: its stanzas are routed (xcp_router/dual.py)."""
+
     def write(self, data: bytes) -> None:
         """Queue bytes; everything queued goes out once per turn of the event loop, in order."""
 

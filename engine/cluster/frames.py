@@ -118,7 +118,27 @@ class Decided(msgspec.Struct, frozen=True, array_like=True, tag=12):
     numbers: list[int]
 
 
-Frame = Decided | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online | Offline | Stored
+class Standby(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """The client with this full JID has an inactive connection to the sending node (``on``), or no longer."""
+
+    client: str
+    on: bool
+
+
+class Mirror(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """To the node of the inactive connection of a client: its presence (b'': none), whether it is interested in the
+    contact list, and whether it has enabled message carbons."""
+
+    client: str
+    presence: bytes
+    interested: bool
+    carbons: bool
+
+
+Frame = (
+    Decided | Standby | Mirror | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online
+    | Offline | Stored
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Frame])

@@ -91,6 +91,7 @@ class Nodes(Links):
     def began(self, link: Link) -> None:
         """Tell who is signed in here."""
         link.put(frames.Online(list(self.router.accounts), all=True), None, 32 * len(self.router.accounts))
+        self.router.dual.began(link)
 
     def abandoned(self, other: int) -> bool:
         """Another node serves its users: what is on its way to it is for them."""
@@ -109,6 +110,7 @@ class Nodes(Links):
         lost = {bare for bare, where in self.where.items() if where is link}
         for bare in lost:
             del self.where[bare]
+        self.router.dual.forget(link)
         self._vanished(lost)
 
     def _vanished(self, users: set[str]) -> None:
@@ -187,15 +189,17 @@ class Nodes(Links):
         self._recent.pop(bare, None)
         if self.where.pop(bare, None) is not None:
             self._vanished({bare})
-        for link in self.links.values():
-            if link.known:
-                link.put(frames.Online([bare], all=False))
+        self.tell(frames.Online([bare], all=False))
 
     def offline(self, bare: str) -> None:
         """The last session of a user has ended."""
+        self.tell(frames.Offline(bare))
+
+    def tell(self, frame: Frame) -> None:
+        """One frame to every node that knows who is here."""
         for link in self.links.values():
             if link.known:
-                link.put(frames.Offline(bare))
+                link.put(frame)
 
     def stored(self, bare: str) -> None:
         """A message was put into the offline store here: where the user is signed in, or will be, he gets it now."""

@@ -90,8 +90,12 @@ class Ownership:
         """Where the clients of H(home) are served: the address of the owner, with its port when that is not the usual
         one (RFC 6120 4.9.3.19). '' while it is this node, or nobody that is known."""
         owner = self.owner(home)
-        found = next((node for node in self.node.config.nodes if node.id == owner), None)
-        if found is None or found.id == self.node.id:
+        return '' if owner is None or owner == self.node.id else self.address_of(owner)
+
+    def address_of(self, node_id: int) -> str:
+        """Where clients reach a node; '' when it is not known."""
+        found = next((node for node in self.node.config.nodes if node.id == node_id), None)
+        if found is None:
             return ''
         port = int(parameter_value(self.node.config, found.name, CONNECTION_MANAGER, 'client_port'))
         if port == XMPP_PORT:
@@ -119,6 +123,8 @@ class Ownership:
         if self._protected and not protected:
             self.renewed(None)
             self._thaw(set(self.frozen))
+            if (router := self._router()) is not None:
+                router.dual.close('policy-violation', 'Dual connections are not offered any more.')
         self._protected = protected
 
     async def _poll(self) -> None:
@@ -216,6 +222,8 @@ class Ownership:
             self._tell(opened, set())
 
     def _tell(self, gained: set[int], lost: set[int]) -> None:
+        if (router := self._router()) is not None:
+            router.dual.taken_over(gained)
         for watcher in self._watchers:
             try:
                 watcher(gained, lost)
@@ -234,6 +242,7 @@ class Ownership:
             for session in list(account.sessions.values())
         ]
         for session in found:
+            router.dual.leaves(session)
             session.close(condition, text)
             router.unbind(session)
         if (engine := router.presence_engine()) is not None:

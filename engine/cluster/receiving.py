@@ -60,6 +60,10 @@ def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
             engine.adhoc.left(frame.user)
     elif isinstance(frame, frames.Stored):
         waiting(router, frame.user)
+    elif isinstance(frame, frames.Standby):
+        router.dual.standby(link, frame.client, frame.on)
+    elif isinstance(frame, frames.Mirror):
+        router.dual.state[frame.client] = frame
     elif (engine := router.presence_engine()) is not None:
         _presence(nodes, engine, link, frame)
 
@@ -102,6 +106,8 @@ def awaited(links: Links, link: Link, number: int, route: Callable[[], None]) ->
 def _presence(nodes: Nodes, engine: PresenceEngine, link: Link, frame: Frame) -> None:
     if isinstance(frame, frames.Presence):
         left = nodes.where.get(frame.sender.partition('/')[0]) is not link
+        if frame.available and not left:
+            nodes.router.dual.goes_on(frame.sender)
         if not (left and frame.available):  # a node that he has left cannot know
             presence = (frame.head, frame.tail)
             elsewhere.arrived(engine, frame.sender, presence, frame.available, frame.watchers, left)
@@ -147,4 +153,4 @@ def vanished(engine: PresenceEngine, users: set[str]) -> None:
     for person in list(engine.people.values()):
         if person.seen:
             for jid in users.intersection(person.seen):
-                elsewhere.forget(engine, person, jid)
+                elsewhere.left_behind(engine, person, jid)

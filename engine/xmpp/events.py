@@ -45,6 +45,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Offered mechanisms, strongest first. The -PLUS ones appear only under TLS with bindings, PLAIN only under TLS."""
     features: bytes = b''
     """More stream features after login, complete elements (entity capabilities, stream management)."""
+    dual: bytes = b''
+    """The feature of dual connections, offered under TLS only; b'': inactive connections are refused."""
     nonzas: frozenset[str] = frozenset()
     """'namespace name' of top-level elements other than stanzas that on_nonza takes after bind (e.g. 'urn:xmpp:sm:3
     r'). All others end the stream."""
@@ -101,10 +103,11 @@ class Authenticated(msgspec.Struct, frozen=True):
 
 class BindRequest(msgspec.Struct, frozen=True):
     """Answer with ``bound(full_jid)`` or ``bind_refused(condition)``. ``resource`` is prepared, never empty (made up by
-    the stream when the client gave none)."""
+    the stream when the client gave none). ``inactive``: the second of dual connections."""
 
     bare: str
     resource: str
+    inactive: bool = False
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):

@@ -212,7 +212,8 @@ class Negotiation:
 
     def _features(self) -> bytes:
         if self.bare:
-            return b'<stream:features>%b%b</stream:features>' % (_AFTER_LOGIN, self._settings.features)
+            more = self._settings.features + (self._settings.dual if self._secure else b'')
+            return b'<stream:features>%b%b</stream:features>' % (_AFTER_LOGIN, more)
         parts = []
         if not self._secure and self._settings.tls_available:
             required = '<required/>' if self._settings.tls_required else ''
@@ -378,13 +379,17 @@ class Negotiation:
             raise StreamError('not-authorized', 'Bind a resource first.')
         self._count_attempt()
         wanted = payload.findtext(f'{{{ns.BIND}}}resource') or ''
+        inactive = payload.find(f'{{{ns.DUAL}}}inactive') is not None
+        if inactive and not (self._secure and self._settings.dual):
+            self._refuse_bind('not-allowed', 'Dual connections are not offered.')
+            return
         try:
             resource = jid.prepare_resource(wanted) if wanted else self._random(8).hex()
         except jid.InvalidJID:
             self._refuse_bind('bad-request', 'The resource is not valid.')
             return
         self.waiting = 'bind'
-        self._emit(BindRequest(self.bare, resource))
+        self._emit(BindRequest(self.bare, resource, inactive))
 
     def _count_attempt(self) -> None:
         self._attempts += 1

@@ -458,7 +458,8 @@ class Connection(asyncio.Protocol):
             stream.close('system-shutdown')
             return
         try:
-            session: Session = router.bind(user, event.resource, self)
+            bind = router.dual.bind if event.inactive else router.bind
+            session: Session = bind(user, event.resource, self)
         except BindRefused as refusal:
             if refusal.condition == 'see-other-host':
                 stream.close('see-other-host', '', refusal.text)
@@ -481,6 +482,11 @@ class Connection(asyncio.Protocol):
         stream.on_stanza = nonzas.entrance(router, session)
         stream.on_nonza = MethodType(nonzas.on_nonza, self)
         return stream
+
+    def entered(self) -> None:
+        """The inactive session was activated."""
+        if self._stream is not None and self._router is not None and self.session is not None:
+            self._stream.on_stanza = nonzas.entrance(self._router, self.session)
 
     def give_up(self) -> None:
         """The client has resumed its session over another connection: this one ends without it."""

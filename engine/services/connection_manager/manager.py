@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import structlog
 
@@ -26,11 +26,13 @@ from engine.listening import BACKLOG, listen, secret
 from engine.services.base import Service
 from engine.services.connection_manager.connection import STALL_S, Connection
 from engine.services.connection_manager.names import ClientNames
+from engine.services.xcp_router import dual
 from engine.xmpp import sm
 from engine.xmpp.c2s import Limits, StreamSettings
 
 if TYPE_CHECKING:
     from engine.node import Node
+    from engine.services.xcp_router import XcpRouter
 
 
 log = structlog.get_logger(__name__)
@@ -112,7 +114,10 @@ class ConnectionManager(Service):
         """Stop listening, end every stream with system-shutdown, drop what does not go."""
         for server in self._servers:
             server.close()
+        router = cast('XcpRouter | None', self.node.service(XCP_ROUTER))
         for connection in list(self.connections):
+            if router is not None and connection.session is not None:
+                router.dual.leaves(connection.session)
             connection.close('system-shutdown')
         end = self.loop.time() + DRAIN_S
         while self.connections and self.loop.time() < end:
@@ -242,6 +247,7 @@ class ConnectionManager(Service):
             random=os.urandom,
             tls_required=not self._unencrypted and self.config.security.client_secure_mode,
             mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
+            dual=dual.feature(router),
             features=caps.stream_feature(router) + (sm.FEATURE if managed else b'') + quiet.FEATURE,
             nonzas=sm.NONZAS | quiet.NONZAS,
             resumption=managed,

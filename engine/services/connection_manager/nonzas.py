@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ _TOO_HIGH: Final = 'You acknowledged more stanzas than were sent to you.'
 
 def entrance(router: XcpRouter, session: Session) -> Callable[[Stanza], None]:
     """Where the stanzas of the client go."""
+    if session.account is None:
+        return partial(router.dual.receive, session)
     # A method of the session, though the router's: half the size of a partial.
     route: Callable[[Stanza], None] = MethodType(router.entrance, session)
     if session.managed is not None:
@@ -44,7 +47,10 @@ def on_nonza(connection: Connection, name: str, attrs: dict[str, str]) -> None:
     if router is None or session is None or stream is None:
         return
     managed = session.managed
-    if name == _REQUEST and managed is not None:
+    if session.account is None:
+        if name in (_ENABLE, _RESUME):
+            connection.write(sm.failed('unexpected-request', 'Activate the connection first.'))
+    elif name == _REQUEST and managed is not None:
         managed.requested()
     elif name in (ACTIVE, INACTIVE):
         _look(router, session, name == ACTIVE)

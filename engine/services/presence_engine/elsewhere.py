@@ -115,6 +115,28 @@ def forget(engine: PresenceEngine, person: Person, jid: str) -> None:
         visibility.tell(engine, full, person.bare, visibility.gone(full))
 
 
+def left_behind(engine: PresenceEngine, person: Person, jid: str) -> None:
+    """The same when the node of the contact is gone: clients that may go on elsewhere are shown a while longer."""
+    dual, seen = engine.router.dual, person.seen or {}
+    for full in [full for full in seen.get(jid, ()) if not dual.keeps(full)]:
+        note(engine, person, full, None)
+        visibility.tell(engine, full, person.bare, visibility.gone(full))
+    for full in seen.get(jid, ()):
+        dual.waits(full)
+
+
+def lost(engine: PresenceEngine, full: str, watchers: Iterable[str]) -> None:
+    """A client that was shown a while longer does not go on: whoever sees it is told, ``watchers`` in any case."""
+    contact = full.partition('/')[0]
+    told = set(watchers)
+    for person in list(engine.people.values()):
+        if full in (person.seen or {}).get(contact, ()):
+            note(engine, person, full, None)
+            told.add(person.bare)
+    for bare in told:
+        visibility.tell(engine, full, bare, visibility.gone(full))
+
+
 def domain_lost(engine: PresenceEngine, domain: str) -> None:
     """Nobody speaks for a domain any more (its component is gone): its users are gone too."""
     for person in list(engine.people.values()):

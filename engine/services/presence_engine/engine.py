@@ -92,7 +92,7 @@ class PresenceEngine(Service):
         """Nobody's availability is known any more: every client sees its contacts go."""
         self.running = False
         for session in list(self.router.full.values()):
-            if session.shown:
+            if session.shown and not self.router.dual.leaves(session, self):
                 person = self.people.get(session.bare)
                 if person is not None and person.items is not None:
                     visibility.broadcast(self, person, visibility.gone(session.jid), session, own=False)

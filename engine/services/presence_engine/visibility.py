@@ -137,6 +137,15 @@ def _introduce(engine: PresenceEngine, person: Person, session: Session) -> None
                 session.send(data)
 
 
+def watching(engine: PresenceEngine, session: Session) -> tuple[str, ...]:
+    """The users signed in here who see a client."""
+    person = engine.people.get(session.bare)
+    if person is None or person.items is None or not shares(engine, person.policy):
+        return ()
+    here = engine.router.accounts
+    return tuple(one for one in person.watchers() if one in here and (session.filter is None or shows(session, one)))
+
+
 def sees(engine: PresenceEngine, watcher: str, bare: str) -> bool:
     """Whether ``watcher`` may see the signed-in user ``bare``: has a subscription, by that user's own contact list,
     the user shares the availability, and some client of the user does not block the watcher."""

@@ -26,6 +26,7 @@ from engine.services.presence_engine import PresenceEngine
 from engine.services.xcp_router import availability, iq, messages, remote
 from engine.services.xcp_router.account import Account
 from engine.services.xcp_router.archive import Archive
+from engine.services.xcp_router.dual import Dual
 from engine.services.xcp_router.offline import OfflineStore
 from engine.services.xcp_router.remote import RemoteSender, Route, Sender
 from engine.session import BindRefused, Connection, Session
@@ -82,6 +83,7 @@ class XcpRouter(Service):
         """The message archive, None while it is switched off."""
         self._apply()
         self.capacity = Capacity(self)
+        self.dual = Dual(self)
         self._poll: asyncio.Task[None] | None = None
 
     def _apply(self) -> None:
@@ -147,8 +149,10 @@ class XcpRouter(Service):
         if self._poll is not None:
             self._poll.cancel()
         for session in list(self.full.values()):
+            self.dual.leaves(session)
             session.close('system-shutdown')
             self.unbind(session)
+        self.dual.stop()
         registry.router_stopped.fire(self)
         for links in (self.nodes, self.peers):
             if links is not None:
@@ -161,7 +165,7 @@ class XcpRouter(Service):
     def bind(self, user: User, resource: str, connection: Connection) -> Session:
         """A session for an authenticated user; ``resource`` '' lets the server choose.
 
-        A session that already has the resource is closed with ``conflict``. Raises BindRefused.
+        See ``enroll``. Raises BindRefused.
         """
         if not user.eligible or user.bare.rpartition('@')[2] not in self.domains:
             raise BindRefused('not-allowed', 'The user is not enabled for IM and Presence.')
@@ -177,6 +181,14 @@ class XcpRouter(Service):
             resource = jid.prepare_resource(resource or secrets.token_urlsafe(9))
         except jid.InvalidJID as error:
             raise BindRefused('bad-request', str(error)) from None
+        session = Session(user, resource, connection)
+        self.enroll(session)
+        return session
+
+    def enroll(self, session: Session) -> None:
+        """A session takes part from now on. One that already has the resource is closed with ``conflict``. Raises
+        BindRefused."""
+        user, resource = session.user, session.resource
         account = self.accounts.get(user.bare)
         old = account.sessions.get(resource) if account else None
         limit = int(self.param('max_sessions_per_user'))
@@ -193,17 +205,16 @@ class XcpRouter(Service):
             account = self.accounts[user.bare] = self.by_id[user.id] = Account(user)
             if self.nodes is not None:
                 self.nodes.online(user.bare)
-        session = Session(user, resource, connection)
         account.sessions[resource] = session
         session.account = account
         self.full[session.jid] = session
         self.sign_ins.note(user.id)
         registry.session_bound.fire(self, session)
-        return session
 
     def unbind(self, session: Session) -> None:
         """Forget a session whose connection has ended. Safe to call twice."""
         if self.full.get(session.jid) is not session:
+            self.dual.ended(session)
             return
         availability.unavailable(self, session, None)
         session.end()
@@ -321,15 +332,24 @@ class XcpRouter(Service):
         address of the new node. New IM address: reset.
         """
         self.capacity.stale = True
-        online = [user_id for user_id in ids if user_id in self.by_id]
+        inactive = {session.user.id: session.user for session in self.dual.here.values()}
+        online = [user_id for user_id in ids if user_id in self.by_id or user_id in inactive]
         if not online:
             return
         found = await users.load_many(self.node.store, online)
         for user_id in online:
+            if user_id in inactive:
+                condition, text = self._objection(inactive[user_id], found.get(user_id))
+                if condition:
+                    self.dual.close(condition, text, (user_id,))
             account = self.by_id.get(user_id)
             if account is None:
                 continue
-            condition, text = self._objection(account.user, found.get(user_id))
+            new = found.get(user_id)
+            condition, text = self._objection(account.user, new)
+            if new is not None and not condition and not self.node.ownership.owns(new.node_id):
+                address = self.node.ownership.client_address(new.node_id)
+                condition, text = ('see-other-host', address) if address else ('system-shutdown', '')
             if condition:
                 log.info('sessions closed', user=account.user.user_id, condition=condition, reason=text)
                 for session in list(account.sessions.values()):
@@ -351,20 +371,17 @@ class XcpRouter(Service):
             return 'policy-violation', 'The user is no longer enabled for IM and Presence.'
         if new.bare != old.bare:
             return 'reset', 'The IM address of the user has changed.'
-        if not self.node.ownership.owns(new.node_id):
-            address = self.node.ownership.client_address(new.node_id)
-            return ('see-other-host', address) if address else ('system-shutdown', 'Sign in again later.')
         if new.password != old.password:
             return 'not-authorized', 'The password of the user has changed.'
         return '', ''
 
     async def reconcile(self) -> None:
         """Compare every online user with the database once."""
-        found = await users.states(self.node.store, list(self.by_id))
+        inactive = {session.user.id: session.user for session in self.dual.here.values()}
+        known = inactive | {user_id: account.user for user_id, account in self.by_id.items()}
+        found = await users.states(self.node.store, list(known))
         changed = [
-            user_id
-            for user_id, account in list(self.by_id.items())
-            if user_id not in found or found[user_id][1] != account.user.fingerprint
+            user_id for user_id, user in known.items() if user_id not in found or found[user_id][1] != user.fingerprint
         ]
         await self.users_changed(changed)
         if engine := self.presence_engine():
