@@ -35,6 +35,7 @@ class Cluster:
         self.port = free_port()
         self.certificate = tls.certificate(folder / 'console', name, host, ())
         self.processes: list[Process] = []
+        self.engine: Engine
         self.clients: list[XmppClient] = []
         self.token = ''
 
@@ -73,7 +74,7 @@ class Cluster:
             node = Node.objects.get()
             ParameterValue.objects.create(service='xcp_router', name='peer_link_address', node=node, value=self.host)
             ParameterValue.objects.create(service='xcp_router', name='peer_link_port', node=node, value=free_port())
-            ParameterValue.objects.create(service='xcp_router', name='peer_link_timeout_s', value=3)
+            ParameterValue.objects.create(service='xcp_router', name='peer_link_timeout_s', value=120)
             self.token = data.make_token('administrator')
             self.engine = Engine(self.name)
             console = ['-m', 'uvicorn', 'impadmin.asgi:application', '--host', self.host, '--port', str(self.port)]
@@ -107,7 +108,7 @@ class Cluster:
         headers = {'Content-Type': 'application/json', 'Authorization': f'Bearer {token or self.token}'}
         content = None if body is None else json.dumps(body).encode()
         url = f'https://{self.host}:{self.port}/api/v1/{path}'
-        request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310
+        request = urllib.request.Request(url, content, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60, context=trusting()) as answer:  # noqa: S310
                 return answer.status, json.loads(answer.read() or b'null')
@@ -147,6 +148,11 @@ class Cluster:
 
         return wait_until(asked, f'the peer of {self.name}', every_s=0.5)
 
+    def restart_engine(self) -> None:
+        """Start the killed engine again."""
+        with self.inside():
+            self.engine.restart()
+
     def linked(self, up: bool = True) -> None:
         """Wait until its engine says so of the link to the other cluster."""
         from impadmin.presence.models import PeerLink
@@ -184,7 +190,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def two_clusters() -> Iterator[tuple[Cluster, Cluster]]:
-    """Both, started, in an installed test database (fixture ``db``) and a copy of it; no peers yet."""
+    """Both, in an installed test database (fixture ``db``) and a copy of it. To be started; no peers yet."""
     first = settings.DATABASES['default']['NAME']
     second = f'{first}_b'
     redis, number = os.environ['REDIS_URL'], servers.redis_database()
@@ -195,10 +201,6 @@ def two_clusters() -> Iterator[tuple[Cluster, Cluster]]:
         Cluster('imp2', '127.0.0.2', second, redis.replace(f'db={number}', f'db={number + 10}'), folder),
     )
     try:
-        for cluster in clusters:
-            cluster.start()
-        for cluster in clusters:
-            cluster.wait_ready()
         yield clusters
     finally:
         for cluster in clusters:
