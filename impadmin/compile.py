@@ -165,9 +165,9 @@ def label_of(path: str) -> tuple[str, notifications.Shown]:
         return next((param.label for param in ENTERPRISE_PARAMS if param.name == rest), rest), None
     if head == 'domains':
         return str(Domain._meta.verbose_name_plural), None
-    if path == 'federation.domains':
     if head == 'incoming_acl':
         return str(IncomingAcl._meta.verbose_name), None
+    if path == 'federation.domains':
         return str(XmppFederationDomain._meta.verbose_name_plural), None
     model: Any = AdvancedSettings if head in _ADVANCED else _MODELS[head]
     if path == 'federation.policy':

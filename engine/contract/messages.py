@@ -92,6 +92,7 @@ class Text(StrEnum):
     UNASSIGNED = 'Enabled users without a node: %(count)s. The assignment mode is None.'
     TO_ASSIGN = 'Enabled users waiting to be assigned to a node: %(count)s.'
     BULK_JOBS = 'Jobs: %(processing)s processing, %(pending)s pending, %(held)s on hold.'
+    LDAP_DIRECTORIES = 'LDAP directories: %(count)s.'
 
 
 class Message(str):
@@ -104,7 +105,6 @@ class Message(str):
 
 def message(template: Text, **values: Any) -> Message:
     """``template`` with its values: texts, numbers, other messages, or a list of texts."""
-    LDAP_DIRECTORIES = 'LDAP directories: %(count)s.'
     return _message(template.value, values)
 
 

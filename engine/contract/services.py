@@ -57,12 +57,12 @@ from engine.contract.service_keys import (
     PRESENCE_ENGINE as PRESENCE_ENGINE,
 )
 from engine.contract.service_keys import (
+    SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
+)
 from engine.contract.service_keys import (
     SIP_PROXY as SIP_PROXY,
 )
 from engine.contract.service_keys import (
-    SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
-)
     SYNC_AGENT as SYNC_AGENT,
 )
 from engine.contract.service_keys import (
@@ -74,8 +74,8 @@ from engine.contract.service_keys import (
 from engine.contract.service_keys import (
     XCP_ROUTER as XCP_ROUTER,
 )
-from engine.contract.stream_params import STREAM_PARAMS
 from engine.contract.sip_params import SIP_PROXY_PARAMS
+from engine.contract.stream_params import STREAM_PARAMS
 
 
 class State(StrEnum):
