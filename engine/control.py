@@ -12,7 +12,8 @@ import structlog
 from engine import session_report
 from engine.contract import events, messages
 from engine.contract.messages import Text, message
-from engine.contract.services import BY_KEY, CONFIG_AGENT, PRESENCE_ENGINE, XCP_ROUTER
+from engine.contract.recovery import ORDERS
+from engine.contract.services import BY_KEY, CONFIG_AGENT, PRESENCE_ENGINE, SERVER_RECOVERY_MANAGER, XCP_ROUTER
 from engine.features.pubsub import written
 from engine.node import RedisDown
 from engine.store import status
@@ -74,6 +75,8 @@ class Control:
     async def _execute(self, command: status.Command) -> str:
         if command.verb == events.SESSIONS_REPORT:
             return await self._report(command.service)
+        if command.verb in ORDERS:
+            return await self._order(command.verb)
         verbs = {
             'start': self.node.start_service,
             'stop': self.node.stop_service,
@@ -92,6 +95,19 @@ class Control:
             return describe(refusal)
         except Exception as error:
             log.exception('command failed', id=command.id)
+            return describe(error)
+        return ''
+
+    async def _order(self, verb: str) -> str:
+        manager: Any = self.node.service(SERVER_RECOVERY_MANAGER)
+        if manager is None:
+            return message(Text.NOT_RUNNING, service=BY_KEY[SERVER_RECOVERY_MANAGER].name, node=self.node.name)
+        try:
+            await manager.order(verb)
+        except Refused as refusal:
+            return describe(refusal)
+        except Exception as error:
+            log.exception('order failed', verb=verb)
             return describe(error)
         return ''
 

@@ -22,13 +22,14 @@ log = structlog.get_logger(__name__)
 IMPLEMENTATIONS: dict[str, str] = {
     names.CONFIG_AGENT: 'engine.services.config_agent:ConfigAgent',
     names.DATA_MONITOR: 'engine.services.data_monitor:DataMonitor',
+    names.SERVER_RECOVERY_MANAGER: 'engine.services.server_recovery_manager:ServerRecoveryManager',
     names.XCP_ROUTER: 'engine.services.xcp_router:XcpRouter',
     names.SYNC_AGENT: 'engine.services.sync_agent:SyncAgent',
     names.CLIENT_PROFILE_AGENT: 'engine.services.client_profile_agent:ClientProfileAgent',
     names.INTERCLUSTER_SYNC_AGENT: 'engine.services.intercluster_sync_agent:InterclusterSyncAgent',
     names.PRESENCE_ENGINE: 'engine.services.presence_engine:PresenceEngine',
-    names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
     names.SIP_PROXY: 'engine.services.sip_proxy:SipProxy',
+    names.AUTHENTICATION: 'engine.services.authentication:AuthenticationService',
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
     names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
     names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',
@@ -37,7 +38,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.UDS_TOMCAT: 'engine.services.uds_tomcat:UdsTomcat',
     names.DIRSYNC: 'engine.services.dirsync:DirSync',
 }
-UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR)
+UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR, names.SERVER_RECOVERY_MANAGER)
 """Services that run before the Data Monitor has released the others."""
 
 START_LIMIT_S = 30.0
@@ -107,6 +108,8 @@ class Supervisor:
         self._booted = False
         self._released = False
         self._closing = False
+        self.kept: dict[str, str] = {}
+        """Services that must not start, and why: the recovery manager keeps those of an Idle node stopped."""
         self.slots: dict[str, Slot] = {service.key: Slot(service.key) for service in SERVICES}
         self.running: dict[str, Service] = {}
 
@@ -130,6 +133,8 @@ class Supervisor:
             return message(Text.PUBLISHER_ONLY, service=slot.name)
         if not self._activated(key):
             return message(Text.NOT_ACTIVATED, service=slot.name, node=self._node_name)
+        if key in self.kept:
+            return self.kept[key]
         for dependency in BY_KEY[key].depends:
             if dependency not in self.running:
                 return message(Text.NEEDS, service=slot.name, needed=BY_KEY[dependency].name)
@@ -148,7 +153,7 @@ class Supervisor:
             for key, slot in self.slots.items():
                 if key in UNGATED:
                     continue
-                if self._may_run(key):
+                if self._may_run(key) and key not in self.kept:
                     slot.wanted = True
                     self._set(slot, State.STARTING, _waiting())
                 else:
@@ -191,6 +196,33 @@ class Supervisor:
             if not self._may_run(key):
                 raise Refused(self._why_not(key) or '')
             await self._stop_many((key, *dependents(key)))
+
+    def keep_stopped(self, keys: Iterable[str], why: str) -> None:
+        """Do not start these services and what needs them; ``why`` is shown."""
+        self.kept = {other: why for key in keys for other in (key, *dependents(key))}
+
+    async def hold(self, keys: Iterable[str], why: str) -> None:
+        """Stop these services, in this order and what needs them first, and keep them stopped."""
+        keys = tuple(keys)
+        async with self._lock:
+            self.keep_stopped(keys, why)
+            for key in keys:
+                await self._stop_many((key, *dependents(key)))
+
+    async def let_start(self, keys: Iterable[str]) -> None:
+        """Nothing is kept stopped any more: start these services and what needs them."""
+        async with self._lock:
+            again = {*keys, *self.kept}
+            self.kept = {}
+            for key, slot in self.slots.items():
+                if key in again and self._may_run(key):
+                    slot.wanted = True
+                    await self._start_if_possible(slot)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the process ends."""
+        return self._closing
 
     async def restart(self, key: str) -> None:
         """Stop and start a service with every dependent that was active. Raises Refused before anything stops."""
@@ -265,6 +297,8 @@ class Supervisor:
             self._set(slot, State.NOT_ACTIVATED)
         elif not self._placed(slot.key):
             self._set(slot, State.STOPPED, message(Text.ON_PUBLISHER))
+        elif slot.key in self.kept:
+            self._set(slot, State.STOPPED, self.kept[slot.key])
         else:
             self._set(slot, State.STOPPED)
 
@@ -277,6 +311,9 @@ class Supervisor:
 
     async def _start_if_possible(self, slot: Slot) -> None:
         if slot.key in self.running:
+            return
+        if slot.key in self.kept:
+            self._rest(slot)
             return
         missing = [BY_KEY[key].name for key in BY_KEY[slot.key].depends if key not in self.running]
         if missing:
@@ -346,7 +383,7 @@ class Supervisor:
 
     async def _try_again(self, slot: Slot) -> None:
         async with self._lock:
-            if self._closing or not slot.wanted or slot.key in self.running:
+            if self._closing or not slot.wanted or slot.key in self.running or slot.key in self.kept:
                 return
             if any(key not in self.running for key in BY_KEY[slot.key].depends):
                 return  # it starts together with what it needs

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
+from engine.contract.recovery_words import Reason, State
 from engine.contract.services import SERVICES
 
 SERVICE_NAMES = frozenset(service.name for service in SERVICES)
-"""Values that have a name in every language."""
+NAMED = SERVICE_NAMES | frozenset((*State, *Reason))
+"""Values that have a name in every language: services, states and reasons of high availability."""
 LONGEST = 400
 """Most characters of service_status.detail and service_command.error."""
 Translate = Callable[[str], str]
@@ -37,6 +39,7 @@ class Text(StrEnum):
     FAILED = '%(service)s failed: %(reason)s'
     NO_ANSWER = 'It did not answer in time.'
     NO_SUCH_COMMAND = 'There is no command %(verb)s; use start, stop or restart.'
+    NOT_RUNNING = '%(service)s does not run on %(node)s. Start it first.'
     NO_SERVICE = 'There is no service %(service)s.'
     INTERRUPTED = 'The node stopped while it executed this command.'
     # listening
@@ -103,7 +106,7 @@ class Message(str):
     values: dict[str, Any]
 
 
-def message(template: Text, **values: Any) -> Message:
+def message(template: StrEnum, **values: Any) -> Message:
     """``template`` with its values: texts, numbers, other messages, or a list of texts."""
     return _message(template.value, values)
 
@@ -164,7 +167,7 @@ def _shown(value: Any, translate: Translate) -> Any:
         if _is_packed(value):
             return render(value[0], value[1], translate)
         return translate(', ').join(str(_shown(one, translate)) for one in value)
-    return translate(value) if isinstance(value, str) and value in SERVICE_NAMES else value
+    return translate(value) if isinstance(value, str) and value in NAMED else value
 
 
 def _is_packed(value: Any) -> bool:

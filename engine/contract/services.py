@@ -23,6 +23,7 @@ from engine.contract.node_params import NODE_PARAMS
 from engine.contract.params import Param
 from engine.contract.peer_params import INTERCLUSTER_SYNC_PARAMS
 from engine.contract.pubsub_params import PUBSUB_PARAMS, PUSH_PARAMS
+from engine.contract.recovery_params import RECOVERY_PARAMS
 from engine.contract.service_keys import (
     AUTHENTICATION as AUTHENTICATION,
 )
@@ -55,6 +56,9 @@ from engine.contract.service_keys import (
 )
 from engine.contract.service_keys import (
     PRESENCE_ENGINE as PRESENCE_ENGINE,
+)
+from engine.contract.service_keys import (
+    SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
 )
 from engine.contract.service_keys import (
     SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
@@ -260,6 +264,13 @@ DATA_MONITOR_PARAMS = (
 SERVICES: tuple[Service, ...] = (
     Service(CONFIG_AGENT, 'Cisco Config Agent', 'network', DB_SERVICES),
     Service(DATA_MONITOR, 'Cisco IM and Presence Data Monitor', 'network', DB_SERVICES, params=DATA_MONITOR_PARAMS),
+    Service(
+        SERVER_RECOVERY_MANAGER,
+        'Cisco Server Recovery Manager',
+        'network',
+        IM_SERVICES,
+        params=RECOVERY_PARAMS,
+    ),
     Service(
         XCP_ROUTER,
         'Cisco XCP Router',

@@ -195,17 +195,22 @@ class Machine:
         """Seconds since when this node has been ready to take its users back."""
         return 0.0 if self._healthy_at is None else now - self._healthy_at
 
-    def serves(self) -> dict[int, bool]:
-        """Sets this node may serve while its lease holds; False: only after the lease that stands in the database has
-        ended, the taking was interrupted."""
+    def adopts(self) -> dict[int, bool]:
+        """Sets this node may begin to serve. False: only after the lease that stands in the database has ended, since
+        their taking was interrupted."""
+        giving = self.work.homes if self.work is not None and self.work.step is Step.GIVE else ()
+        return {home: home not in self.record.taking for home in self.serves() if home not in giving}
+
+    def serves(self) -> set[int]:
+        """Sets this node may serve while its lease holds."""
         record = self.record
         starting = record.state is State.INITIALIZING and not record.recovering
         state = record.was if starting else record.state
         if state in SERVES_NOBODY or (starting and state in LETS_GO):
-            return {}
+            return set()
         moving = record.taking if record.step in (Step.WAIT, Step.TAKE) else ()
         return {
-            home: home not in record.taking
+            home
             for home, (owner, epoch) in self.owners.items()
             if owner == self.me and self.given.get(home) != epoch and home not in moving
         }
@@ -228,7 +233,8 @@ class Machine:
         both = (self.me, self.peer)
         if step is Step.TAKE:
             taking = tuple(home for home in both if self.owner(home) != self.me or home in self.record.taking)
-            if self.record.state in (State.TAKING_BACK, State.INITIALIZING) and not self.lost(now):
+            state = self.record.state
+            if state is State.INITIALIZING or (state is State.TAKING_BACK and not self.lost(now)):
                 taking = tuple(home for home in taking if home == self.me)
             self.change(taking=taking)
         self.change(step=step)

@@ -149,15 +149,19 @@ def _recovering(m: Machine, now: float) -> None:
     peer, record = m.present(now), m.record
     if _failed(m, now) and peer is not None:
         m.fail(peer.reason, now)
+    elif (
+        record.step is Step.READY
+        and peer is not None
+        and peer.recover == record.recover
+        and (peer.state is State.NORMAL or (peer.state is State.INITIALIZING and peer.step is Step.READY))
+    ):
+        m.go(State.NORMAL, Reason.NORMAL, now)
+    elif (m.lost(now) and record.step is Step.READY) or (
+        peer is not None and peer.state not in (State.FAILED, State.INITIALIZING)
+    ):
+        m.go(State.INITIALIZING, record.reason, now)  # the other node does not take part: who owns what decides
     elif record.step is Step.WAIT and (m.lost(now) or m.free((m.me,))):
         m.to_step(Step.TAKE, now)
-    elif record.step is Step.READY:
-        if m.lost(now):
-            m.change(recovering=False, step=Step.NONE, was=State.UNKNOWN)
-        elif peer is not None and (
-            peer.state is State.NORMAL or (peer.state is State.INITIALIZING and peer.step is Step.READY)
-        ):
-            m.go(State.NORMAL, Reason.NORMAL, now)
 
 
 def _idle(m: Machine, now: float) -> None:
@@ -172,10 +176,16 @@ def _failing_over(m: Machine, now: float) -> None:
         m.fail(Reason.UNKNOWN, now)  # T23
 
 
+def _backed_up(m: Machine, now: float) -> bool:
+    """The other node is heard, and serves the users of both."""
+    peer = m.present(now)
+    return peer is not None and peer.state in BACKUP
+
+
 def _taking_over(m: Machine, now: float) -> None:
     if reason := m.fault(now):
         m.fail(reason, now)
-    elif m.owner(m.me) != m.me and m.me not in m.record.taking:
+    elif m.owner(m.me) != m.me and (m.me not in m.record.taking or _backed_up(m, now)):
         m.over(Reason.PEER_DOWN, now)  # both tried, the other node was first
     elif m.record.step is Step.WAIT and (m.lost(now) or m.free((m.me, m.peer))):
         m.to_step(Step.TAKE, now)
@@ -262,6 +272,8 @@ def _falling_back(m: Machine, now: float) -> None:
     peer, given = m.present(now), m.owner(m.peer) == m.peer
     if given and (peer is None or peer.state is State.NORMAL):
         m.go(State.NORMAL, Reason.NORMAL, now)  # T14
+    elif m.owner(m.me) != m.me:
+        m.over(Reason.PEER_DOWN, now)
     elif m.lost(now):
         m.fail(Reason.UNKNOWN, now)  # T23
     elif reason := m.fault(now):

@@ -232,8 +232,7 @@ class Pair:
         for home, row in self.rows.items():
             if row.owner != side.id:
                 side.served.pop(home, None)
-        may = side.machine.serves()
-        for home, free in may.items():
+        for home, free in side.machine.adopts().items():
             row = self.rows[home]
             if home not in side.served and (free or row.lease_until <= self.now):
                 row.epoch += 1
@@ -281,6 +280,9 @@ class Pair:
         if work is not side.work:
             side.work, side.waits_until = work, None
             side.work_ends = self.now + self.random.random() * 3
+            if work is not None and work.step is Step.GIVE:
+                for home in work.homes:
+                    side.served.pop(home, None)
         if work is None or self.now < side.work_ends or side.slow:
             return
         outcome = self._do(side, work)
@@ -296,9 +298,6 @@ class Pair:
             if not side.up:
                 return Outcome.FAILED
             side.running = True
-        elif work.step is Step.GIVE:
-            for home in work.homes:
-                side.served.pop(home, None)
         elif work.step is Step.TAKE:
             return self._take(side, work)
         return Outcome.DONE
