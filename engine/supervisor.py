@@ -36,6 +36,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.DIRECTORY: 'engine.services.directory:DirectoryService',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
     names.UDS_TOMCAT: 'engine.services.uds_tomcat:UdsTomcat',
+    names.CERTIFICATE_EXPIRY_MONITOR: 'engine.services.certificate_expiry_monitor:CertificateExpiryMonitor',
     names.DIRSYNC: 'engine.services.dirsync:DirSync',
 }
 UNGATED = (names.CONFIG_AGENT, names.DATA_MONITOR, names.SERVER_RECOVERY_MANAGER)

@@ -11,7 +11,7 @@ from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES, parame
 from impadmin.console import generations, notifications
 from impadmin.messaging.models import ExternalComponent, MessagingSettings
 from impadmin.osadmin import inforce
-from impadmin.osadmin.models import SecuritySettings
+from impadmin.osadmin.models import CertificateMonitor, SecuritySettings
 from impadmin.presence.models import (
     AdvancedSettings,
     Domain,
@@ -53,6 +53,7 @@ def compile_config() -> contract.Config:
         ),
         incoming_acl=tuple(IncomingAcl.objects.order_by('address_pattern').values_list('address_pattern', flat=True)),
         security=_settings(contract.SecuritySettings, _row(SecuritySettings)),
+        certificate_monitor=_settings(contract.CertificateMonitor, _row(CertificateMonitor)),
         trust=inforce.trust(),
         nodes=tuple(
             contract.Node(

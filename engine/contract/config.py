@@ -120,6 +120,13 @@ class SecuritySettings(msgspec.Struct, frozen=True, kw_only=True):
     wildcards: bool = False
 
 
+class CertificateMonitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Security > Certificate Monitor (guide 4843-4852)."""
+
+    start_days: int = 30
+    frequency_h: int = 7 * 24
+
+
 class RedundancyGroup(msgspec.Struct, frozen=True, kw_only=True):
     """One Presence Redundancy Group: a node, or two that stand in for each other."""
 
@@ -147,6 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     incoming_acl: tuple[str, ...] = ()
     """System > Security > Incoming ACL: addresses, networks, host and domain names, ALL."""
     security: SecuritySettings = SecuritySettings()
+    certificate_monitor: CertificateMonitor = CertificateMonitor()
     trust: dict[str, str] = {}
     """What each trust store holds, as a digest."""
     nodes: tuple[Node, ...] = ()

@@ -80,6 +80,8 @@ class Text(StrEnum):
     OLDER_USED = '%(problem)s Configuration %(number)s is used instead.'
     OLD_STAYS = '%(problem)s The node goes on with configuration %(number)s.'
     # certificates
+    CERTIFICATE_EXPIRES = 'The certificate %(name)s (%(owner)s) expires on %(date)s.'
+    CERTIFICATE_EXPIRED = 'The certificate %(name)s (%(owner)s) expired on %(date)s.'
     CERTIFICATE_KEY_MISSING = (
         '%(node)s cannot read the key of the certificate %(name)s, which was made before the node was installed anew. '
         'It shows one of its own. Generate or upload a new one.'

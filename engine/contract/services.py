@@ -31,6 +31,9 @@ from engine.contract.service_keys import (
     BULK_PROVISIONING as BULK_PROVISIONING,
 )
 from engine.contract.service_keys import (
+    CERTIFICATE_EXPIRY_MONITOR as CERTIFICATE_EXPIRY_MONITOR,
+)
+from engine.contract.service_keys import (
     CLIENT_PROFILE_AGENT as CLIENT_PROFILE_AGENT,
 )
 from engine.contract.service_keys import (
@@ -110,6 +113,7 @@ class Service:
 
 IM_SERVICES = 'IM and Presence Services'
 DB_SERVICES = 'Database and Admin Services'
+PLATFORM_SERVICES = 'Platform Services'
 DIRECTORY_SERVICES = 'Directory Services'
 
 ROUTER_PARAMS = (
@@ -280,6 +284,7 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service(SYNC_AGENT, 'Cisco Sync Agent', 'network', DB_SERVICES, params=SYNC_AGENT_PARAMS, publisher_only=True),
     Service(CLIENT_PROFILE_AGENT, 'Cisco Client Profile Agent', 'network', IM_SERVICES),
+    Service(CERTIFICATE_EXPIRY_MONITOR, 'Cisco Certificate Expiry Monitor', 'network', PLATFORM_SERVICES),
     Service(
         INTERCLUSTER_SYNC_AGENT,
         'Cisco Intercluster Sync Agent',

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from engine.store.pool import Store
@@ -83,3 +84,31 @@ async def forget(store: Store, node_id: int, names: list[str]) -> None:
 async def trust(store: Store, name: str, described: Mapping[str, Any]) -> None:
     """Put a certificate into a trust store, unless it is there."""
     await store.execute(_TRUST, name, 'trust', None, 'imported', *(described[column] for column in _COLUMNS))
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """A certificate that ends soon or has ended."""
+
+    id: int
+    name: str
+    common_name: str
+    ends_at: datetime
+    noticed_at: datetime | None
+
+
+async def expiring(store: Store, node_id: int, shared: bool, before: datetime) -> list[Expiring]:
+    """The certificates of a node that end before a time; ``shared``: those of all nodes, too."""
+    rows = await store.fetch(
+        'SELECT id, name, common_name, ends_at, noticed_at FROM certificate'
+        ' WHERE ends_at < %s AND (node_id = %s OR (%s AND node_id IS NULL)) ORDER BY ends_at, id',
+        before,
+        node_id,
+        shared,
+    )
+    return [Expiring(*row) for row in rows]
+
+
+async def noticed(store: Store, certificate_id: int, at: datetime) -> None:
+    """Note when it was last told that a certificate expires."""
+    await store.execute('UPDATE certificate SET noticed_at = %s WHERE id = %s', at, certificate_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -126,3 +127,30 @@ class SecuritySettings(models.Model):
         db_table = 'security_settings'
         verbose_name = _('Security Settings')
         verbose_name_plural = _('Security Settings')
+
+
+class CertificateMonitor(models.Model):
+    """Security > Certificate Monitor (guide 4843-4852)."""
+
+    start_days = models.IntegerField(
+        _('Notification Start Time'), default=30, validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text=_('Days before a certificate expires, 1 to 365.'),
+    )  # fmt: skip
+    frequency = models.IntegerField(
+        _('Notification Frequency'), default=7, validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text=_('After so long it is told again, 1 to 365.'),
+    )  # fmt: skip
+    unit = models.CharField(
+        _('Unit'), max_length=5, default='days', choices=[('days', _('Days')), ('hours', _('Hours'))],
+        help_text=_('It is looked once a day, once an hour within the last day.'),
+    )  # fmt: skip
+
+    class Meta:
+        db_table = 'certificate_monitor'
+        verbose_name = _('Certificate Monitor')
+        verbose_name_plural = _('Certificate Monitor')
+
+    @property
+    def frequency_h(self) -> int:
+        """Hours between two notices."""
+        return self.frequency * (24 if self.unit == 'days' else 1)

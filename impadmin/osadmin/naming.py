@@ -61,7 +61,7 @@ def advice(newest: Config) -> Iterable[Notification]:
                 page=MENU,
                 since=one.created_at or datetime.now(UTC),
                 text=format_lazy(
-                    gettext_lazy('The certificate {name} does not name {domains}. Regenerate it.'),
+                    gettext_lazy('The certificate {name} does not name {domains}. Generate a new one.'),
                     name=one.name,
                     domains=', '.join(names[:5]) + (' …' if len(names) > 5 else ''),
                 ),

@@ -10,13 +10,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from engine.contract.services import CERTIFICATE_EXPIRY_MONITOR
 from impadmin.console import generations
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page, SettingsPage
 from impadmin.console.registry import register
 from impadmin.osadmin import actions, naming, views
 from impadmin.osadmin.forms import CsrForm, SelfSignedForm, UploadForm
-from impadmin.osadmin.models import Certificate, Kind, SecuritySettings
+from impadmin.osadmin.models import Certificate, CertificateMonitor, Kind, SecuritySettings
 
 SOON = 30
 """Days before the end from which on a certificate is marked."""
@@ -87,12 +88,12 @@ CERTIFICATES = Page(
         'name',
         'common_name',
         Column('type', gettext_lazy('Type'), type_of, order_by='self_signed'),
-        'key_type',
+        Column('key_type', gettext_lazy('Key Type'), order_by='key_type', default=False),
         Column('distribution', gettext_lazy('Distribution'), distribution, order_by='node__name'),
         'issuer',
         'ends_at',
         Column('state', gettext_lazy('Status'), state, order_by='ends_at', kind='state'),
-        'description',
+        Column('description', gettext_lazy('Description'), order_by='description', default=False),
     ),
     find=('name', 'common_name', 'issuer', 'serial', 'description', 'ends_at', 'kind'),
     verbs=('delete',),
@@ -153,4 +154,27 @@ SECURITY = SettingsPage(
     model=SecuritySettings,
     fieldsets=(Fieldset(gettext_lazy('XMPP Security Settings'), ('client_secure_mode', 'wildcards')),),
 )
-register(CERTIFICATES, SECURITY)
+MONITOR = SettingsPage(
+    name='certificate-monitor',
+    console='os',
+    area='osadmin',
+    menu='Security > Certificate Monitor',
+    title=gettext_lazy('Certificate Monitor'),
+    right=Right.CONFIGURATION,
+    intro=gettext_lazy('From when on, and how often, an alarm tells that a certificate expires.'),
+    help=Help(
+        when=gettext_lazy('When it takes you longer or shorter to have a certificate signed anew.'),
+        effect=gettext_lazy(
+            'Cisco Certificate Expiry Monitor looks at own and trusted certificates a day after it starts and every '
+            'day from then on, every hour while one expires within a day. Its alarms are Active Notifications; '
+            'webhooks tell other systems of each.'
+        ),
+        guide='4820-4858',
+    ),
+    related=('certificates', 'notifications', 'webhooks'),
+    works_through=(CERTIFICATE_EXPIRY_MONITOR,),
+    model=CertificateMonitor,
+    fieldsets=(Fieldset(gettext_lazy('Notification'), ('start_days', 'frequency', 'unit')),),
+    bad={'start_days': (0, 366), 'frequency': (0,), 'unit': ('weeks',)},
+)
+register(CERTIFICATES, MONITOR, SECURITY)

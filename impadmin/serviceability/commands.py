@@ -10,6 +10,7 @@ from engine.contract.services import (
     AUTHENTICATION,
     BULK_PROVISIONING,
     BY_KEY,
+    CERTIFICATE_EXPIRY_MONITOR,
     CLIENT_PROFILE_AGENT,
     CONFIG_AGENT,
     CONNECTION_MANAGER,
@@ -92,6 +93,7 @@ def consequence(node: Node, service: str, verb: str) -> str:
         SYNC_AGENT: _('New users are not assigned and domains are not audited until it runs again.'),
         CLIENT_PROFILE_AGENT: _('Clients do not get their profile from %(node)s until it runs again.') % shown,
         BULK_PROVISIONING: _('Bulk jobs wait until it runs again.'),
+        CERTIFICATE_EXPIRY_MONITOR: _('Nobody is told of expiring certificates until a day after it runs again.'),
         SIP_PROXY: _('SIP clients and trunks cannot reach %(node)s until it runs again.') % shown,
         UDS_TOMCAT: _('Clients cannot read the data of their users from %(node)s until it runs again.') % shown,
     }.get(service, '')

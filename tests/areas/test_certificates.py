@@ -219,7 +219,7 @@ def test_a_domain_is_added(client: Any, federation: Federation, engine: Engine, 
     assert client.post('/api/v1/domains/', {'name': 'Second.example.com'}).status_code == 201
     client.patch('/api/v1/security-settings/', {'wildcards': True})
     lacks = '*.example.com, *.second.example.com, second.example.com'
-    assert advice(client) == [f'The certificate cup-xmpp-s2s does not name {lacks}. Regenerate it.']
+    assert advice(client) == [f'The certificate cup-xmpp-s2s does not name {lacks}. Generate a new one.']
     page = admin_page(client)
     assert f'Lacks {lacks}' in page
     assert server(federation) == first, 'nothing changes by itself'
