@@ -508,7 +508,7 @@ def _validate(page: Page | SettingsPage, candidate: Any, before: Any) -> None:
     from impadmin.console.forms import editable_names
 
     names = set(editable_names(page)).difference(getattr(page, 'extra', ()))
-    candidate.full_clean(exclude={f.name for f in candidate._meta.concrete_fields if f.name not in names})
+    objects.clean(candidate, before, {f.name for f in candidate._meta.concrete_fields if f.name not in names})
     errors: dict[str, list[Any]] = {}
     for rule in page.rules:
         try:

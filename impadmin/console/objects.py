@@ -1,4 +1,4 @@
-"""Objects as the writers hold them: locked with what a snapshot names, deleted with what hangs on them."""
+"""Objects as the writers hold them: locked with what a snapshot names, validated, deleted with what hangs on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.deletion import Collector, ProtectedError
 from django.utils.translation import gettext
@@ -82,3 +83,26 @@ def cascade(objs: Sequence[models.Model]) -> list[tuple[str, int]]:
         for model, count in counts.items()
         if count and not model._meta.auto_created  # rows that only link two objects
     ]
+
+
+def clean(candidate: Any, before: Any, exclude: set[str]) -> None:
+    """Django's ``full_clean``, but the database is not asked again about what it holds already: that a reference that
+    stays leads to something, that a unique value that stays is unique."""
+    stays = [] if before is None else [f for f in candidate._meta.concrete_fields if _same(f, candidate, before)]
+    errors: dict[str, list[Any]] = {}
+    for check, known in (
+        (candidate.clean_fields, {f.name for f in stays if f.is_relation}),
+        (lambda exclude: candidate.clean(), set()),
+        (candidate.validate_unique, {f.name for f in stays if f.unique}),
+        (candidate.validate_constraints, set()),
+    ):
+        try:
+            check(exclude=exclude | known | errors.keys())
+        except ValidationError as error:
+            error.update_error_dict(errors)
+    if errors:
+        raise ValidationError(errors)
+
+
+def _same(field: models.Field[Any, Any], one: Any, other: Any) -> bool:
+    return bool(getattr(one, field.attname) == getattr(other, field.attname))

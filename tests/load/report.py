@@ -90,6 +90,7 @@ def verdicts(rounds: Rounds) -> str:
 BEGIN, END = '<!-- results of python -m tests.load -->', '<!-- end of results -->'
 
 CONSOLE = '<!-- results of tests.load.console_pages -->', '<!-- end of results of tests.load.console_pages -->'
+BULK = '<!-- results of tests.load.bulk_edit -->', '<!-- end of results of tests.load.bulk_edit -->'
 NODES = '<!-- results of python -m tests.load.nodes -->', '<!-- end of results of tests.load.nodes -->'
 
 
