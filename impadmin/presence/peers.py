@@ -83,7 +83,7 @@ def token_field(obj: Any) -> forms.Field:
     stays = obj is not None and obj.pk
     return forms.CharField(
         label=gettext_lazy('Peer token'),
-        required=not stays,
+        required=False,
         max_length=200,
         widget=forms.PasswordInput(attrs={'autocomplete': 'new-password'}),
         help_text=gettext_lazy('Empty: the present token stays.')
@@ -96,6 +96,8 @@ def create(actor: Actor, values: Mapping[str, Any]) -> InterclusterPeer:
     """Add a peer, and ask it at once. One that does not go together with this cluster is refused; one that cannot be
     asked now is stored and asked again."""
     peer = InterclusterPeer(**{name: value for name, value in values.items() if name != 'token'})
+    if not values.get('token'):
+        raise ValidationError({'token': _('Enter the token that was made on the peer.')})
     peer.sealed = sealed.seal(peer_client.PURPOSE, values['token'].encode())
     _require_same_scheme(peer)
     peer.save()
@@ -235,6 +237,7 @@ PEERS = Page(
     create=create,
     update=update,
     delete=delete,
+    bulk=('port', 'description'),
     panel='presence/peer.html',
     panel_live='service:*',
     ordering=('address',),
