@@ -1,7 +1,7 @@
 """The certificates of a node: those made in the console, files of an operator, or its own; and the trust stores.
 
 For each purpose the first of these that there is: what the console has (RSA, ECDSA or both; keys are sealed to this
-node, decision 0031), ``var/tls/NODE/PURPOSE/own.pem`` (key and chain), a self-signed one the node makes and renews.
+node, decision 0032), ``var/tls/NODE/PURPOSE/own.pem`` (key and chain), a self-signed one the node makes and renews.
 """
 
 from __future__ import annotations

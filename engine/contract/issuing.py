@@ -1,7 +1,7 @@
 """Keys, self-signed certificates and signing requests, and how a private key travels to the node that may use it.
 
 A key is made by the console and sealed at once (HPKE, RFC 9180) to the public key of each node that shall show the
-certificate: the database keeps what only that node can read (decision 0031)."""
+certificate: the database keeps what only that node can read (decision 0032)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 from django.conf import settings
 
-from tests.areas.xmpp_fixtures import command
+from tests.areas.xmpp_fixtures import command, in_force
 from tests.fixtures import data
 from tests.fixtures.processes import Engine, free_port, wait_until
 from tests.proves import proves
@@ -42,7 +42,9 @@ class Uds:
 
     def __init__(self, engine: Engine, port: int) -> None:
         self.engine, self.port = engine, port
-        self.context = ssl.create_default_context(cafile=str(settings.VAR_DIR / 'tls' / data.NODE / 'xmpp.pem'))
+        self.context = ssl.create_default_context(
+            cafile=str(settings.VAR_DIR / 'tls' / data.NODE / 'tomcat' / 'xmpp.pem')
+        )
 
     def __call__(self, path: str, user: str = '', password: str = data.PASSWORD, **request: Any) -> Answer:
         """One request."""
@@ -96,6 +98,22 @@ def add(api: Callable[..., Any], page: str, **values: Any) -> int:
     answer = api('administrator').post(f'/api/v1/{page}/', values, format='json')
     assert answer.status_code == 201, answer.content
     return int(answer.json()['id'])
+
+
+@proves('CERT-03')
+def test_a_new_certificate_tomcat(uds: Uds, api: Callable[..., Any]) -> None:
+    """It is shown after the restart of this service; that of XMPP clients is another one."""
+    own = ssl.get_server_certificate(('127.0.0.1', uds.port))
+    made = {'purpose': 'tomcat', 'distribution': data.NODE}
+    answer = api('administrator').post('/api/v1/certificates/generate/', made, format='json')
+    assert answer.status_code == 200, answer.content
+    in_force()
+    assert ssl.get_server_certificate(('127.0.0.1', uds.port)) == own
+    command('restart', SERVICE)
+    wait_until(lambda: ssl.get_server_certificate(('127.0.0.1', uds.port)) != own, 'the new certificate')
+    row = api('administrator').get(f'/api/v1/certificates/{answer.json()["data"]["id"]}/').json()
+    assert ssl.get_server_certificate(('127.0.0.1', uds.port)).split() == row['pem'].split()
+    assert ssl.get_server_certificate(('127.0.0.1', uds.engine.tls_port)).split() != row['pem'].split()
 
 
 @proves('US-08')
