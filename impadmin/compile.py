@@ -55,6 +55,7 @@ def compile_config() -> contract.Config:
         security=_settings(contract.SecuritySettings, _row(SecuritySettings)),
         certificate_monitor=_settings(contract.CertificateMonitor, _row(CertificateMonitor)),
         trust=inforce.trust(),
+        ldap=_ldap(),
         nodes=tuple(
             contract.Node(
                 id=node.pk,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import structlog
 
@@ -19,7 +19,9 @@ from engine.store import users
 from engine.store.batch import Batch
 
 if TYPE_CHECKING:
+    from engine.contract.config import Config
     from engine.node import Node
+    from engine.services.ldap_authentication import Directory
     from engine.store.users import User
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,23 @@ clients of one person sign in together after a restart, but nobody tries a thous
 
 class Refused(Exception):
     """The attempt is not looked at: too many failures before it."""
+
+
+class Undecided(Exception):
+    """The password could not be checked: the directory cannot be asked. The text is for the log."""
+
+
+class Subject(Protocol):
+    """Whose password is checked. ``from_directory``: it is that of the directory, where there is one."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def credentials(self) -> Credentials: ...
+
+    @property
+    def from_directory(self) -> bool: ...
 
 
 class _Record:
@@ -59,6 +78,32 @@ class AuthenticationService(Service):
         self._records: dict[tuple[str, str], _Record] = {}
         self._users: Batch[str, User] = Batch(partial(users.load_for_login, node.store))
         self._decoy = credentials.verifiers('decoy', salt=b'0123456789abcdef')
+        self._directory: Directory | None = None
+
+    def configure(self, newest: Config) -> None:
+        """LDAP Authentication holds from the next sign-in on."""
+        before = self.config.ldap
+        super().configure(newest)
+        if self.config.ldap != before:
+            self._use_directory()
+
+    async def start(self) -> None:
+        """Begin to use the directory, if there is one."""
+        self._use_directory()
+
+    async def stop(self) -> None:
+        """Let go of it."""
+        if self._directory is not None:
+            self._directory.close()
+
+    def _use_directory(self) -> None:
+        if self._directory is not None:
+            self._directory.close()
+        self._directory = None
+        if self.config.ldap.enabled:
+            from engine.services.ldap_authentication import Directory  # ldap3 is loaded only where it is needed
+
+            self._directory = Directory(self.config.ldap, self.node.var)
 
     async def begin(self, bare: str, address: str, certificate: bool = False) -> User | None:
         """Begin one attempt: the user, or None when there is no such eligible user. ``certificate``: no password is
@@ -70,26 +115,31 @@ class AuthenticationService(Service):
         except BaseException:
             record.under_way -= 1
             raise
-        return user if user is not None and user.eligible and (user.credentials or certificate) else None
+        if user is None or not user.eligible:
+            return None
+        by_directory = self._directory is not None and user.from_directory
+        return user if user.credentials or certificate or by_directory else None
 
-    async def password_matches(self, user: User | None, password: str) -> bool:
-        """Check a PLAIN password in a thread; takes as long for an unknown user as for a known one."""
-        stored = user.credentials if user is not None else self._decoy
-        return await self._matches(stored, password) and user is not None
+    async def password_matches(self, user: Subject | None, name: str, password: str) -> bool:
+        """Check a password; it takes as long for an unknown user, called ``name``, as for a known one.
 
-    async def check(self, bare: str, address: str, stored: Credentials, password: str) -> bool:
-        """Whether a password given elsewhere than in a sign-in is right; ``stored`` is empty for an unknown user, which
-        takes as long. It counts like an attempt to sign in as ``bare``. Raises Refused."""
+        Raises Undecided."""
+        if self._directory is not None and (user is None or user.from_directory):
+            return await self._directory.matches(user.user_id if user else name, password, user is not None)
+        stored = (user.credentials if user is not None else None) or self._decoy
+        right = await asyncio.get_running_loop().run_in_executor(None, credentials.matches, password, stored)
+        return right and stored is not self._decoy
+
+    async def check(self, bare: str, address: str, user: Subject | None, name: str, password: str) -> bool:
+        """Whether a password given elsewhere than in a sign-in is right. It counts like an attempt to sign in as
+        ``bare``. Raises Refused, Undecided."""
         self._admit(bare, address).under_way += 1
         right = None
         try:
-            right = await self._matches(stored or self._decoy, password) and bool(stored)
+            right = await self.password_matches(user, name, password)
         finally:
             self.finish(bare, address, right)
         return right
-
-    async def _matches(self, stored: Credentials, password: str) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(None, credentials.matches, password, stored)
 
     def finish(self, bare: str, address: str, right: bool | None) -> None:
         """The outcome of an attempt: True signed in, False wrong, None given up (no verdict)."""

@@ -29,7 +29,8 @@ class Profile(NamedTuple):
 
 class Person(NamedTuple):
     """An end user of this cluster. ``credentials``: see engine.contract.credentials; ``bare``: '' without IM address;
-    ``node_address``: of the home node, ''; ``profile``: the user's own service profile, else the default one."""
+    ``node_address``: of the home node, ''; ``from_directory``: see ``store.users.User``; ``profile``: the user's own
+    service profile, else the default one."""
 
     id: int
     user_id: str
@@ -43,6 +44,7 @@ class Person(NamedTuple):
     credentials: dict[str, list[str | int]]
     bare: str
     node_address: str
+    from_directory: bool
     profile: Profile | None
 
 
@@ -51,6 +53,7 @@ async def load(store: Store, user_id: str) -> Person | None:
     row = await store.fetch_one(
         'SELECT u.id, u.user_id, u.first_name, u.last_name, u.display_name, u.mail, u.directory_uri, u.department,'
         " u.im_enabled, u.credentials, coalesce(u.im_address, ''), coalesce(n.address, ''),"
+        " u.ldap_status = 'active',"
         ' p.name, p.description, p.is_default,'
         ' a.name, a.description, a.address, b.name, b.description, b.address, c.name, c.description, c.address'
         ' FROM end_user u LEFT JOIN node n ON n.id = u.home_node_id'
@@ -61,7 +64,7 @@ async def load(store: Store, user_id: str) -> Person | None:
         ' WHERE upper(u.user_id) = upper(%s) AND u.active AND u.home_cluster',
         user_id,
     )
-    return None if row is None else Person._make((*row[:12], _profile(row[12:])))
+    return None if row is None else Person._make((*row[:13], _profile(row[13:])))
 
 
 def _profile(row: tuple[Any, ...]) -> Profile | None:

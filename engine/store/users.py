@@ -40,6 +40,8 @@ class User:
     """SHA-1 of the picture in the vCard, '' without one."""
     archive: Any = None
     """What the user wants archived (``store.archive.rules``)."""
+    from_directory: bool = False
+    """Synchronized from a directory, which knows the password when sign-ins are checked there."""
 
     def signed_in(self) -> User:
         """The user as a session keeps him: without verifiers, which nobody needs any more and which are a kilobyte."""
@@ -54,14 +56,14 @@ _VERIFIERS = 'hashtextextended(credentials::text, 0)'
 _ARCHIVE = '(SELECT preferences FROM archive_account a WHERE a.user_id = end_user.id)'
 _COLUMNS = (
     f'id, user_id, im_address, credentials, home_node_id, {_ELIGIBLE}, roster_version, contact_count, watcher_count,'
-    f' {_FINGERPRINT}, {_VERIFIERS}, privacy_version, avatar, {_ARCHIVE}'
+    f" {_FINGERPRINT}, {_VERIFIERS}, privacy_version, avatar, {_ARCHIVE}, (ldap_status = 'active')"
 )
 
 
 def _user(row: tuple[Any, ...]) -> User:
     return User(
         row[0], row[1], row[2] or '', row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10],
-        row[11], avatar=row[12], archive=row[13],
+        row[11], avatar=row[12], archive=row[13], from_directory=row[14],
     )  # fmt: skip
 
 

@@ -45,11 +45,9 @@ def manager_password_field(obj: Any) -> forms.Field:
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> LdapDirectory:
-    """Add a directory."""
+    """Add a directory; from a file it comes without its password, which is set later."""
     rest, password = take_password(actor, values)
-    if not password:
-        raise ValidationError({'password': _('This field must have a value.')})
-    row = LdapDirectory(**rest, sealed_password=ldap_access.seal(password))
+    row = LdapDirectory(**rest, sealed_password=ldap_access.seal(password) if password else '')
     row.save()
     return row
 
@@ -62,7 +60,7 @@ def update(actor: Actor, row: LdapDirectory, values: Mapping[str, Any]) -> LdapD
         setattr(row, name, value)
     if password:
         row.sealed_password = ldap_access.seal(password)
-    elif not ldap_access.protected(row) <= before:
+    elif row.sealed_password and not ldap_access.protected(row) <= before:
         raise ValidationError({'password': _('Enter the password again: the manager or a server is another one.')})
     row.save()
     return row
@@ -129,6 +127,8 @@ def cancel_sync(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -
 
 def cannot_sync(row: LdapDirectory) -> str:
     """Why Perform Full Sync Now cannot be used."""
+    if not row.sealed_password:
+        return _('Set the LDAP password first.')
     return ldap_sync.hindrance() or (_('A synchronization is already in progress.') if ldap_sync.under_way(row) else '')
 
 

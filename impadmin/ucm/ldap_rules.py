@@ -111,10 +111,11 @@ def authentication_is_complete(row: UserAuthentication, before: Any) -> None:
     if not row.enabled:
         return
     missing = [name for name in ('manager_dn', 'search_base', 'host_1') if not getattr(row, name).strip()]
-    if missing:
-        raise ValidationError(dict.fromkeys(missing, _('LDAP authentication needs it. Enter it, or switch it off.')))
+    errors = dict.fromkeys(missing, _('LDAP authentication needs it. Enter it, or switch it off.'))
     if not row.sealed_password:
-        raise ValidationError({'enabled': _('Set the manager password first.')})
+        errors['enabled'] = _('Set the manager password first.')
+    if errors:
+        raise ValidationError(errors)
 
 
 def names_are_right(row: Asked, before: Any) -> None:

@@ -189,6 +189,8 @@ def test_settings_are_saved_and_recorded(page: SettingsPage, admin_client: Any) 
             new = value + 1
         else:
             continue
+        if payload.encode(page, {name: new}).get(name) in page.bad.get(name, ()):
+            continue  # right only together with other values
         version = client.get(url).context['form'].version
         data = payload.encode(page, {**payload.present(page, row), name: new})
         answer = client.post(url, {**data, 'version': version})

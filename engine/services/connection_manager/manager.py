@@ -241,12 +241,15 @@ class ConnectionManager(Service):
         router: Any = self.node.service(XCP_ROUTER)
         managed = router.param('stream_management') == 'enabled'
         plain = parameter_value(self.config, self.node.name, AUTHENTICATION, 'allow_plain')
+        mechanisms: tuple[str, ...] = (*SCRAM, 'PLAIN') if plain else SCRAM
+        if self.config.ldap.enabled:  # only the directory can check a password, and it wants to see it
+            mechanisms = ('PLAIN',)
         return StreamSettings(
             domains=self._domains,
             secret=self._secret,
             random=os.urandom,
             tls_required=not self._unencrypted and self.config.security.client_secure_mode,
-            mechanisms=(*SCRAM, 'PLAIN') if plain else SCRAM,
+            mechanisms=mechanisms,
             dual=dual.feature(router),
             features=caps.stream_feature(router) + (sm.FEATURE if managed else b'') + quiet.FEATURE,
             nonzas=sm.NONZAS | quiet.NONZAS,

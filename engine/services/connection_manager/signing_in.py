@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.contract.services import AUTHENTICATION
-from engine.services.authentication import AuthenticationService, Refused
+from engine.services.authentication import AuthenticationService, Refused, Undecided
 from engine.store.pool import Unavailable
 from engine.supervisor import describe
 from engine.xmpp.c2s import NeedCredentials, NeedPasswordCheck
@@ -29,7 +29,12 @@ async def check_password(connection: Connection, event: NeedPasswordCheck) -> No
     """The stream wants to know whether a password is right."""
     if not await _begin_attempt(connection, event.localpart, event.domain) or connection._attempt is None:
         return
-    right = await connection._attempt[0].password_matches(connection._user, event.password)
+    try:
+        right = await connection._attempt[0].password_matches(connection._user, event.localpart, event.password)
+    except Undecided as error:
+        log.warning('the directory cannot be asked', user=event.localpart, error=str(error))
+        _refuse(connection, 'The directory cannot be asked at the moment.')
+        return
     if connection._stream is not None and not connection._ended:
         connection._stream.password_checked(right)
 
@@ -56,9 +61,13 @@ async def _begin_attempt(connection: Connection, localpart: str, domain: str, ce
             return True
     else:
         text = 'Cisco XCP Authentication Service is not running.'
+    _refuse(connection, text)
+    return False
+
+
+def _refuse(connection: Connection, text: str) -> None:
     if connection._stream is not None and not connection._ended:
         connection._stream.auth_refused('temporary-auth-failure', text)
-    return False
 
 
 def verdict(connection: Connection, bare: str, right: bool | None) -> None:

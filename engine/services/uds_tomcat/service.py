@@ -17,7 +17,7 @@ from engine.contract.jid import im_address
 from engine.contract.messages import Text, message
 from engine.contract.services import AUTHENTICATION, UDS_TOMCAT, XCP_ROUTER
 from engine.listening import accept, listen
-from engine.services.authentication import AuthenticationService, Refused
+from engine.services.authentication import AuthenticationService, Refused, Undecided
 from engine.services.base import Service
 from engine.services.uds_tomcat import documents
 from engine.services.uds_tomcat.http import HEAD_BYTES, METHODS, Request, Response, serve
@@ -159,9 +159,12 @@ class UdsTomcat(Service):
         scheme, domain = self.config.address_scheme, self.config.default_domain
         bare = bare or im_address(scheme, domain, user_id, '') or user_id.upper()
         try:
-            right = await service.check(bare, request.address, person.credentials if person else {}, password)
+            right = await service.check(bare, request.address, person, user_id, password)
         except Refused:
             return _refusal(429, 'Too many failed sign-ins. Try again later.')
+        except Undecided as error:
+            log.warning('the directory cannot be asked', user=user_id, error=str(error))
+            return _refusal(503, 'The directory cannot be asked at the moment.')
         if person is None or not right:
             log.info('user data refused', user=bare, address=request.address)
             return _refusal(401, 'The user ID or the password is wrong.')
