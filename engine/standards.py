@@ -29,6 +29,18 @@ RFCS = (
     Standard('RFC 5802', 'SCRAM-SHA-1', '', 'complete'),
     Standard('RFC 7677', 'SCRAM-SHA-256', '', 'complete'),
     Standard('RFC 7395', 'XMPP over WebSocket', '', 'complete'),
+    Standard('RFC 3261', 'SIP: Session Initiation Protocol', '', 'partial'),
+    Standard('RFC 3428', 'SIP Extension for Instant Messaging', '', 'complete'),
+    Standard('RFC 3581', 'SIP Symmetric Response Routing', '', 'complete'),
+    Standard('RFC 3856', 'Presence Event Package for SIP', '', 'complete'),
+    Standard('RFC 3863', 'Presence Information Data Format (PIDF)', '', 'complete'),
+    Standard('RFC 3903', 'SIP Extension for Event State Publication', '', 'complete'),
+    Standard('RFC 6665', 'SIP-Specific Event Notification', '', 'partial'),
+    Standard(
+        'RFC 7247', 'Interworking between SIP and XMPP: Architecture, Addresses, and Error Handling', '', 'partial'
+    ),
+    Standard('RFC 7248', 'Interworking between SIP and XMPP: Presence', '', 'partial'),
+    Standard('RFC 7572', 'Interworking between SIP and XMPP: Instant Messaging', '', 'complete'),
 )
 
 TITLES = {

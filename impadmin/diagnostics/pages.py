@@ -10,6 +10,7 @@ from impadmin.console.dashboard import Card, Dashboard
 from impadmin.console.page import Help, ViewPage
 from impadmin.console.registry import register
 from impadmin.diagnostics import cards, views
+from impadmin.diagnostics import sip as sip
 from impadmin.diagnostics.flows import FIRST_SET_UP, FLOWS
 
 CARDS = (

@@ -39,7 +39,10 @@ INCOMING_ACL = Page(
     intro=gettext_lazy('Who may send SIP requests to this cluster without signing in.'),
     help=Help(
         when=gettext_lazy('Before another Unified CM cluster or SIP server sends presence to this one.'),
-        effect=gettext_lazy('Cisco SIP Proxy accepts requests from these addresses and refuses others with 403.'),
+        effect=gettext_lazy(
+            'Cisco SIP Proxy accepts requests from these addresses and refuses others with 403. Whoever is in the list '
+            'speaks for every user: list only hosts that check their own users.'
+        ),
         guide='3967, 12522',
     ),
     configures=True,

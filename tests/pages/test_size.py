@@ -14,9 +14,9 @@ from impadmin.console import registry
 from impadmin.console.page import Page, SettingsPage
 
 MOST = 60
-SAMPLES = ('presence-gateways', 'incoming-acls', 'group-chat-administrators', 'group-chat-administrator-settings')
+SAMPLES = ('presence-gateways', 'group-chat-administrators', 'group-chat-administrator-settings')
 """The pages that were added to show what one costs; they wait for their services."""
-ORDINARY = (*SAMPLES, 'uc-services', 'service-profiles', 'feature-group-templates', 'user-profiles')
+ORDINARY = (*SAMPLES, 'incoming-acls', 'uc-services', 'service-profiles', 'feature-group-templates', 'user-profiles')
 """Pages like most of those to come: a handful of fields, some rules."""
 
 

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.areas.test_troubleshooter import alive, outcomes
 from tests.areas.xmpp_fixtures import address, command, configure, ensure, in_force, sign_in
 from tests.fixtures import data
+from tests.fixtures.federation import Zone
 from tests.fixtures.processes import free_port, wait_until
 from tests.fixtures.tls import trusting
 from tests.proves import proves
 from tests.services.sipclient import SipClient, SipMessage
 from tests.services.test_client_certificates import Authority
 
-__all__ = ['sign_in']
+__all__ = ['outcomes', 'sign_in']
 
 SERVICE = 'sip_proxy'
 ALICE, BOB, CAROL = (address(name) for name in ('alice', 'bob', 'carol'))
@@ -94,7 +96,6 @@ def registered(client: SipClient) -> SipClient:
     return client
 
 
-@proves('PORT-02')
 def test_messages_go_both_ways(sip: Sip, sign_in: Any) -> None:
     """A SIP client and an XMPP client, over every transport; texts of any language arrive as they were written."""
     sip.set('udp_trusted', True)
@@ -378,10 +379,14 @@ def test_every_domain_is_served(sip: Sip, sign_in: Any, make_user: Callable[...,
 @proves('DOM-18', 'RST-R45', 'CI-11')
 def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any]) -> None:
     """In addresses with the CUCM Domain or the SRV Cluster Name the user is a user ID, after the notified restart."""
+    sip.node.address = 'imp1.hq.example.org'
+    sip.node.save()
     sip.start()
     bob = sign_in('bob')
     trunk = sip(ALICE)
     client = api('administrator')
+    assert trunk.say('bob@hq.example.org', 'by default').status == 200  # the DNS domain of the publisher
+    bob.expect('message', body='by default')
     for name, domain in (('cucm_domain', 'cm.example.net'), ('srv_cluster_name', 'imp-srv.other.example')):
         assert trunk.say(f'bob@{domain}', 'x').status == 404
         assert (
@@ -402,6 +407,7 @@ def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any
             row for row in client.get('/api/v1/notifications/').json()['results'] if row['kind'] == 'restart'
         ], 'the notification clears')  # fmt: skip
         trunk = sip(f'alice@{domain}')
+        assert name == 'srv_cluster_name' or trunk.say('bob@hq.example.org', 'x').status == 404
         assert trunk.say(f'BOB@{domain}', f'over {domain}').status == 200
         assert bob.expect('message', body=f'over {domain}').get('from', '').startswith(ALICE)
 
@@ -455,3 +461,67 @@ def test_an_unrelated_sip_client(sip: Sip, sign_in: Any) -> None:
     receiver = sipp(sip, 'receiver', 'alice', port, 'u1')
     bob.say(ALICE, 'for sipp')
     played(receiver)
+
+
+def test_host_names_in_the_incoming_acl(sip: Sip, request: pytest.FixtureRequest) -> None:
+    """A host counts whose name leads to its address; a name that an address claims in DNS is not enough."""
+    from impadmin.system.models import IncomingAcl
+
+    zone = Zone()
+    request.addfinalizer(zone.close)
+    for name, text in (('trunk.example.net', '127.0.0.2'), ('sub.site.example.net', '127.0.0.3')):
+        zone.records[name, 'A'] = [text]
+    for last, name in ((3, 'sub.site.example.net.'), (4, 'liar.site.example.net.'), (5, 'elsewhere.example.')):
+        zone.records[f'{last}.0.0.127.in-addr.arpa', 'PTR'] = [name]
+    for name in ('trunk.example.net', 'site.example.net'):
+        IncomingAcl.objects.create(description=name, address_pattern=name)
+    sip.set('dns_servers', zone.address, sip.node)
+    sip.start()
+    found = {last: sip(ALICE, bind=f'127.0.0.{last}').request('OPTIONS', 'sip:example.com') for last in range(2, 7)}
+    assert {last: answer.status for last, answer in found.items()} == {2: 200, 3: 200, 4: 403, 5: 403, 6: 403}
+
+
+def test_limits(sip: Sip) -> None:
+    """What one client can take of the server is bounded by the parameters."""
+    limits = {'registration_s': 60, 'subscriptions': 1, 'max_body_bytes': 1300, 'idle_timeout_s': 2}
+    for name, value in (limits | {'request_timeout_s': 1, 'connections_per_ip': 6}).items():
+        sip.set(name, value)
+    sip.start()
+    alice = sip(ALICE)
+    assert 'expires=60' in alice.register(9999)['Contact']
+    assert subscribe(alice, BOB).status == 200
+    alice.expect('NOTIFY')
+    assert subscribe(alice, CAROL, Call_ID='another').status == 403
+    assert alice.say(BOB, 'x' * 1300).status == 202
+    large, idle, slow = sip(BOB), sip(BOB), sip(BOB)
+    slow.send(b'OPTIONS sip:exa')
+    with contextlib.suppress(OSError):
+        large.send(large.compose('MESSAGE', f'sip:{ALICE}', 'x' * 1301))
+    for client in (large, idle, slow):
+        with pytest.raises(ConnectionError):
+            client.receive()
+    assert alice.say(BOB, 'registered clients may be idle').status == 202
+    kept = [sip(BOB) for _ in range(5)]
+    with pytest.raises(ConnectionError):
+        sip(BOB).receive()
+    assert kept[-1].request('OPTIONS', 'sip:example.com').status == 200
+
+
+@proves('TRB-08')
+def test_the_troubleshooter_knows_sip_proxy(outcomes: Callable[..., Any], db: None) -> None:
+    """It names a stopped service, an empty Incoming ACL and a missing domain; where SIP Proxy is not used, nothing."""
+    from impadmin.system.models import IncomingAcl, ParameterValue, ServiceActivation, ServiceStatus
+
+    names = ('sip-proxy', 'sip-senders', 'cucm-domain')
+    node = alive()
+    assert {outcomes()[name]['outcome'] for name in names} == {'passed'}
+    ServiceActivation.objects.create(node=node, service=SERVICE)
+    ServiceStatus.objects.filter(node=node, service=SERVICE).update(state='Stopped')
+    found = outcomes()
+    assert [found[name]['outcome'] for name in names] == ['failed', 'warning', 'warning']
+    assert found['sip-proxy']['problems'][0]['problem'] == 'Cisco SIP Proxy on imp1 is stopped.'
+    assert found['sip-senders']['problems'][0]['fix'].startswith('/admin/system/incoming-acls/')
+    ServiceStatus.objects.filter(node=node, service=SERVICE).update(state='Running')
+    IncomingAcl.objects.create(description='Unified CM', address_pattern='192.0.2.1')
+    ParameterValue.objects.create(service=SERVICE, name='cucm_domain', value='example.com')
+    assert {outcomes()[name]['outcome'] for name in names} == {'passed'}

@@ -101,6 +101,9 @@ class Line:
         """It has ended, and what was not delivered is decided."""
         return self.ended
 
+    def entered(self) -> None:
+        """Never: a SIP client has no inactive session."""
+
     def pause(self) -> None:
         """Read no further from the client."""
         self.flow.pause()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from engine.contract.config import Node as NodeConfig
     from engine.node import Node
     from engine.services.presence_engine import PresenceEngine
     from engine.services.xcp_router import XcpRouter
@@ -143,8 +144,7 @@ class SipProxy(Service):
     def _own_names(self) -> frozenset[str]:
         """Hosts in SIP addresses whose user part is a user ID."""
         publisher = next((node for node in self.config.nodes if node.publisher), None)
-        domain = self.param('cucm_domain') or (publisher.address.partition('.')[2] if publisher else '')
-        names = {domain, self.param('srv_cluster_name')}
+        names = {self.param('cucm_domain') or _dns_domain(publisher), self.param('srv_cluster_name')}
         for node in self.config.nodes:
             names.update((node.name, node.address))
         return frozenset(name.lower() for name in names if name)
@@ -407,6 +407,14 @@ class SipProxy(Service):
         for line in list(self.by_flow.get(flow.key, ())):
             line.end()
         self.calls.lost(flow)
+
+
+def _dns_domain(node: NodeConfig | None) -> str:
+    """The DNS domain of a node, '' when neither its address nor its name has one."""
+    for name in (node.address, node.name) if node is not None else ():
+        if not name.rpartition('.')[2].isdigit() and ':' not in name and '.' in name:
+            return name.partition('.')[2]
+    return ''
 
 
 _METHODS: dict[str, Callable[[SipProxy, Incoming], Awaitable[None]]] = {
