@@ -78,24 +78,24 @@ class LdapFilter(models.Model):
         return self.name
 
 
-def _port() -> Any:
+def _port(label: Any) -> Any:
     return models.PositiveIntegerField(
-        _('LDAP Port'), default=636, validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        label, default=636, validators=[MinValueValidator(1), MaxValueValidator(65535)],
         help_text=_('636 with TLS, 389 without; 3269 and 3268 are the Global Catalog of Active Directory.'),
     )  # fmt: skip
 
 
-def _host() -> Any:
+def _host(label: Any) -> Any:
     return models.CharField(
-        _('Host Name or IP Address for Server'), max_length=255, blank=True,
+        label, max_length=255, blank=True,
         help_text=_('With TLS the certificate of the server must name it, and tomcat-trust have its authority.'),
     )  # fmt: skip
 
 
-def _tls() -> Any:
+def _tls(label: Any) -> Any:
     return models.BooleanField(
-        _('Use TLS'), default=True, help_text=_('Without it passwords cross the network as they are.')
-    )
+        label, default=True, help_text=_('Without it passwords cross the network as they are.')
+    )  # fmt: skip
 
 
 class Asked(models.Model):
@@ -111,9 +111,15 @@ class Asked(models.Model):
         _('LDAP User Search Base'), max_length=500, blank=True,
         help_text=_('For example ou=people,dc=example,dc=com.'),
     )  # fmt: skip
-    host_1, port_1, tls_1 = _host(), _port(), _tls()
-    host_2, port_2, tls_2 = _host(), _port(), _tls()
-    host_3, port_3, tls_3 = _host(), _port(), _tls()
+    host_1 = _host(_('Host Name or IP Address for Server 1'))
+    port_1 = _port(_('LDAP Port for Server 1'))
+    tls_1 = _tls(_('Use TLS for Server 1'))
+    host_2 = _host(_('Host Name or IP Address for Server 2'))
+    port_2 = _port(_('LDAP Port for Server 2'))
+    tls_2 = _tls(_('Use TLS for Server 2'))
+    host_3 = _host(_('Host Name or IP Address for Server 3'))
+    port_3 = _port(_('LDAP Port for Server 3'))
+    tls_3 = _tls(_('Use TLS for Server 3'))
 
     class Meta:
         abstract = True
