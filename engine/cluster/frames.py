@@ -135,9 +135,15 @@ class Mirror(msgspec.Struct, frozen=True, array_like=True, tag=14):
     carbons: bool
 
 
+class Serving(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """The sending node serves the users of these home nodes, and of no others."""
+
+    homes: list[int]
+
+
 Frame = (
-    Decided | Standby | Mirror | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster | Online
-    | Offline | Stored
+    Decided | Serving | Standby | Mirror | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster
+    | Online | Offline | Stored
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

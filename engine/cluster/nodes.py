@@ -48,6 +48,8 @@ class Nodes(Links):
     def __init__(self, router: XcpRouter) -> None:
         super().__init__(router)
         self.where: dict[str, Link] = {}
+        self.serving: dict[Link, set[int]] = {}
+        """Home nodes whose users the node there serves."""
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._forgot = False
         self._published = False
@@ -91,6 +93,7 @@ class Nodes(Links):
     def began(self, link: Link) -> None:
         """Tell who is signed in here."""
         link.put(frames.Online(list(self.router.accounts), all=True), None, 32 * len(self.router.accounts))
+        link.put(frames.Serving(sorted(self.node.ownership.served)))
         self.router.dual.began(link)
 
     def abandoned(self, other: int) -> bool:
@@ -110,6 +113,7 @@ class Nodes(Links):
         lost = {bare for bare, where in self.where.items() if where is link}
         for bare in lost:
             del self.where[bare]
+        self.serving.pop(link, None)
         self.router.dual.forget(link)
         self._vanished(lost)
 

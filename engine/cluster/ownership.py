@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from engine.cluster import frames
 from engine.contract.restarts import parameter_value
 from engine.contract.services import CONNECTION_MANAGER, XCP_ROUTER
 from engine.store import nodes as store
@@ -74,6 +75,15 @@ class Ownership:
     def owns(self, home: int | None) -> bool:
         """Whether this node serves H(home)."""
         return self.owner(home) == self.node.id and home not in self.frozen
+
+    def somebody_serves(self, home: int | None) -> bool:
+        """Whether the users of H(home) can be reached at any node, as far as this one knows. Always while their group
+        has no high availability: then they wait for their node."""
+        if home is None or self.node.config.peer_of(home) is None:
+            return True
+        router = self._router()
+        elsewhere = router.nodes.serving.items() if router is not None and router.nodes is not None else ()
+        return self.owns(home) or any(link.up and home in served for link, served in elsewhere)
 
     @property
     def owned(self) -> set[int]:
@@ -224,6 +234,8 @@ class Ownership:
     def _tell(self, gained: set[int], lost: set[int]) -> None:
         if (router := self._router()) is not None:
             router.dual.taken_over(gained)
+            if router.nodes is not None:
+                router.nodes.tell(frames.Serving(sorted(self.served)))
         for watcher in self._watchers:
             try:
                 watcher(gained, lost)

@@ -62,6 +62,8 @@ def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
         waiting(router, frame.user)
     elif isinstance(frame, frames.Standby):
         router.dual.standby(link, frame.client, frame.on)
+    elif isinstance(frame, frames.Serving):
+        nodes.serving[link] = set(frame.homes)
     elif isinstance(frame, frames.Mirror):
         router.dual.state[frame.client] = frame
     elif (engine := router.presence_engine()) is not None:

@@ -1,7 +1,8 @@
 """XEP-0357: a push service is told when messages wait for a client that is not there or not looked at.
 
 Told of: a message with a body that went to the offline store, that a hibernating session (XEP-0198) holds, or that an
-inactive client (XEP-0352) got. Neither text nor sender leave the server unless the parameters say so. Messages within
+inactive client (XEP-0352) got. While nobody serves the user, because the users of a node are being taken over, it waits
+until they all are (guide 2373). Neither text nor sender leave the server unless the parameters say so. Messages within
 ``push_interval_s`` are told of together; one notification is under way at a time for each client. A push service that
 refuses is forgotten; one that cannot be reached is given up after ``GIVE_UP`` failures in a row.
 
@@ -55,6 +56,8 @@ TEXT: Final = 1000
 """Characters of a message that are sent when the parameter allows it."""
 ANSWER_S: Final = 30.0
 GIVE_UP: Final = 10
+TAKEOVER_S: Final = 1.0
+"""How often it is asked whether the users of a failed node have been taken over."""
 RELOAD_S: Final = 60.0
 """How often registrations are read again: users may be deleted, renamed, or change them through another node."""
 _ID: Final = 'push-'
@@ -147,6 +150,8 @@ class Push:
         if not pusher.news or pusher.identity or pusher.timer is not None:
             return
         pause = pusher.next_at - monotonic()
+        if not self.router.node.ownership.somebody_serves(next((one.home for one in self.users.get(key[0], ())), None)):
+            pause = max(pause, TAKEOVER_S)
         if pause > 0:
             pusher.timer = asyncio.get_running_loop().call_later(pause, self._due, key)
             return

@@ -8,24 +8,26 @@ from engine.store.pool import Store
 
 
 class Registration(NamedTuple):
-    """Where one client of a user wants to be told. ``options`` is the form to send along, b'' for none."""
+    """Where one client of a user wants to be told. ``options`` is the form to send along, b'' for none; ``home`` the
+    home node of the user."""
 
     service: str
     node: str
     resource: str
     options: bytes
+    home: int | None = None
 
 
 async def load(store: Store) -> dict[str, tuple[Registration, ...]]:
     """Every registration of every live user, by IM address, oldest first."""
     rows = await store.fetch(
-        'SELECT u.im_address, p.service, p.node, p.resource, p.options FROM push_registration p'
+        'SELECT u.im_address, p.service, p.node, p.resource, p.options, u.home_node_id FROM push_registration p'
         ' JOIN end_user u ON u.id = p.user_id WHERE u.active AND u.im_enabled AND u.im_address IS NOT NULL'
         ' ORDER BY p.created_at'
     )
     found: dict[str, list[Registration]] = {}
-    for bare, service, node, resource, options in rows:
-        found.setdefault(bare, []).append(Registration(service, node, resource, bytes(options)))
+    for bare, service, node, resource, options, home in rows:
+        found.setdefault(bare, []).append(Registration(service, node, resource, bytes(options), home))
     return {bare: tuple(entries) for bare, entries in found.items()}
 
 
@@ -50,9 +52,11 @@ async def save(store: Store, user_id: int, new: Registration, most: int) -> None
 async def of(store: Store, user_id: int) -> tuple[Registration, ...]:
     """The registrations of one user, oldest first."""
     rows = await store.fetch(
-        'SELECT service, node, resource, options FROM push_registration WHERE user_id = %s ORDER BY created_at', user_id
+        'SELECT p.service, p.node, p.resource, p.options, u.home_node_id FROM push_registration p'
+        ' JOIN end_user u ON u.id = p.user_id WHERE u.id = %s ORDER BY p.created_at',
+        user_id,
     )
-    return tuple(Registration(row[0], row[1], row[2], bytes(row[3])) for row in rows)
+    return tuple(Registration(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in rows)
 
 
 async def remove(store: Store, bare: str, service: str, node: str | None) -> int:

@@ -116,9 +116,12 @@ def test_a_new_certificate_tomcat(uds: Uds, api: Callable[..., Any]) -> None:
     assert ssl.get_server_certificate(('127.0.0.1', uds.engine.tls_port)).split() != row['pem'].split()
 
 
-@proves('US-08')
+@proves('US-08', 'HA-27')
 def test_each_user_gets_his_own_profile(uds: Uds, api: Callable[..., Any], make_user: Callable[..., Any]) -> None:
-    """Own profile, else the default of the system, else none; changes count at once."""
+    """Own profile, else the default of the system, else none; changes count at once. With high availability also the
+    node that stands in for the home node, and when to sign in there."""
+    from impadmin.system.models import Node, ParameterValue, RedundancyGroup
+
     for name in ('East', 'West', 'Spare'):
         add(api, 'uc-services', name=name, address=f'{name.lower()}.example.com', description='<&> 東')
     add(api, 'service-profiles', name='Eastern', imp_primary='East', imp_secondary='Spare')
@@ -161,6 +164,19 @@ def test_each_user_gets_his_own_profile(uds: Uds, api: Callable[..., Any], make_
     assert uds('version').xml.findtext('version')
     head = uds('user/alice', 'alice', method='HEAD')
     assert (head.status, head.xml.tag) == (200, 'none')
+
+    assert user.xml.find('imAndPresence/backupServer') is None
+    second = Node.objects.create(name='imp2', address='imp2.example.org')
+    RedundancyGroup.objects.filter(server1=second).delete()
+    RedundancyGroup.objects.update(server2=second, ha_enabled=True)
+    ParameterValue.objects.create(
+        service='server_recovery_manager', name='relogin_lower_s', node=Node.objects.get(name=data.NODE), value=33
+    )
+    data.publish_configuration()
+    wait_until(lambda: uds('user/alice', 'alice').xml.find('imAndPresence/backupServer') is not None, 'who stands in')
+    places = uds('user/alice', 'alice').xml.find('imAndPresence')
+    assert places is not None
+    assert [one.text for one in places] == ['127.0.0.1', 'imp2.example.org', '33', '537']
 
 
 def test_only_the_user_with_the_right_password(uds: Uds, make_user: Callable[..., Any]) -> None:

@@ -4,7 +4,7 @@ the administrative XML interface (AXL), because its own shape is not published."
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote as quote_url
 
 from engine.store.user_data import Person, Profile, Server
@@ -61,11 +61,24 @@ def user_uri(base: str, user_id: str) -> str:
     return f'{base}/user/{quote_url(user_id, safe="")}'
 
 
-def user(base: str, person: Person) -> str:
-    """The user, with where the service profile is."""
+class StandIn(NamedTuple):
+    """The node that takes over when the user's home node fails, and the seconds between which a client then waits."""
+
+    address: str
+    lower_s: int
+    upper_s: int
+
+
+def user(base: str, person: Person, stand_in: StandIn | None) -> str:
+    """The user, with where the service profile is. With High Availability the node that stands in and the Client
+    Re-Login limits (guide 2163-2166); the names of these elements are ours."""
     uri = user_uri(base, person.user_id)
     profile = _text('uri', f'{uri}/serviceProfile') if person.profile is not None else ''
     server = _text('server', person.node_address) if person.node_address else ''
+    if stand_in is not None:
+        server += _text('backupServer', stand_in.address)
+        server += _text('clientReLoginLowerLimit', str(stand_in.lower_s))
+        server += _text('clientReLoginUpperLimit', str(stand_in.upper_s))
     presence = {'enableImAndPresence': _flag(person.im_enabled), 'enableCalendarPresence': 'false'}
     return _root(
         'user',

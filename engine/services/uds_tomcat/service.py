@@ -15,6 +15,8 @@ from engine import tls
 from engine.contract.certificates import TOMCAT
 from engine.contract.jid import im_address
 from engine.contract.messages import Text, message
+from engine.contract.restarts import parameter_value
+from engine.contract.service_keys import SERVER_RECOVERY_MANAGER
 from engine.contract.services import AUTHENTICATION, UDS_TOMCAT, XCP_ROUTER
 from engine.listening import accept, listen
 from engine.services.authentication import AuthenticationService, Refused, Undecided
@@ -139,7 +141,7 @@ class UdsTomcat(Service):
         if not own:
             return _refusal(403, 'Users can read their own data only.')
         if len(request.path) == 3:
-            return Response(200, documents.user(base, person))
+            return Response(200, documents.user(base, person, self._stand_in(person)))
         if person.profile is None:
             return _refusal(404, 'The user has no service profile.')
         return Response(200, documents.service_profile(base, person, person.profile))
@@ -169,6 +171,20 @@ class UdsTomcat(Service):
             log.info('user data refused', user=bare, address=request.address)
             return _refusal(401, 'The user ID or the password is wrong.')
         return person
+
+    def _stand_in(self, person: Person) -> documents.StandIn | None:
+        """The other node of the redundancy group of the user's home node, while High Availability is on."""
+        config = self.node.config
+        home = next((node for node in config.nodes if node.address == person.node_address), None)
+        peer = config.peer_of(home.id) if home is not None else None
+        other = next((node for node in config.nodes if node.id == peer), None)
+        if home is None or other is None:
+            return None
+        limits = (
+            int(parameter_value(config, home.name, SERVER_RECOVERY_MANAGER, name))
+            for name in ('relogin_lower_s', 'relogin_upper_s')
+        )
+        return documents.StandIn(other.address, *limits)
 
     def _host(self, request: Request) -> str:
         """Host and port as the client named them, else as this node knows itself."""
