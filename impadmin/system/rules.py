@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from impadmin.system.models import Node
+from impadmin.system.models import Node, RedundancyGroup
 from impadmin.system.state import in_contact
 
 MAX_NODES = 6
@@ -97,6 +97,11 @@ def node_is_needed(node: Node) -> str:
             '%(count)d users are assigned to it. Assign them to other nodes first.',
             users,
         ) % {'count': users}
+    group = RedundancyGroup.of(node)
+    if group is not None and len(group.nodes) > 1:
+        return _('It is in the redundancy group %(group)s with another node. Take it out there first.') % {
+            'group': group.name
+        }
     if node.publisher and Node.objects.exclude(pk=node.pk).exists():
         return _('It is the publisher. Delete the other nodes first.')
     if in_contact(node):

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
 
+from engine.contract.service_keys import SERVER_RECOVERY_MANAGER
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Command, Fieldset, Help, Page
 from impadmin.system import redundancy
@@ -91,6 +92,7 @@ GROUPS = Page(
     area='system',
     menu='System > Presence Redundancy Groups',
     title=gettext_lazy('Presence Redundancy Groups'),
+    order=50,
     right=Right.CONFIGURATION,
     intro=gettext_lazy('Two nodes that stand in for each other; each node of the cluster is in one group.'),
     help=Help(
@@ -108,6 +110,7 @@ GROUPS = Page(
         guide='1997-2031, 2100-2133, 2174-2242, 9854-9869',
     ),
     related=('presence-topology', 'service-parameters', 'enterprise-parameters'),
+    works_through=(SERVER_RECOVERY_MANAGER,),
     touches=touched,
     model=RedundancyGroup,
     queryset=_groups,
@@ -149,10 +152,6 @@ GROUPS = Page(
     panel='ucm/redundancy_group.html',
     panel_live='node:* service:* job:* notifications',
     commands=(
-        Command(
-            'restart', gettext_lazy('Restart services'), group_restart.start, form=group_restart.RestartForm,
-            when=group_restart.hindrance, touches=actions.users_moved, danger=True,
-        ),
         *(
             Command(name, label, actions.order(name), form=actions.NodeForm if name != 'recover' else None,
                     touches=actions.users_moved, danger=name == 'failover', in_panel=True)
@@ -161,6 +160,11 @@ GROUPS = Page(
                 ('fallback', gettext_lazy('Fallback')),
                 ('recover', gettext_lazy('Recover')),
             )
+        ),
+        Command(
+            'restart', gettext_lazy('Restart services'), group_restart.start, form=group_restart.RestartForm,
+            when=group_restart.hindrance, touches=actions.users_moved, danger=True,
+            in_panel=True,
         ),
         Command('retry', gettext_lazy('Retry'), group_restart.retry, in_panel=True),
         Command('cancel', gettext_lazy('Cancel'), group_restart.cancel, danger=True, in_panel=True),

@@ -9,7 +9,7 @@ from django import template
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from engine.contract.recovery import DATABASE, critical
+from engine.contract.recovery import DATABASE, TRANSITION, critical
 from engine.contract.services import BY_KEY, XCP_ROUTER, State, parameter
 from impadmin.console import access, jobs, registry
 from impadmin.console.services import MARKS
@@ -22,6 +22,7 @@ from impadmin.ucm.redundancy_actions import SETTLE, VERBS
 register = template.Library()
 PAGE = 'presence-redundancy-groups'
 MDM = 'enable_multi_device_messaging'
+THRESHOLD = 'jsm_threshold_percent'
 
 
 @register.simple_tag(takes_context=True)
@@ -35,7 +36,7 @@ def redundancy_state(context: Mapping[str, Any], group: RedundancyGroup) -> dict
         'cause': advice[0] if advice else '',
         'steps': advice[1:],
         'buttons': _buttons(context['request'], now) if group.ha_enabled else [],
-        'notes': _notes(group),
+        'notes': [*_notes(group), *_capacity(now)],
         'restart': _restart(context['request'], group),
         'away': next((one for one in now.members if one.owner.pk != one.node.pk), None),
     }
@@ -65,7 +66,7 @@ def _members(now: redundancy.Standing) -> list[dict[str, Any]]:
 
 def _moved(member: redundancy.Member) -> tuple[int, int] | None:
     """(users moved, of how many) in the running step."""
-    row = member.recovery
+    row = member.recovery if member.state in TRANSITION else None
     return (row.progress, row.total) if row and row.progress is not None and row.total else None
 
 
@@ -81,23 +82,26 @@ def _services(member: redundancy.Member, found: Mapping[Any, Any], activated: tu
 
 
 def _buttons(request: Any, now: redundancy.Standing) -> list[dict[str, Any]]:
-    """Every order for this pair; what is not possible stays and says why."""
+    """Every command that this pair allows, with the nodes it is for; what is not possible stays and says why."""
     page, who = registry.page(PAGE), access.grants_of(request)
     needs = {
         'failover': _('Both nodes must be Normal.'),
         'fallback': _('One node must be Idle or Failed Over.'),
         'recover': _('Both nodes must be Running in Failed Mode.'),
+        'restart': group_restart.hindrance(now.group),
     }
     result = []
     for command in getattr(page, 'commands', ()):
-        if command.name not in VERBS or not access.may(who, page, f'do/{command.name}'):
+        if command.name not in needs or not access.may(who, page, f'do/{command.name}'):
             continue
-        may = [m.node for m, orders in zip(now.members, now.orders, strict=True) if VERBS[command.name] in orders]
+        if command.name == 'restart':
+            nodes = [] if needs['restart'] else ['']
+        else:
+            may = zip(now.members, now.orders, strict=True)
+            nodes = [member.node.name for member, orders in may if VERBS[command.name] in orders]
         if command.name == 'recover':
-            may = may[:1]
-        result += [
-            {'command': command, 'node': '' if command.name == 'recover' else node.name, 'text': ''} for node in may
-        ] or [{'command': command, 'node': None, 'text': needs[command.name]}]
+            nodes = [''][: len(nodes)]
+        result.append({'command': command, 'nodes': nodes, 'text': '' if nodes else needs[command.name]})
     return result
 
 
@@ -119,6 +123,20 @@ def _restart(request: Any, group: RedundancyGroup) -> dict[str, Any] | None:
             if command.name in names and access.may(who, page, f'do/{command.name}')
         ],
     }
+
+
+def _capacity(now: redundancy.Standing) -> list[tuple[str, str]]:
+    """Active-active: each node bears half of what it was sized for, and the alert must be set to it (guide 7010)."""
+    if not now.group.ha_enabled or not all(member.assigned for member in now.members):
+        return []
+    rows = ParameterValue.objects.filter(service=XCP_ROUTER, name=THRESHOLD, node__in=now.group.nodes)
+    set_to = dict(rows.values_list('node_id', 'value'))
+    default = parameter(XCP_ROUTER, THRESHOLD).default
+    high = [one.node.name for one in now.members if set_to.get(one.node.pk, default) > 50]
+    text = _(
+        'Both nodes have users, so each may use half of its rated sessions. Halve JSM sessions threshold on: %(nodes)s.'
+    )
+    return [('info', text % {'nodes': ', '.join(high)})] if high else []
 
 
 def _notes(group: RedundancyGroup) -> list[tuple[str, str]]:
