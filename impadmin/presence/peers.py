@@ -176,6 +176,10 @@ def state_of(peer: Any) -> tuple[str, str]:
     return MARKS[peer.state], peer.get_state_display()
 
 
+def _problem(peer: Any) -> str:
+    return decode(peer.problem, _)
+
+
 def _links(peer: Any) -> str:
     return _('%(up)d of %(all)d') % {'up': peer.links_up, 'all': peer.links}
 
@@ -184,8 +188,8 @@ def facts(peer: InterclusterPeer) -> dict[str, Any]:
     """What the panel of one peer shows."""
     links = PeerLink.objects.filter(other__peer=peer).select_related('node', 'other').order_by('other__name', 'node')
     return {
-        'mark': MARKS[PeerState(peer.state)],
-        'problem': decode(peer.problem, _),
+        'state': state_of(_peers().get(pk=peer.pk)),
+        'problem': _problem(peer),
         'links': list(links),
         'domains': list(PeerDomain.objects.filter(peer=peer).order_by('key')),
         'waits': peer.next_at is not None and peer.next_at > timezone.now(),
@@ -225,12 +229,12 @@ PEERS = Page(
         Column('duplicates', gettext_lazy('Duplicate users'), order_by='duplicates', kind='number'),
         'synced_at',
         'description',
+        Column('problem', gettext_lazy('Last error'), value=_problem, default=False),
     ),
     find=('address', 'cluster', 'description'),
     fieldsets=(
         Fieldset(gettext_lazy('Inter-cluster Peer'), ('address', 'port', 'fingerprint', 'token', 'description')),
     ),
-    read_only=('cluster', 'state', 'users', 'duplicates', 'synced_at', 'next_at'),
     verbs=('add', 'edit', 'delete'),
     rules=(address_is_a_peer, fingerprint_is_confirmed),
     extra={'token': token_field},

@@ -6,17 +6,19 @@ second, both in example.com; carol of the second has an address in a domain that
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from impadmin.presence import inventory
+from impadmin.presence import inventory, peer_client
+from impadmin.presence.models import AdvancedSettings
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
 from tests.fixtures.servers import installed
 from tests.proves import proves
-from tests.services.two_clusters import Cluster, two_clusters
+from tests.services.two_clusters import SHORT, Cluster, two_clusters
 
 pytestmark = pytest.mark.long
 ALICE, BOB = f'alice@{data.DOMAIN}', f'bob@{data.DOMAIN}'
@@ -90,6 +92,7 @@ def test_peers_know_each_other(pair: tuple[Cluster, Cluster]) -> None:
     first, second = pair
     entry = first.synced()
     assert (entry['cluster'], entry['users'], entry['duplicates']) == ('StandAloneCluster', 2, 0)
+    assert entry['problem'] == ''
     assert second.synced()['users'] == 1
     found = first.rest('GET', 'inter-clustering/?q=127.0.0.2')[1]['results']
     assert [peer['address'] for peer in found] == ['127.0.0.2']
@@ -197,6 +200,47 @@ def test_killed_engine_loses_nothing(pair: tuple[Cluster, Cluster]) -> None:
 def bodies(client: Any) -> set[str]:
     """What a client has been told."""
     return {stanza.findtext('{jabber:client}body', '') for stanza in list(client.stanzas)}
+
+
+@contextlib.contextmanager
+def another_scheme(cluster: Cluster) -> Iterator[None]:
+    """Meanwhile the IM addresses of the cluster are Directory URIs."""
+    with cluster.inside():
+        AdvancedSettings.objects.update(address_scheme='directory_uri')
+    try:
+        yield
+    finally:
+        with cluster.inside():
+            AdvancedSettings.objects.update(address_scheme='userid')
+
+
+@proves('IC-17')
+def test_who_is_no_peer(pair: tuple[Cluster, Cluster]) -> None:
+    """What cannot be right is refused or Failed, with the reason; nothing is sent to another certificate."""
+    first, second = pair
+    key = f'inter-clustering/{first.peer()["id"]}/'
+    right = second.as_peer()
+    status, answer = first.rest('PATCH', key, {'fingerprint': ''})
+    assert status == 400
+    assert peer_client.written(second.fingerprint) in str(answer['errors']['fingerprint'])
+    own = first.rest('POST', 'inter-clustering/', right | {'address': '127.0.0.1'})
+    assert (own[0], list(own[1]['errors'])) == (400, ['address'])
+    with another_scheme(second):
+        status, answer = first.rest('POST', 'inter-clustering/', right | {'address': SHORT})
+    assert (status, 'schemes differ' in str(answer)) == (400, True)
+    for wrong, reason in (
+        ({'fingerprint': 'AB' * 32}, 'another certificate'),
+        ({'token': 'imp_wrong'}, 'does not accept the token'),
+        ({'port': 9}, 'cannot be reached'),
+    ):
+        assert first.rest('PATCH', key, wrong)[0] == 200
+        problem = first.synced(lambda peer: peer['status'] == 'Failed')['problem']
+        assert reason in problem, problem
+        assert first.rest('PATCH', key, right)[0] == 200
+        first.synced()
+    alice, bob = befriended(first, second)  # who was known stays reachable all the time
+    alice.say(BOB, 'still here')
+    bob.expect('message', body='still here')
 
 
 @proves('IC-32')

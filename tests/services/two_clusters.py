@@ -26,6 +26,10 @@ from tests.fixtures.processes import Engine, Process, free_port, wait_until
 from tests.fixtures.tls import trusting
 from tests.xmppclient import XmppClient
 
+GOOD = ('Synchronised', 'Links down')
+SHORT = '127.2'
+"""Another way to write the address of the second cluster."""
+
 
 class Cluster:
     """One installation. ``host`` is the address of its node, console and engine; ``processes`` by kind."""
@@ -62,7 +66,7 @@ class Cluster:
             'REDIS_URL': self.redis,
             'IMP_VAR': str(self.folder),
             'IMP_CHANNEL_PREFIX': f'{self.name}-{os.getpid()}',
-            'IMP_ALLOWED_HOSTS': f'{self.host},localhost',
+            'IMP_ALLOWED_HOSTS': f'{self.host},{SHORT}',
         }
 
     def start(self) -> None:
@@ -135,7 +139,7 @@ class Cluster:
         found = self.rest('GET', 'inter-clustering/')[1]['results']
         return found[0] if found else {}
 
-    def synced(self, what: Callable[[dict[str, Any]], bool] = lambda peer: peer['state'] == 'synced') -> dict[str, Any]:
+    def synced(self, what: Callable[[dict[str, Any]], bool] = lambda peer: peer['status'] in GOOD) -> dict[str, Any]:
         """Ask the other cluster until ``what`` is so of the entry."""
 
         def asked() -> dict[str, Any] | None:
