@@ -53,7 +53,7 @@ NODE_PARAMS = (
     ),
     Param(
         'peer_link_port',
-        7400,
+        7402,
         'Port for peer clusters',
         'The nodes of peer clusters connect here (Presence > Inter-Clustering). Open it between the clusters only.',
         low=1,
