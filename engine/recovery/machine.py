@@ -133,6 +133,8 @@ class Machine:
         elif outcome is Outcome.LOST:
             self.to_step(Step.WAIT, now)
         else:
+            if step is Step.START:  # all of them run: what was last seen is older
+                self.down = {key: since for key, since in self.down.items() if key == DATABASE}
             if step is Step.GIVE:
                 self.given |= {home: self.owners[home][1] for home in work.homes if self.owner(home) == self.me}
             if step is Step.TAKE:

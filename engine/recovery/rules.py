@@ -201,7 +201,7 @@ def _backup(m: Machine, now: float) -> None:
         m.go(State.FALLING_BACK, peer.cause, now, Step.WAIT)  # T12, T13
     elif peer is not None and peer.state in BACKUP:
         m.fail(Reason.UNKNOWN, now)  # T25
-    elif peer is not None and peer.state is State.NORMAL and m.owner(m.peer) == m.peer:
+    elif peer is not None and peer.state in (State.NORMAL, State.INITIALIZING) and m.owner(m.peer) == m.peer:
         m.go(State.NORMAL, Reason.NORMAL, now)
     elif reason := m.fault(now):
         if peer is not None and peer.state is State.FAILED_OVER and not peer.down:

@@ -91,26 +91,26 @@ async def take(
     store: Store, owner: int, homes: Iterable[int], expected: Mapping[int, tuple[int, int]], forced: bool
 ) -> dict[int, Taken] | None:
     """Make ``owner`` the owner of these sets under the next epoch, if every set of ``expected`` still has this owner
-    and epoch; else None. ``forced``: the former owner has not let go, its lease must end first."""
-    taken = {}
-    async with store.transaction() as connection:
-        found = await connection.execute(
-            'SELECT node_id, owner_id, epoch FROM node_recovery WHERE node_id = ANY(%s) ORDER BY node_id FOR UPDATE',
-            (list(expected),),
-        )
-        if {row[0]: (row[1], row[2]) for row in await found.fetchall()} != dict(expected):
-            return None
-        for home in homes:
-            changed = await connection.execute(
-                'UPDATE node_recovery SET owner_id = %s, epoch = epoch + 1,'
-                ' lease_until = CASE WHEN %s THEN lease_until ELSE now() END WHERE node_id = %s'
-                ' RETURNING epoch, greatest(0, coalesce(extract(epoch FROM lease_until - now()), 0))',
-                (owner, forced, home),
-            )
-            row = await changed.fetchone()
-            assert row is not None
-            taken[home] = Taken(row[0], float(row[1]))
-    return taken
+    and epoch; else None. ``forced``: the former owner has not let go, its lease must end first.
+
+    One statement: a node that dies in it leaves no row locked. The rows are locked in one order before they are
+    compared, so of two nodes that take each other's set one is told None.
+    """
+    rows = await store.fetch(
+        'WITH expected AS (SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS e (home, owner, epoch)),'
+        ' locked AS MATERIALIZED (SELECT node_id, owner_id, epoch FROM node_recovery'
+        ' WHERE node_id IN (SELECT home FROM expected) ORDER BY node_id FOR UPDATE),'
+        ' agreed AS (SELECT count(*) = (SELECT count(*) FROM expected) AS all_of_them FROM locked l'
+        ' JOIN expected e ON (l.node_id, l.owner_id, l.epoch) = (e.home, e.owner, e.epoch))'
+        ' UPDATE node_recovery r SET owner_id = %s, epoch = r.epoch + 1,'
+        ' lease_until = CASE WHEN %s THEN r.lease_until ELSE now() END'
+        ' FROM agreed WHERE agreed.all_of_them AND r.node_id = ANY(%s)'
+        ' RETURNING r.node_id, r.epoch,'
+        ' greatest(0, coalesce(extract(epoch FROM r.lease_until - clock_timestamp()), 0))',
+        list(expected), [one[0] for one in expected.values()], [one[1] for one in expected.values()],
+        owner, forced, list(homes),
+    )  # fmt: skip
+    return {row[0]: Taken(row[1], float(row[2])) for row in rows} or None
 
 
 async def leave(store: Store, node: int, *, plain: bool = False) -> None:

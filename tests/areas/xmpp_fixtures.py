@@ -89,14 +89,14 @@ def parameter(service: str, name: str, value: Any) -> None:
     data.publish_configuration()
 
 
-def outcome(verb: str, service: str, timeout_s: float = 40) -> str:
+def outcome(verb: str, service: str, timeout_s: float = 40, at: str = data.NODE) -> str:
     """What the Control Center does: queue a command for the node, wait until it is done; the error, '' for none."""
     from impadmin.console import generations
     from impadmin.system.models import Node, ServiceCommand
 
-    node = Node.objects.get(name=data.NODE)
+    node = Node.objects.get(name=at)
     queued = ServiceCommand.objects.create(node=node, service=service, verb=verb, requested_by='test')
-    generations.announce(CommandQueued(data.NODE))
+    generations.announce(CommandQueued(at))
 
     def finished() -> bool:
         queued.refresh_from_db()
@@ -106,9 +106,9 @@ def outcome(verb: str, service: str, timeout_s: float = 40) -> str:
     return messages.load(queued.error)
 
 
-def command(verb: str, service: str) -> None:
+def command(verb: str, service: str, at: str = data.NODE) -> None:
     """A command of the Control Center that works."""
-    assert outcome(verb, service) == ''
+    assert outcome(verb, service, at=at) == ''
 
 
 def user(user_id: str) -> Any:

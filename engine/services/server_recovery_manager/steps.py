@@ -64,7 +64,7 @@ class Steps:
 
     async def _take(self, work: Work) -> Outcome:
         """Become the owner of these sets in the database, wait for the former owner's lease, serve them."""
-        while True:
+        while work.homes:
             try:
                 await self.pair.write()  # before anything that a crash could leave half done
                 taken = await store.take(self.node.store, self.pair.me, work.homes, work.owners, work.forced)
@@ -80,6 +80,7 @@ class Steps:
             except Unavailable as error:
                 log.warning('users cannot be taken yet', error=describe(error))
                 await asyncio.sleep(AGAIN_S)
+        return Outcome.DONE
 
     async def serve_again(self, home: int) -> None:
         """Serve a set that is this node's in the database but was not served: after a start, after a lease that ended.
