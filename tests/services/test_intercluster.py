@@ -202,6 +202,12 @@ def bodies(client: Any) -> set[str]:
     return {stanza.findtext('{jabber:client}body', '') for stanza in list(client.stanzas)}
 
 
+def troubles(cluster: Cluster) -> dict[str, Any]:
+    """The tests of System Troubleshooter about peers, by name."""
+    tests = cluster.rest('GET', 'system-troubleshooter/')[1]['tests']
+    return {one['name']: one for one in tests if one['section'] == 'Inter-clustering Troubleshooter'}
+
+
 @contextlib.contextmanager
 def another_scheme(cluster: Cluster) -> Iterator[None]:
     """Meanwhile the IM addresses of the cluster are Directory URIs."""
@@ -214,7 +220,7 @@ def another_scheme(cluster: Cluster) -> Iterator[None]:
             AdvancedSettings.objects.update(address_scheme='userid')
 
 
-@proves('IC-17')
+@proves('IC-24')
 def test_who_is_no_peer(pair: tuple[Cluster, Cluster]) -> None:
     """What cannot be right is refused or Failed, with the reason; nothing is sent to another certificate."""
     first, second = pair
@@ -236,8 +242,10 @@ def test_who_is_no_peer(pair: tuple[Cluster, Cluster]) -> None:
         assert first.rest('PATCH', key, wrong)[0] == 200
         problem = first.synced(lambda peer: peer['status'] == 'Failed')['problem']
         assert reason in problem, problem
+        assert reason in str(troubles(first)['peers-synchronised']['problems'])
         assert first.rest('PATCH', key, right)[0] == 200
         first.synced()
+    assert {one['outcome'] for one in troubles(first).values()} == {'passed'}
     alice, bob = befriended(first, second)  # who was known stays reachable all the time
     alice.say(BOB, 'still here')
     bob.expect('message', body='still here')
