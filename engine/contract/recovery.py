@@ -14,14 +14,14 @@ from engine.contract.recovery_table import ROWS as ROWS
 from engine.contract.recovery_table import Row as Row
 from engine.contract.recovery_words import Reason as Reason
 from engine.contract.recovery_words import State as State
-from engine.contract.service_keys import AUTHENTICATION, FEDERATION_MANAGER, PRESENCE_ENGINE, XCP_ROUTER
+from engine.contract.service_keys import AUTHENTICATION, FEDERATION_MANAGER, PRESENCE_ENGINE, SIP_PROXY, XCP_ROUTER
 
 FAILOVER, FALLBACK, RECOVER = 'ha-failover', 'ha-fallback', 'ha-recover'
 ORDERS = (FAILOVER, FALLBACK, RECOVER)
 """Verbs of ``service_command`` for Cisco Server Recovery Manager. Failover goes to the node that is relieved, Fallback
 to the node that takes its users back, Recover to either node of the group."""
 
-CRITICAL = (PRESENCE_ENGINE, 'sip_proxy', FEDERATION_MANAGER, XCP_ROUTER)
+CRITICAL = (PRESENCE_ENGINE, SIP_PROXY, FEDERATION_MANAGER, XCP_ROUTER)
 """Services whose outage moves the users of a node, in the order they are stopped; only those activated on the node
 count (spec 02, 3.2). The database counts, too."""
 DATABASE = 'database'

@@ -1,5 +1,5 @@
 """High availability in the database (table ``node_recovery``, one row for each home node): who owns which set of users
-under which epoch, until when, and what the recovery managers say of themselves. Decision 0031.
+under which epoch, until when, and what the recovery managers say of themselves. Decision 0035.
 """
 
 from __future__ import annotations

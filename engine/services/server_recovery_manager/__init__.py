@@ -1,3 +1,3 @@
-"""Cisco Server Recovery Manager: two nodes of a Presence Redundancy Group stand in for each other (decision 0031)."""
+"""Cisco Server Recovery Manager: two nodes of a Presence Redundancy Group stand in for each other (decision 0035)."""
 
 from engine.services.server_recovery_manager.service import ServerRecoveryManager as ServerRecoveryManager
