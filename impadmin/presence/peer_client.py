@@ -72,8 +72,8 @@ def fingerprint(address: str, port: int) -> str:
         return _shown(connection)
 
 
-def get(peer: InterclusterPeer, query: str, kind: type[Answer]) -> Answer:
-    """What the peer says. Raises PeerProblem."""
+def get(peer: InterclusterPeer, query: str, kind: type[Answer], patience_s: float = ANSWER_S) -> Answer:
+    """What the peer says, within a time. Raises PeerProblem."""
     token = (sealed.unseal(PURPOSE, peer.sealed) or b'').decode()
     if not token:
         raise PeerProblem(gettext_noop('The token cannot be read any more. Enter it again.'))
@@ -82,7 +82,7 @@ def get(peer: InterclusterPeer, query: str, kind: type[Answer]) -> Answer:
         if not hmac.compare_digest(shown, peer.fingerprint):
             text = gettext_noop('The peer shows another certificate: %(shown)s. Compare it, then enter it here.')
             raise PeerProblem(text, shown=shown)
-        status, body = _ask(peer, connection, query, token)
+        status, body = _ask(peer, connection, query, token, patience_s)
     if status in (401, 403):
         raise PeerProblem(gettext_noop('The peer does not accept the token (HTTP %(status)s).'), status=status)
     if status != 200:
@@ -94,9 +94,11 @@ def get(peer: InterclusterPeer, query: str, kind: type[Answer]) -> Answer:
         raise PeerProblem(text, reason=str(error)[: LONGEST // 2]) from error
 
 
-def _ask(peer: InterclusterPeer, connection: ssl.SSLSocket, query: str, token: str) -> tuple[int, bytes]:
-    late = time.monotonic() + ANSWER_S
-    connection.settimeout(ANSWER_S)
+def _ask(
+    peer: InterclusterPeer, connection: ssl.SSLSocket, query: str, token: str, patience_s: float
+) -> tuple[int, bytes]:
+    late = time.monotonic() + patience_s
+    connection.settimeout(patience_s)
     talk = http.client.HTTPConnection(peer.address, peer.port)
     talk.sock = connection
     try:

@@ -128,7 +128,7 @@ def delete(actor: Actor, peer: InterclusterPeer) -> None:
 
 def _require_same_scheme(peer: InterclusterPeer) -> None:
     try:
-        told = peer_client.get(peer, '', Told)
+        told = peer_client.get(peer, '', Told, peer_client.CONNECT_S)  # somebody waits for the page
     except PeerProblem:
         return
     own = inventory.advanced().address_scheme
