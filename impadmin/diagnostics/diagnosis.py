@@ -102,7 +102,7 @@ def notices(facts: Facts) -> Iterator[Problem]:
     """No alarm is open, no standing advice is left undone."""
     for cause in context.causes([one for one in facts(active) if one.kind not in ('restart', 'approval')]):
         where = f' ({_(", ").join(cause.nodes)})' if cause.nodes else ''
-        page = 'advanced-configuration' if cause.page and not cause.nodes else ''
+        page = cause.url.rstrip('/').rpartition('/')[2]  # its name is the last part of its address
         yield Problem(
             f'{cause.text}{where}', _('See Active Notifications.'), page=page, since=cause.since,
             warning=cause.severity != 'High',

@@ -78,7 +78,7 @@ def regenerate(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) ->
 def cannot_regenerate(one: Certificate) -> str:
     """Why not, or ''."""
     if one.kind != Kind.IDENTITY or one.name not in IDENTITIES:
-        return _('Only certificates of tomcat, cup, cup-xmpp and cup-xmpp-s2s are regenerated.')
+        return _('Only own certificates are regenerated.')
     if not one.self_signed:
         return _('It is signed by an authority: generate a request and have it signed anew.')
     return _('It is a file of the node: put another one in its place.') if one.origin == Origin.FILE else ''
