@@ -133,10 +133,10 @@ class RedundancyGroup(models.Model):
 
     def remove(self, node: Node) -> None:
         """Take ``node`` out; what is left has one node and no High Availability, or nothing and is deleted."""
-        if self.server1_id == node.pk and self.server2 is None:
-            self.delete()
-            return
         if self.server1_id == node.pk:
+            if self.server2 is None:
+                self.delete()
+                return
             self.server1 = self.server2
         self.server2 = None
         self.ha_enabled = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -13,12 +13,16 @@ from impadmin.console.registry import register
 from impadmin.console.rehearsal import of_nodes
 from impadmin.system import actions, rules, views
 from impadmin.system.incoming_acl import INCOMING_ACL
-from impadmin.system.models import Node
+from impadmin.system.models import Node, RedundancyGroup
 from impadmin.system.state import node_state
 
 
 def _nodes() -> models.QuerySet[Node]:
-    return Node.objects.annotate(assigned=Count('users'))
+    own = RedundancyGroup.objects.filter(Q(server1=OuterRef('pk')) | Q(server2=OuterRef('pk')))
+    return Node.objects.annotate(
+        assigned=Count('users'),
+        group=Subquery(own.values('name')[:1]),
+    )
 
 
 def _role(node: Node) -> str:
@@ -50,6 +54,7 @@ CLUSTER_TOPOLOGY = Page(
         'address',
         'description',
         Column('state', gettext_lazy('State'), value=node_state, kind='state'),
+        Column('group', gettext_lazy('Presence Redundancy Group'), order_by='group'),
         Column('assigned', gettext_lazy('Assigned users'), order_by='assigned', kind='number'),
         'sessions',
         'heartbeat_at',

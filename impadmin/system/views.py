@@ -30,8 +30,10 @@ def _topology() -> dict[str, Any]:
         ).order_by('-publisher', 'name')
     )
     now = states(nodes)
+    groups = {member.node.pk: (one, member) for one in redundancy.standings() for member in one.members}
     rows = []
     for node in nodes:
+        group, member = groups.get(node.pk, (None, None))
         alive = in_contact(node)
         services = [
             {
@@ -50,6 +52,8 @@ def _topology() -> dict[str, Any]:
                 'node': node,
                 'state': node_state(node),
                 'alive': alive,
+                'group': group.group if group is not None else None,
+                'member': member,
                 'assigned': node.assigned,
                 'enabled': node.enabled,
                 'sessions': node.sessions if alive else 0,
@@ -90,6 +94,9 @@ def presence_topology_api(request: HttpRequest) -> dict[str, Any]:
                 'address': row['node'].address,
                 'publisher': row['node'].publisher,
                 'state': str(row['state'][1]),
+                'redundancy_group': row['group'].name if row['group'] else '',
+                'server_state': row['member'].state.value if row['member'] and row['member'].state else '',
+                'active_sessions': row['member'].sessions if row['member'] else 0,
                 'assigned_users': row['assigned'],
                 'enabled_users': row['enabled'],
                 'users_online': row['online'],
