@@ -36,11 +36,9 @@ RFCS = (
     Standard('RFC 3863', 'Presence Information Data Format (PIDF)', '', 'complete'),
     Standard('RFC 3903', 'SIP Extension for Event State Publication', '', 'complete'),
     Standard('RFC 6665', 'SIP-Specific Event Notification', '', 'partial'),
-    Standard(
-        'RFC 7247', 'Interworking between SIP and XMPP: Architecture, Addresses, and Error Handling', '', 'partial'
-    ),
-    Standard('RFC 7248', 'Interworking between SIP and XMPP: Presence', '', 'partial'),
-    Standard('RFC 7572', 'Interworking between SIP and XMPP: Instant Messaging', '', 'complete'),
+    Standard('RFC 7247', 'SIP and XMPP: Architecture, Addresses, and Error Handling', '', 'partial'),
+    Standard('RFC 7248', 'SIP and XMPP: Presence', '', 'partial'),
+    Standard('RFC 7572', 'SIP and XMPP: Instant Messaging', '', 'complete'),
 )
 
 TITLES = {

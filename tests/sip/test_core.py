@@ -6,7 +6,7 @@ import contextlib
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import jid
@@ -24,6 +24,7 @@ MESSAGE = (
 OPTIONS = b'OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK2\r\nContent-Length: 0\r\n\r\n'
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([MESSAGE, OPTIONS, b'\r\n', b'\r\n\r\n']), max_size=6), st.data())
 def test_however_a_stream_is_cut_the_messages_are_the_same(pieces: list[bytes], data: st.DataObject) -> None:
     whole = b''.join(pieces)
@@ -48,6 +49,7 @@ def test_compact_folded_and_quoted() -> None:
     assert split('<sip:a,b@c>, "x, y" <sip:d@e>,') == ['<sip:a,b@c>', '"x, y" <sip:d@e>']
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30))
 def test_jids_and_addresses_name_the_same_user(user: str) -> None:
     with contextlib.suppress(jid.InvalidJID):
@@ -94,6 +96,7 @@ def test_a_repeated_request_gets_its_answer_again() -> None:
     assert known.begin(('a',), 2 + LIFE) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.sampled_from(['', 'away', 'xa', 'dnd']))
 def test_presence_documents_are_read_as_they_were_written(status: str, show: str) -> None:
     found = pidf.read(pidf.write('a\\20b@example.com', [pidf.Tuple('r', show, status, 5)]))
