@@ -222,17 +222,22 @@ def _offers(who: Grants, page: Page | SettingsPage, obj: Any) -> dict[str, Any]:
     lists = isinstance(page, Page)
     verbs = page.verbs if isinstance(page, Page) else ()
     undeletable = page.undeletable if isinstance(page, Page) else None
+    commands = [
+        (command, str(command.when(obj)) if command.when else '')
+        for command in page.commands
+        if may(who, page, f'do/{command.name}')
+        and not command.in_panel
+        and command.scope == ('object' if lists else 'page')
+    ]
+    deletes = 'delete' in verbs and may(who, page, 'delete')
+    kept = str(undeletable(obj)) if undeletable else ''
+    impossible = [(command.name, command.label, reason) for command, reason in commands if reason]
     return {
-        'commands': [
-            (command, str(command.when(obj)) if command.when else '')
-            for command in page.commands
-            if may(who, page, f'do/{command.name}')
-            and not command.in_panel
-            and command.scope == ('object' if lists else 'page')
-        ],
+        'commands': commands,
         'copies': 'copy' in verbs and may(who, page, 'add'),
-        'deletes': 'delete' in verbs and may(who, page, 'delete'),
-        'undeletable': str(undeletable(obj)) if undeletable else '',
+        'deletes': deletes,
+        'undeletable': kept,
+        'impossible': [*impossible, *([('delete', gettext('Delete'), kept)] if deletes and kept else [])],
         'panel': page.panel,
         'history_url': page_url(page, 'history', obj.pk if lists else None),
         'shows_history': not lists or bool(verbs),

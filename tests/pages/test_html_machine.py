@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from impadmin.console import checks, filters, registry
-from impadmin.console.models import Administrator, AuditEntry, LoginFailure, Preference
+from impadmin.console.models import Administrator, AuditEntry, Job, LoginFailure, Preference
 from impadmin.console.page import Column, Page
 from tests.fixtures.data import PASSWORD, make_administrator
 from tests.pages import payload
@@ -142,6 +142,16 @@ def test_nothing_yet_and_nothing_found(admin_client: Any) -> None:
     assert 'No End User matches' in text
     assert 'User ID begins with “zz”' in text
     assert 'Clear Filter' in text
+
+
+def test_what_cannot_be_done_now_is_one_line(admin_client: Any) -> None:
+    job = Job.objects.create(kind='bulk_edit', state='completed', description='Ended', ended_at=timezone.now())
+    text = admin_client().get(registry.page_url('job-scheduler', 'edit', job.pk)).content.decode()
+    assert text.count('class="act-why') == 1
+    assert '3 actions are not possible now' in text
+    for name in ('schedule', 'activate', 'stop'):
+        assert f'aria-describedby="why-{name}"' in text
+        assert f'id="why-{name}"' in text
 
 
 # ---- sign-in
