@@ -147,7 +147,7 @@ def _notes(group: RedundancyGroup) -> list[tuple[str, str]]:
         found.append(('info', _('Some groups have High Availability and others not. This is not recommended.')))
     if group.ha_enabled:
         stored = ParameterValue.objects.filter(service=XCP_ROUTER, name=MDM, node=None).first()
-        if stored.value if stored else parameter(XCP_ROUTER, MDM).default:
+        if (stored.value if stored else parameter(XCP_ROUTER, MDM).default) == 'enabled':
             found.append(('info', _('Multi-Device Messaging is on: a failover usually takes twice as long.')))
     if group.ha_changed_at is not None:
         waits = [one.node.name for one in replication.replicas(group.nodes) if one.setup != replication.GOOD]
