@@ -19,6 +19,7 @@ from engine.contract.services import (
     BY_KEY,
     CONNECTION_MANAGER,
     ENTERPRISE_PARAMS,
+    SERVER_RECOVERY_MANAGER,
     SIP_PROXY,
     UDS_TOMCAT,
     WEB_CONNECTION_MANAGER,
@@ -125,11 +126,17 @@ def _sip(found: Mapping[str, Any]) -> dict[str, str]:
     return errors
 
 
+def _own_address(found: Mapping[str, Any]) -> dict[str, str]:
+    """An address to listen on; empty is that of the node."""
+    return _address(found) if found['bind_address'] else {}
+
+
 CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     XCP_ROUTER: _router,
     CONNECTION_MANAGER: _listeners,
     WEB_CONNECTION_MANAGER: _web_listener,
     UDS_TOMCAT: _address,
+    SERVER_RECOVERY_MANAGER: _own_address,
     SIP_PROXY: _sip,
 }
 """service key -> function of all values that gives messages by name, for what one value alone cannot tell."""

@@ -68,6 +68,13 @@ class Group:
         RedundancyGroup.objects.filter(server1=first).update(server2=second, ha_enabled=True)
         data.publish_configuration()
 
+    def disable(self) -> None:
+        """Switch high availability off."""
+        from impadmin.system.models import RedundancyGroup
+
+        RedundancyGroup.objects.update(ha_enabled=False)
+        data.publish_configuration()
+
     @property
     def sides(self) -> tuple[tuple[str, str], ...]:
         """(state, reason) of both nodes, as the console reads them."""
@@ -200,6 +207,11 @@ def test_critical_service_and_automatic_fallback(group: Group) -> None:
     group.until(NORMAL, NORMAL)
     group.served(alice=ONE)
     wait_until(lambda: open_alarms('CriticalServiceDown') == [], 'the alarm is over')
+    alice = group.cluster.sign_in('alice')
+    group.disable()
+    wait_until(lambda: runs() == {''} and group_port() not in udp_ports(), 'the recovery managers stand still')
+    assert set(group.sides) == {(State.UNKNOWN, Reason.NONE)}
+    alice.sync()
 
 
 def group_port() -> int:
