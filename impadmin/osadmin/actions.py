@@ -29,7 +29,7 @@ from impadmin.console.actions import Actor, Refused
 from impadmin.console.page import Result
 from impadmin.console.registry import page_url
 from impadmin.osadmin import naming, parsing
-from impadmin.osadmin.forms import MULTI, SUBJECT
+from impadmin.osadmin.forms import MULTI, SUBJECT, general_name
 from impadmin.osadmin.models import Certificate, CertificateKey, Kind, NodeKey, Origin
 from impadmin.system.models import Node
 
@@ -44,7 +44,7 @@ def generate(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> R
     purpose, key = purpose_of(data['purpose']), issuing.make_key(data['bits'])
     terms = issuing.Terms(
         _subject(data, nodes),
-        data['names'] or naming.suggested(purpose, nodes),
+        [general_name(name) for name in data['names']] or naming.suggested(purpose, nodes),
         data.get('days') or LIFE_DAYS,
         data['algorithm'],
     )
@@ -57,7 +57,7 @@ def request(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Re
     """Generate Certificate Signing Request (guide 4677-4692). An earlier one of the same name goes."""
     nodes = _nodes(data['distribution'])
     purpose, key = purpose_of(data['purpose']), issuing.make_key(data['bits'])
-    names = data['names'] or [
+    names = [general_name(name) for name in data['names']] or [
         name for name in naming.suggested(purpose, nodes) if isinstance(name, x509.DNSName | x509.IPAddress)
     ]
     made = issuing.request(key, purpose, issuing.Terms(_subject(data, nodes), names, algorithm=data['algorithm']))

@@ -71,12 +71,14 @@ class PurposeForm(forms.Form):
         field: Any = self.fields['distribution']
         field.choices = [(name, name) for name in (*nodes, MULTI)]
 
-    def clean_names(self) -> list[x509.GeneralName]:
-        """DNS names and addresses."""
+    def clean_names(self) -> list[str]:
+        """DNS names and addresses, each of which ``general_name`` takes."""
         lines = [line.strip().lower() for line in self.cleaned_data['names'].splitlines() if line.strip()]
         if len(lines) > MOST_NAMES:
             raise ValidationError(_('At most %(most)d names.') % {'most': MOST_NAMES})
-        return [_general_name(line) for line in dict.fromkeys(lines)]
+        for line in lines:
+            general_name(line)
+        return list(dict.fromkeys(lines))
 
     def clean_algorithm(self) -> str:
         """SHA256 unless chosen otherwise."""
@@ -141,7 +143,8 @@ class UploadForm(forms.Form):
     )
 
 
-def _general_name(line: str) -> x509.GeneralName:
+def general_name(line: str) -> x509.GeneralName:
+    """A DNS name or an address as a certificate has it. Raises ValidationError."""
     try:
         return x509.IPAddress(ipaddress.ip_address(line))
     except ValueError:

@@ -100,7 +100,6 @@ def add(api: Callable[..., Any], page: str, **values: Any) -> int:
     return int(answer.json()['id'])
 
 
-@proves('CERT-03')
 def test_a_new_certificate_tomcat(uds: Uds, api: Callable[..., Any]) -> None:
     """It is shown after the restart of this service; that of XMPP clients is another one."""
     own = ssl.get_server_certificate(('127.0.0.1', uds.port))
