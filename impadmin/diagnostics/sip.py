@@ -8,27 +8,25 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from engine.contract.certificates import CUP, PURPOSES
-from engine.contract.services import SIP_PROXY, State
+from engine.contract.services import SIP_PROXY
 from impadmin.console.diagnosis import Check, Problem, Section, register
 from impadmin.console.facts import Facts
 from impadmin.diagnostics.diagnosis import stopped
 from impadmin.diagnostics.facts import cluster
 from impadmin.osadmin.models import Certificate, Kind
-from impadmin.system.models import IncomingAcl, ParameterValue
+from impadmin.system.models import IncomingAcl, ParameterValue, ServiceActivation
 
 PROXY = Section(gettext_lazy('SIP Proxy'), 15)
 
 
-def _in_use(facts: Facts) -> bool:
-    return any(
-        key == SIP_PROXY and state != State.NOT_ACTIVATED for _node, key, state, _row in facts(cluster).services()
-    )
+def _in_use() -> bool:
+    return ServiceActivation.objects.filter(service=SIP_PROXY).exists()
 
 
 def somebody_may_speak(facts: Facts) -> Iterator[Problem]:
     """Without entries and authorities every SIP request is refused."""
     authorities = Certificate.objects.filter(kind=Kind.TRUST, name=PURPOSES[CUP].trust)
-    if _in_use(facts) and not IncomingAcl.objects.exists() and not authorities.exists():
+    if _in_use() and not IncomingAcl.objects.exists() and not authorities.exists():
         yield Problem(
             _('Cisco SIP Proxy refuses every request: the Incoming ACL is empty and cup-trust has no certificate.'),
             _('Add the SIP servers to the Incoming ACL, or the authority of the users to cup-trust.'),
@@ -41,7 +39,7 @@ def domain_is_known(facts: Facts) -> Iterator[Problem]:
     publisher = next((node for node in facts(cluster).nodes if node.publisher), None)
     names = (publisher.address, publisher.name) if publisher is not None else ()
     has_domain = any('.' in name and not name.rpartition('.')[2].isdigit() for name in names)
-    if _in_use(facts) and not has_domain and not _saved('cucm_domain'):
+    if _in_use() and not has_domain and not _saved('cucm_domain'):
         yield Problem(
             _('The CUCM Domain is not set, and the publisher has no DNS domain.'),
             _('Set CUCM Domain to the DNS domain of the Unified CM cluster.'),

@@ -36,12 +36,14 @@ INCOMING_ACL = Page(
     menu='System > Security > Incoming ACL',
     title=gettext_lazy('Incoming ACL'),
     right=Right.CONFIGURATION,
-    intro=gettext_lazy('Who may send SIP requests to this cluster without signing in.'),
+    intro=gettext_lazy(
+        'Who may send SIP requests to this cluster without signing in. A host in this list speaks for every user.'
+    ),
     help=Help(
         when=gettext_lazy('Before another Unified CM cluster or SIP server sends presence to this one.'),
         effect=gettext_lazy(
-            'Cisco SIP Proxy accepts requests from these addresses and refuses others with 403. Whoever is in the list '
-            'speaks for every user: list only hosts that check their own users.'
+            'Cisco SIP Proxy accepts requests from these addresses and refuses others with 403. List '
+            'only hosts that check their own users.'
         ),
         guide='3967, 12522',
     ),

@@ -493,11 +493,12 @@ def test_limits(sip: Sip) -> None:
     alice.expect('NOTIFY')
     assert subscribe(alice, CAROL, Call_ID='another').status == 403
     assert alice.say(BOB, 'x' * 1300).status == 202
-    large, idle, slow = sip(BOB), sip(BOB), sip(BOB)
+    large, idle, slow, stranger = sip(BOB), sip(BOB), sip(BOB), sip(BOB, bind=TRUNK)
     slow.send(b'OPTIONS sip:exa')
     with contextlib.suppress(OSError):
         large.send(large.compose('MESSAGE', f'sip:{ALICE}', 'x' * 1301))
-    for client in (large, idle, slow):
+    assert stranger.say(ALICE, 'x').status == 403
+    for client in (large, idle, slow, stranger):
         with pytest.raises(ConnectionError):
             client.receive()
     assert alice.say(BOB, 'registered clients may be idle').status == 202

@@ -24,6 +24,8 @@ MOST_BEHIND: Final = 1024 * 1024
 """Bytes a connection may wait for its peer to take before it is cut."""
 UDP_BYTES: Final = 1300
 """Largest request over UDP (RFC 3261 18.1.1, RFC 3428 8)."""
+STRANGER_BYTES: Final = 1300
+"""Largest body of a request that will be refused."""
 KEEPALIVES: Final = (b'', b'\x00', b'\r\n', b'\r\n\r\n')
 PENDING: Final = 64
 """Requests of one flow that may wait their turn; a connection is read no further, datagrams are dropped."""
@@ -132,7 +134,9 @@ class StreamFlow(Flow, asyncio.Protocol):
         Flow.__init__(self, proxy, address, port, local)
         self.transport = transport
         self.secure = transport == 'TLS'
-        self._framing = Framing(proxy.max_body)
+        self._framing = Framing(STRANGER_BYTES)
+        self._stranger = True
+        """Nothing it says is listened to: it gets no more room and time than its refusal needs."""
         self._transport: Any = None
         self._paused = 0
         self._loop = asyncio.get_running_loop()
@@ -146,6 +150,9 @@ class StreamFlow(Flow, asyncio.Protocol):
         self._transport = transport
         if self.secure:
             self.identities = self.proxy.trust.users_of(transport)
+        if self.identities or self.proxy.trust.listed(self.address, self.transport) is not False:
+            self._stranger = False
+            self._framing = Framing(self.proxy.max_body)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -210,7 +217,8 @@ class StreamFlow(Flow, asyncio.Protocol):
         now = self._loop.time()
         request, idle = self.proxy.timeouts
         late = not self._framing.idle and now - self._began > request
-        unused = now - self._heard > idle and not self.proxy.registered_over(self)
+        patience = request if self._stranger else idle
+        unused = now - self._heard > patience and not self.proxy.registered_over(self)
         if (late or unused) and not self._paused:
             self.close()
             self._timer = self._loop.call_later(2, self._transport.abort)
