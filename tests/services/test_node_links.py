@@ -155,6 +155,12 @@ def test_temporary_subscriptions_cross_nodes(cluster: Cluster) -> None:
     bob.available(status='unseen')
     alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
     alice.expect_none('presence', within=0, status='unseen')
+    alice.presence('probe', to=bob.bare)  # too early: what was seen last, and no subscription
+    alice.expect('presence', from_=bob.jid, status='moving')
+    bob.available(status='still unseen')
+    bob.expect('presence', from_=bob.jid, status='still unseen')
+    alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=bob.jid)
+    alice.expect_none('presence', within=0, status='still unseen')
 
 
 def test_moved_user_is_found_at_the_other_node(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ from tests.fixtures.processes import wait_until
 from tests.proves import proves
 from tests.xmppclient import SignInFailed, XmppClient
 
-THIRD = 'imp3'
+THIRD = 'imp3.west.example.net'
 
 
 def refused(cluster: Cluster, user_id: str, at: str) -> tuple[str, str]:
@@ -37,11 +37,12 @@ def counter(cluster: Cluster, node: str, name: str) -> float | None:
     return cluster.metric(node, f'imp_{name}')
 
 
-@proves('HA-34', 'HA-83')
+@proves('DOM-15', 'HA-34', 'HA-75', 'HA-83')
 def test_users_move_with_their_set(cluster: Cluster) -> None:
     """Ten clients of the moved set are sent to the other node, the ten of that node keep their streams; a contact on a
     third node sees each go and come once; messages stored before wait at the new node; and all the way back. Then the
     node is killed, and a user is back before anybody has noticed that it is gone: seen to go and to come once, too."""
+    cluster.addresses[OTHER] = 'localhost'  # the nodes are in different DNS domains
     cluster.start(THIRD)
     first, second = [f'u{n}' for n in range(10)], [f'v{n}' for n in range(10)]
     for user_id in first:
@@ -54,6 +55,8 @@ def test_users_move_with_their_set(cluster: Cluster) -> None:
     moving, staying = [cluster.sign_in(one) for one in first], [cluster.sign_in(one) for one in second]
     carol = cluster.sign_in('carol')
     carol.expect('presence', from_=moving[0].jid, type='')
+    carol.presence('probe', to=f'u5@{data.DOMAIN}')
+    carol.expect('presence', from_=moving[5].jid, type='')
     carol.say(f'dave@{data.DOMAIN}', 'while you were out')
     carol.sync()
     wait_until(lambda: counter(cluster, data.NODE, 'active_jsm_sessions') == 12, 'eleven users of ours, and alice')
@@ -62,10 +65,10 @@ def test_users_move_with_their_set(cluster: Cluster) -> None:
     own(data.NODE, OTHER)
     wait_until(lambda: not any(client.connected for client in moving), 'everybody of the set is sent away')
     assert {(client.error, client.error_text) for client in moving} == {
-        ('see-other-host', f'127.0.0.1:{cluster.engines[OTHER].port}')
+        ('see-other-host', f'localhost:{cluster.engines[OTHER].port}')
     }
     assert all(client.connected for client in staying)
-    assert refused(cluster, 'u1', data.NODE) == ('see-other-host', f'127.0.0.1:{cluster.engines[OTHER].port}')
+    assert refused(cluster, 'u1', data.NODE) == ('see-other-host', f'localhost:{cluster.engines[OTHER].port}')
     carol.expect('presence', from_=moving[0].jid, type='unavailable')
     wait_until(lambda: counter(cluster, OTHER, 'active_jsm_sessions') == 23, 'both sets at one node')
     assert counter(cluster, data.NODE, 'active_jsm_sessions') == 0
@@ -75,6 +78,15 @@ def test_users_move_with_their_set(cluster: Cluster) -> None:
     assert sorted(moved[0].contacts) == sorted([carol.bare, staying[0].bare])
     dave = cluster.sign_in('dave', at=OTHER)
     dave.expect('message', body='while you were out')
+    carol.expect('presence', from_=moving[5].jid, type='unavailable')
+    carol.say(moved[5].bare, 'are you?')
+    moved[5].expect('message', body='are you?')  # he is, and the temporary subscription is over
+    moved[5].say(carol.jid, 'yes')
+    carol.expect('message', body='yes')
+    carol.expect_none('presence', within=0, from_=moved[5].bare)
+    carol.presence('probe', to=moved[5].bare)
+    carol.expect('presence', from_=moved[5].jid, type='')
+    carol.presence('unavailable', to=moved[5].bare)
     carol.say(moved[0].bare, 'there you are')
     moved[0].expect('message', body='there you are')
     moved[0].say(carol.jid, 'here I am')

@@ -99,7 +99,8 @@ class AdHoc:
     def _answer(self, session: Watcher, bare: str, found: list[Presence]) -> None:
         address = escape(session.jid).encode()
         for head, tail in found:
-            session.send(head + address + tail)
+            data = head + address + tail
+            self._send(session, data)
         if not found:
             head, tail = visibility.gone(bare)
             session.send(head + address + tail)
@@ -118,9 +119,14 @@ class AdHoc:
             if (sender.filter is None or shows(sender, session.bare)) and (
                 session.filter is None or takes_presence(session, sender.jid, data, to_bare=False)
             ):
-                session.send(data)
+                self._send(session, data)
                 sent += 1
         return sent
+
+    def _send(self, session: Watcher, data: bytes) -> None:
+        if session.account is not None:
+            self.engine.searches.saw(session, data)
+        session.send(data)
 
     def filtered(self, person: Person, sender: Session, past: Filter) -> None:
         """Other rules are in force for ``sender``, whose rules were ``past``: temporary watchers follow."""

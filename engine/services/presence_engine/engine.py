@@ -13,6 +13,7 @@ import structlog
 
 from engine.contract.config import Config
 from engine.contract.services import PRESENCE_ENGINE, XCP_ROUTER
+from engine.searches import Searches
 from engine.services.base import Service
 from engine.services.presence_engine import elsewhere, outside, policy, pushes, subscribing, visibility
 from engine.services.presence_engine.adhoc import AdHoc
@@ -56,6 +57,7 @@ class PresenceEngine(Service):
         self.people: dict[str, Person] = {}
         self.by_id: dict[int, Person] = {}
         self.adhoc = AdHoc(self)
+        self.searches = Searches()
         self.probes = Probes(self)
         self._rosters: Batch[int, rosters.Roster] = Batch(partial(rosters.load_many, node.store))
         self._locks: dict[int, tuple[asyncio.Lock, int]] = {}
@@ -100,6 +102,7 @@ class PresenceEngine(Service):
         self.people.clear()
         self.by_id.clear()
         self.adhoc.clear()
+        self.searches.clear()
 
     # called by the router
 
@@ -125,6 +128,7 @@ class PresenceEngine(Service):
     def session_ended(self, session: Session) -> None:
         """The connection of a session is gone. The contact list goes with the last one."""
         self.adhoc.forget(session)
+        self.searches.forget(session)
         person = self.people.get(session.bare)
         if person is not None and not person.busy and not self.router.sessions_of(person.bare):
             self._forget(person)
@@ -137,6 +141,10 @@ class PresenceEngine(Service):
         elif kind == 'probe' and elsewhere.outside(self, bare):
             remote.send(self.router, session, stanza, f'{bare}/{resource}' if resource else bare)
         elif kind == 'probe':
+            person = self.people.get(session.bare)
+            known = bare == session.bare or (person is not None and bare in (person.items or ()))
+            if not known and not self.searches.begin(session, bare):
+                return
             if not (
                 self.router.nodes
                 and bare not in self.router.accounts

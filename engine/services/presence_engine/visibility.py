@@ -198,6 +198,7 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
     """Presence sent to one address (RFC 6121 4.6); who was told this way is also told of the end."""
     if stanza.type == 'unavailable':
         engine.adhoc.release(session, bare)
+        engine.searches.end(session, bare)
     person = engine.person(session)
     domain = bare.rpartition('@')[2]
     # Rooms and gateways of this server are not people who could see somebody.
@@ -232,6 +233,8 @@ def send_here(engine: PresenceEngine, sender: str, address: str, data: bytes) ->
     if resource:
         target = engine.router.full.get(address)
         if target is not None and (target.filter is None or takes_presence(target, sender, data, to_bare=False)):
+            if engine.searches.busy:
+                engine.searches.saw(target, data)
             target.send(data)
         return
     for target in engine.router.sessions_of(bare):
