@@ -39,8 +39,8 @@ def state(one: Any) -> tuple[str, str]:
     days = (one.ends_at - timezone.now()).days
     if days < 0:
         return 'bad', _('Expired')
-    if names := naming.lacking(one, one.wanted):
-        return 'warn', _('Lacks %(names)s') % {'names': ', '.join(names[:3]) + (' …' if len(names) > 3 else '')}
+    if count := len(naming.lacking(one, one.wanted)):
+        return 'warn', ngettext('Lacks %(count)d domain', 'Lacks %(count)d domains', count) % {'count': count}
     if days < SOON:
         return 'warn', ngettext('Expires in %(days)d day', 'Expires in %(days)d days', days) % {'days': days}
     return 'ok', _('Valid')
@@ -86,7 +86,7 @@ CERTIFICATES = Page(
     queryset=_certificates,
     columns=(
         'name',
-        'common_name',
+        Column('common_name', gettext_lazy('Common Name'), order_by='common_name', default=False),
         Column('type', gettext_lazy('Type'), type_of, order_by='self_signed'),
         Column('key_type', gettext_lazy('Key Type'), order_by='key_type', default=False),
         Column('distribution', gettext_lazy('Distribution'), distribution, order_by='node__name'),
