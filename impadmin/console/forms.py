@@ -453,7 +453,10 @@ def make(
     extra = page.extra if isinstance(page, Page) else {}
     choices = page.choices if isinstance(page, Page) else {}
     names = editable_names(page)
+    fixed = page.fixed(obj) if isinstance(page, Page) and page.fixed and obj is not None else ()
     for name in shown_names(page):
+        if name in fixed:
+            continue
         if name in names:
             found = model_field(page.model, name)
             assert found is not None

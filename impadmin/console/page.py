@@ -205,6 +205,8 @@ class Page(BasePage):
     choices: Mapping[str, Callable[[Any], models.QuerySet[Any]]] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()
     """Model fields shown on the form and in REST but never written."""
+    fixed: Callable[[Any], Sequence[str]] | None = None
+    """``fixed(object) -> its fields`` that the form shows and does not write; a rule refuses them to everybody else."""
     locked: Callable[[Any], Text] | None = None
     undeletable: Callable[[Any], Text] | None = None
     copy_clear: tuple[str, ...] = ()

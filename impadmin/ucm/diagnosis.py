@@ -15,6 +15,7 @@ from impadmin.console.diagnosis import DETAILED, Check, Problem, Section, listed
 from impadmin.console.facts import Facts
 from impadmin.presence import inventory
 from impadmin.presence.models import PresenceSettings
+from impadmin.ucm import ldap_diagnosis as ldap_diagnosis
 from impadmin.ucm.models import ODD_URI, EndUser
 from impadmin.ucm.rules import directory_uri_error
 

@@ -84,18 +84,18 @@ def _merge(row: LdapDirectory, job: int, people: Sequence[Person]) -> list[Verdi
         if reason := person.problem or _clash(page, person, user, settings):
             verdicts.append((person, REFUSED, reason))
         elif user is None:
-            made = EndUser(**person.values, **template)
-            _take(made, person, row)
+            made = EndUser(**person.values, **template, **_wanted(person, row))
             made.im_address = address_of(made, settings)
             created.append(made)
             verdicts.append((person, CREATED, ''))
         else:
-            before = copy.copy(user)
-            for name, value in person.values.items():
-                setattr(user, name, value)
-            _take(user, person, row)
-            differs = any(getattr(user, name) != getattr(before, name) for name in (*person.values, *_OURS))
-            changed += [(before, user)] if differs else []
+            wanted = {**person.values, **_wanted(person, row, user)}
+            differs = any(getattr(user, name) != value for name, value in wanted.items())
+            if differs:
+                before = copy.copy(user)
+                for name, value in wanted.items():
+                    setattr(user, name, value)
+                changed.append((before, user))
             verdicts.append((person, CHANGED if differs else UNCHANGED, ''))
     _write(created, changed, settings)
     met.update(user.pk for user in created)
@@ -112,11 +112,13 @@ def _not_ours(user: EndUser, row: LdapDirectory) -> str:
     return ''
 
 
-def _take(user: EndUser, person: Person, row: LdapDirectory) -> None:
-    if user.ldap_status == LdapStatus.INACTIVE:
-        user.active = True
-    user.ldap_status, user.ldap_directory, user.ldap_guid = LdapStatus.ACTIVE, row, person.guid
-    user.ldap_missing_at = None
+def _wanted(person: Person, row: LdapDirectory, user: EndUser | None = None) -> dict[str, Any]:
+    """What a user of the directory has besides the values of his entry."""
+    back = {'active': True} if user is not None and user.ldap_status == LdapStatus.INACTIVE else {}
+    return {
+        **back, 'ldap_status': LdapStatus.ACTIVE, 'ldap_directory_id': row.pk, 'ldap_guid': person.guid,
+        'ldap_missing_at': None,
+    }  # fmt: skip
 
 
 def _clash(page: _Page, person: Person, user: EndUser | None, settings: AdvancedSettings) -> str:
@@ -131,7 +133,8 @@ def _clash(page: _Page, person: Person, user: EndUser | None, settings: Advanced
     address = _address(person, settings)
     if address and page.by_address.get(address, own) != own:
         return _('The IM address %(address)s belongs to another user.') % {'address': address}
-    wanted = {('id', person.user_id.upper()), ('mail', mail), ('address', address)} - {('mail', ''), ('address', '')}
+    wanted = {('id', person.user_id.upper()), ('mail', mail), ('address', address)}
+    wanted -= {('mail', ''), ('address', '')}
     if page.taken & wanted:
         return _('An entry before it has the same user ID, mail ID or IM address.')
     page.taken |= wanted
@@ -158,9 +161,7 @@ def _known(people: Sequence[Person], job: int, settings: AdvancedSettings) -> _P
     by_address = dict(_pairs('SELECT im_address, id FROM end_user WHERE im_address = ANY(%s)', addresses))
     found = EndUser.objects.defer('folded', 'credentials').select_for_update(of=('self',)).order_by('pk')
     by_guid = list(EndUser.objects.filter(ldap_guid__in=guids).values_list('pk', flat=True))
-    users = {
-        user.pk: user for user in found.select_related('ldap_directory').filter(pk__in={*by_id.values(), *by_guid})
-    }
+    users = {user.pk: user for user in found.filter(pk__in={*by_id.values(), *by_guid})}
     seen = LdapSeen.objects.filter(job_id=job, user_id__in=list(users)).values_list('user_id', flat=True)
     return _Page(
         users,

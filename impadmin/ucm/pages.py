@@ -173,6 +173,7 @@ END_USERS = Page(
         rules.im_address_is_unique,
         ldap_local.synchronized_fields_stay,
     ),
+    fixed=ldap_local.from_directory,
     create=actions.create_user,
     update=actions.update_user,
     delete_many=actions.delete_users,

@@ -12,6 +12,7 @@ from django.utils import timezone
 from tests.areas.ldap import DIRECTORIES, agreement, counted, dirsync, ldap_system, sync, trust
 from tests.fixtures.directory import MANAGER_PASSWORD, Directory
 from tests.fixtures.processes import free_port
+from tests.pages.test_stale import hidden
 from tests.proves import proves
 
 
@@ -86,7 +87,7 @@ def test_a_full_sync(client: Any, directory: Directory) -> None:
 
 
 @proves('LD-21', 'LD-42', 'LD-43')
-def test_who_leaves_the_directory(client: Any, directory: Directory) -> None:
+def test_who_leaves_the_directory(client: Any, directory: Directory, admin_client: Any) -> None:
     """Inactive at once, gone after 24 hours, back when the entry is; converted users stay."""
     from impadmin.console.models import AuditEntry
     from impadmin.ucm import ldap_tasks
@@ -99,10 +100,17 @@ def test_who_leaves_the_directory(client: Any, directory: Directory) -> None:
     def url(name: str) -> str:
         return f'/api/v1/end-users/{users(user_id=name).get().pk}/'
 
+    browser, page = admin_client('administrator'), f'/ucm/ucm/end-users/{users(user_id="l1").get().pk}/'
+    form = browser.get(page).content.decode()
+    assert 'name="im_enabled"' in form
+    assert 'name="last_name"' not in form
+    assert 'Active LDAP Synchronized User' in form
     answer = client.patch(url('l1'), {'last_name': 'Other'}, format='json')
     assert answer.status_code == 400
     assert 'comes from the LDAP directory' in str(answer.json()['errors']['last_name'])
-    assert client.patch(url('l1'), {'im_enabled': True, 'home_cluster': True}, format='json').status_code == 200
+    saved = browser.post(page, {**hidden(form), 'im_enabled': 'on', 'home_cluster': 'on', 'active': 'on'})
+    assert saved.status_code == 302, 'what does not come from there can be changed'
+    assert users(user_id='l1', im_enabled=True, last_name='l1').exists()
     assert client.post(url('l1') + 'convert-to-local/').status_code == 200
     assert client.post(url('l1') + 'convert-to-local/').status_code == 409
     assert client.patch(url('l1'), {'last_name': 'Other'}, format='json').status_code == 200
@@ -310,3 +318,19 @@ def test_schedules(client: Any, directory: Directory) -> None:
     assert 'allows 1 LDAP directories' in str(refused['errors']['name'])
     refused = client.patch('/api/v1/ldap-system/', {'server_type': 'oracle'}, format='json')
     assert 'while there is an LDAP directory' in str(refused.json()['errors']['server_type'])
+
+
+def test_troubleshooter_tells_what_is_wrong_with_directories(client: Any, directory: Directory, api: Any) -> None:
+    def outcomes() -> dict[str, str]:
+        tests = api('read_only').get('/api/v1/system-troubleshooter/').json()['tests']
+        return {one['name']: one['outcome'] for one in tests if one['name'].startswith('ldap-')}
+
+    base = directory.unit('trouble', {'uid': 'x1'}, {'uid': 'x2', 'mail': 'broken'})
+    made = agreement(client, directory, base)
+    assert outcomes()['ldap-dirsync'] == 'failed'
+    sync(client, made['id'])
+    assert outcomes() == {'ldap-dirsync': 'passed', 'ldap-runs': 'passed', 'ldap-entries': 'warning'}
+    directory.remove(f'uid=x2,{base}')
+    directory.remove(f'uid=x1,{base}')
+    sync(client, made['id'])
+    assert outcomes()['ldap-runs'] == 'failed'
