@@ -323,12 +323,13 @@ def _bool_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
 
 
 def _number_cell(column: ResolvedColumn, label: str) -> Callable[[Any, Any], str]:
-    shown, hint = size if column.kind == 'bytes' else number, column.hint
+    language, hint = get_language(), column.hint
 
     def write(obj: Any, value: Any) -> str:
-        said = str(hint(obj)) if hint else f'{number(value)} B' if column.kind == 'bytes' else ''
+        text = _number(value, language) if type(value) is int else number(value)
+        said = str(hint(obj)) if hint else f'{text} B' if column.kind == 'bytes' else ''
         title = f' title="{escape(said)}"' if said else ''
-        return f'<td class="num"{label}{title}>{escape(shown(value))}</td>'
+        return f'<td class="num"{label}{title}>{escape(size(value) if column.kind == "bytes" else text)}</td>'
 
     return write
 
@@ -371,11 +372,12 @@ def lines(
     selected: Callable[[Any], bool],
 ) -> list[Line]:
     """The rows; the first column links to the object. ``selected(key)``: whether a row is."""
-    select, url, result = escape(gettext('Select %(name)s')), page_url(page), []
+    before, _, after = escape(gettext('Select %(name)s')).partition('%(name)s')
+    url, result = page_url(page), []
     writers = [first_writer(shown[0], url), *map(writer, shown[1:])] if shown else []
     for obj in objects:
         name, chosen = str(obj), selected(obj.pk)
-        box = box_html(obj.pk, select % {'name': escape(name)}, chosen)
+        box = box_html(obj.pk, f'{before}{escape(name)}{after}', chosen)
         cells = ''.join([write(obj) for write in writers])
         begin = '<tr aria-selected="true">' if chosen else '<tr>'
         html = mark_safe(f'{begin}{box}{cells}</tr>')  # noqa: S308 - every value is escaped above
