@@ -1,6 +1,5 @@
 """What a client here was shown of users it looks at for a while (presence_engine/adhoc.py), wherever they are.
 
-
 A client that ends such a look and begins it again within ``AGAIN_S`` is answered with what it saw last, and no
 subscription begins (guide 2374: after removing a search one waits 30 seconds, else the state is stale). So nobody can
 make the nodes work by ending and beginning it all the time.

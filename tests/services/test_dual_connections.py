@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import uvloop
 
+from engine.contract import credentials
 from engine.contract.recovery import FAILOVER, State
 from engine.xmpp import ns
 from tests.areas.test_xmpp_pep import form
@@ -14,6 +16,7 @@ from tests.areas.xmpp_fixtures import parameter
 from tests.fixtures import data
 from tests.fixtures.nodes import OTHER, Cluster, friends
 from tests.fixtures.processes import wait_until
+from tests.load.client import PASSWORD, Client, login_all
 from tests.proves import proves
 from tests.services.managedclient import CLIENT, ManagedClient
 from tests.services.test_recovery_manager import SCALE, Group
@@ -73,6 +76,30 @@ def connect(cluster: Cluster) -> Iterator[Callable[..., DualClient]]:
         client.close_all()
 
 
+class Plain(Client):
+    """A client without TLS; ``said`` is what the server said."""
+
+    said = b''
+
+    async def ask(self, text: str, needle: bytes) -> bytes:
+        """Send, wait, remember."""
+        found = await super().ask(text, needle)
+        self.said += found
+        return found
+
+
+def without_tls(cluster: Cluster) -> bytes:
+    """What a client hears that signs in without TLS, which the administrator has allowed."""
+    client = Plain('plain', data.DOMAIN)
+
+    async def sign_in() -> None:
+        await login_all([client], cluster.engines[data.NODE].port, tls=False)
+        client.close()
+
+    uvloop.run(sign_in())
+    return client.said
+
+
 def seen(client: XmppClient, of: str) -> list[str]:
     """Types of the presence of a user received and not taken."""
     return [
@@ -110,11 +137,15 @@ def push_service(cluster: Cluster) -> XmppClient:
     return watcher
 
 
-@proves('HA-76', 'HA-77', 'HA-78', 'HA-81', 'HA-82', 'HA-83')
+@proves('HA-73', 'HA-76', 'HA-77', 'HA-78', 'HA-80', 'HA-81', 'HA-82', 'HA-83')
 @pytest.mark.parametrize('crash', [False, True])
 def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., DualClient], crash: bool) -> None:
+    from impadmin.osadmin.models import SecuritySettings
+
     cluster = group.cluster
     background_user(cluster)
+    SecuritySettings.objects.update_or_create(pk=1, defaults={'client_secure_mode': False})
+    cluster.make_user('plain', credentials=credentials.verifiers(PASSWORD))
     group.start(THIRD)
     cluster.linked()
     cluster.make_user('carol', node=THIRD)
@@ -125,6 +156,7 @@ def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., Dua
     active = connect('alice', data.NODE).sign_in()
     (offer,) = active.features.findall(f'{DUAL}dual')
     assert offer.attrib == {'peer': f'127.0.0.2:{other.port}', 'lower': '120', 'upper': '537'}
+    assert ns.DUAL.encode() not in without_tls(cluster)
     active.bind()
     active.send(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
     active.send(b'<presence><show>away</show><status>on the road</status></presence>')
