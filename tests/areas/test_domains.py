@@ -181,7 +181,7 @@ def test_audit_of_many_users_is_set_based(api, db, django_assert_max_num_queries
         ),
         batch_size=5000,
     )
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(40):
         counts = inventory.audit()
     assert counts == {'domains': 41, 'added': 41, 'in_use': 41}
     assert domains()['d7.example'] == (False, 500)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from impadmin.presence import inventory, peer_client
-from impadmin.presence.models import AdvancedSettings
+from engine import tls
+from impadmin.presence import inventory, peer_client, peer_sync
+from impadmin.presence.models import AdvancedSettings, InterclusterPeer, PeerNode
+from impadmin.system.models import Node
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
 from tests.fixtures.servers import installed
@@ -249,6 +252,35 @@ def test_who_is_no_peer(pair: tuple[Cluster, Cluster]) -> None:
     alice, bob = befriended(first, second)  # who was known stays reachable all the time
     alice.say(BOB, 'still here')
     bob.expect('message', body='still here')
+
+
+@proves('IC-31')
+def test_certificates_of_nodes(pair: tuple[Cluster, Cluster], tmp_path: Path) -> None:
+    """A node there has another certificate: with *Do Not Perform* the periodic synchronisation leaves the old one."""
+    first, second = pair
+    agent = 'service-parameters/imp1/intercluster_sync_agent/'
+    new = tls.certificate(tmp_path, 'imp2', '', ()).read_text()
+    new = new[new.index('-----BEGIN CERT') :]
+    with second.inside():
+        old = Node.objects.get().link_certificate
+        Node.objects.update(link_certificate=new)
+    for wish, expected in (('do_not_perform', old), ('perform', new)):
+        assert first.rest('PATCH', agent, {'sync_certificates': wish})[0] == 200
+        assert periodic(first) == expected
+    with second.inside():
+        Node.objects.update(link_certificate=old)
+    assert periodic(first) == old
+    for cluster in pair:
+        cluster.linked()
+
+
+def periodic(cluster: Cluster) -> str:
+    """A synchronisation whose turn it is; the certificate then known of the node of the other cluster."""
+    with cluster.inside():
+        InterclusterPeer.objects.update(next_at=None)
+        peer_sync.synchronise(InterclusterPeer.objects.get().pk)
+        assert InterclusterPeer.objects.get().state == 'synced'
+        return PeerNode.objects.get().certificate
 
 
 @proves('IC-32')
