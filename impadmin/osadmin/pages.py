@@ -35,14 +35,14 @@ def _certificates() -> models.QuerySet[Certificate]:
 def state(one: Any) -> tuple[str, str]:
     """(mark, word)."""
     if one.kind == Kind.CSR:
-        return 'busy', _('Waits for the authority')
+        return 'busy', _('Not signed yet')
     days = (one.ends_at - timezone.now()).days
     if days < 0:
         return 'bad', _('Expired')
     if count := len(naming.lacking(one, one.wanted)):
         return 'warn', ngettext('Lacks %(count)d domain', 'Lacks %(count)d domains', count) % {'count': count}
     if days < SOON:
-        return 'warn', ngettext('Expires in %(days)d day', 'Expires in %(days)d days', days) % {'days': days}
+        return 'warn', ngettext('%(days)d day left', '%(days)d days left', days) % {'days': days}
     return 'ok', _('Valid')
 
 
