@@ -201,6 +201,7 @@ def test_configuration_as_code(imp: Any, tmp_path: Path) -> None:
     """Exported, changed by hand, planned, applied, and back again to the letter."""
     done(imp('add', 'domains', 'name=one.example'))
     done(imp('add', 'roles', 'name=helpdesk', 'permissions:=["end-users:view"]'))
+    done(imp('add', 'external-groups', 'source=ldap', 'name=cn=help', 'role=helpdesk'))
     done(imp('set', 'messaging-settings', 'suppress_offline:=true'))
     done(imp('set', 'service-parameters', 'imp1', 'xcp_router', 'max_sessions_per_user=5'))
     done(imp('set', 'service-parameters', 'imp1', 'xcp_connection_manager', 'client_port=5333'))
@@ -210,6 +211,8 @@ def test_configuration_as_code(imp: Any, tmp_path: Path) -> None:
     assert [role['name'] for role in document['lists']['roles']] == ['helpdesk'], 'built-in ones come with the release'
     assert document['lists'].keys().isdisjoint({'end-users', 'application-users', 'api-tokens', 'webhooks'})
     document['lists']['roles'][0]['permissions'].append('domains:view')
+    assert document['lists']['external-groups'] == [{'source': 'ldap', 'name': 'cn=help', 'role': 'helpdesk'}]
+    document['lists']['external-groups'][0]['role'] = 'operator'
     assert document['settings']['messaging-settings']['suppress_offline'] is True
     assert document['parameters']['cluster'] == {'xcp_router': {'max_sessions_per_user': 5}}
     assert document['parameters']['nodes'] == {'imp1': {'xcp_connection_manager': {'client_port': 5333}}}
@@ -227,9 +230,11 @@ def test_configuration_as_code(imp: Any, tmp_path: Path) -> None:
     assert '- lists domains one.example' in plan
     assert 'suppress_offline: true -> false' in plan
     assert 'max_sessions_per_user: 5 -> 10' in plan
-    assert '1 would be added, 3 would be changed, 1 would be deleted.' in plan
+    assert '+ lists external-groups ldap, cn=help, operator' in plan
+    assert '- lists external-groups ldap, cn=help, helpdesk' in plan
+    assert '2 would be added, 3 would be changed, 2 would be deleted.' in plan
     assert done(imp('export')) == first, 'a dry run changes nothing'
-    assert '1 added, 3 changed, 1 deleted.' in done(imp('apply', str(path), '--prune'))
+    assert '2 added, 3 changed, 2 deleted.' in done(imp('apply', str(path), '--prune'))
     assert 'one.example' not in done(imp('export'))
     path.write_text(first)
     done(imp('apply', str(path), '--prune'))
