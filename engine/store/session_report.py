@@ -36,9 +36,9 @@ async def write(
             if not added.rowcount:
                 return  # this node has written already
         await connection.execute(
-            'INSERT INTO user_sessions (report_id, node, user_id, address, sessions, devices)'
-            ' SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[])',
-            (report, node, *([row[column] for row in rows] for column in range(4))),
+            'INSERT INTO user_sessions (report_id, redundancy_group, node, user_id, address, sessions, devices)'
+            ' SELECT %s, %s, %s, * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[])',
+            (report, group, node, *([row[column] for row in rows] for column in range(4))),
         )
         done = await connection.execute(
             'UPDATE sessions_report SET finished_at = now() WHERE id = %s AND nodes <='

@@ -183,6 +183,7 @@ class UserSessions(models.Model):
     """A user of one report: a snapshot, so it names and does not refer."""
 
     report = models.ForeignKey(SessionsReport, models.CASCADE, related_name='users')
+    redundancy_group = models.CharField(_('Presence Redundancy Group'), max_length=255, blank=True, db_default='')
     node = models.CharField(_('Node Name'), max_length=255)
     user_id = models.CharField(_('User ID'), max_length=255)
     address = models.CharField(_('IM Address'), max_length=3071)

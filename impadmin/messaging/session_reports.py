@@ -67,8 +67,9 @@ def _level(total: SessionsTotal) -> str:
 
 
 def _signed_in(total: SessionsTotal) -> tuple[str, str]:
-    name = total.node or total.redundancy_group  # a group has one node, of its name
-    query = urlencode({'f': 'node', 'o': 'exactly', 'v': name}) if name else ''
+    level = 'node' if total.node else 'redundancy_group'
+    name = getattr(total, level)
+    query = urlencode({'f': level, 'o': 'exactly', 'v': name}) if name else ''
     return f'{page_url("user-sessions")}?{query}'.rstrip('?'), str(total.one_device + total.several_devices)
 
 
@@ -149,7 +150,7 @@ USERS = Page(
                hint=lambda user: f'{_("Device Type")}: {user.devices}'),
         'devices',
     ),
-    find=('user_id', 'address', 'node', 'sessions', 'devices'),
+    find=('user_id', 'address', 'node', 'redundancy_group', 'sessions', 'devices'),
     verbs=(),
     ordering=('user_id',),
 )  # fmt: skip

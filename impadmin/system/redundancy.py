@@ -73,6 +73,8 @@ class Standing:
     @property
     def state(self) -> tuple[str, str]:
         """(mark, word) of the node that is worst off."""
+        if not self.group.ha_enabled:
+            return 'off', _('Off')
         worst = min(self.members, key=lambda member: _RANK[member.mark])
         return worst.mark, worst.word
 

@@ -14,8 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from engine.contract.recovery import State as Standing
-from engine.contract.service_keys import SERVER_RECOVERY_MANAGER
-from engine.contract.services import BY_KEY, SERVICES, State, dependents
+from engine.contract.services import BY_KEY, SERVICES, XCP_ROUTER, State, dependents
 from impadmin.console import jobs, notifications
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.jobs import JobFailed, RunningJob, runner
@@ -35,8 +34,8 @@ class RestartForm(forms.Form):
     """What is restarted."""
 
     services = forms.MultipleChoiceField(
-        label=gettext_lazy('Services'), required=False, widget=forms.CheckboxSelectMultiple,
-        choices=[(one.key, gettext_lazy(one.name)) for one in SERVICES if one.key != SERVER_RECOVERY_MANAGER],
+        label=gettext_lazy('Services'), required=False,
+        choices=[(one.key, gettext_lazy(one.name)) for one in SERVICES if XCP_ROUTER in (one.key, *one.depends)],
         help_text=gettext_lazy('None chosen: those that wait for a restart on the nodes of the group.'),
     )  # fmt: skip
 
