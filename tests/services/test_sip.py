@@ -526,3 +526,15 @@ def test_the_troubleshooter_knows_sip_proxy(outcomes: Callable[..., Any], db: No
     IncomingAcl.objects.create(description='Unified CM', address_pattern='192.0.2.1')
     ParameterValue.objects.create(service=SERVICE, name='cucm_domain', value='example.com')
     assert {outcomes()[name]['outcome'] for name in names} == {'passed'}
+
+
+def test_a_user_of_another_node_is_sent_there(sip: Sip, make_user: Callable[..., Any]) -> None:
+    """As XMPP clients are: the answer names the node and its port for this way."""
+    from impadmin.system.models import Node
+
+    sip.set('port', 5999, Node.objects.create(name='imp2', address='192.0.2.7'))
+    make_user('zoe', node='imp2')
+    sip.start()
+    answer = sip(address('zoe')).register()
+    assert (answer.status, answer['Contact']) == (302, '<sip:192.0.2.7:5999;transport=tcp>')
+    assert registered(sip(ALICE)).say(address('zoe'), 'later').status in (202, 480)
