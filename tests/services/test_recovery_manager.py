@@ -28,7 +28,7 @@ CRITICAL, FAILED = State.FAILED_OVER_CRITICAL, State.FAILED
 NORMAL = (N, Reason.NORMAL)
 SCALE = 1 / 400
 TIMERS = {
-    'keep_alive_interval_s': 0.5, 'keep_alive_timeout_s': 8, 'initialization_timeout_s': 10,
+    'keep_alive_interval_s': 0.5, 'keep_alive_timeout_s': 6, 'initialization_timeout_s': 6,
     'critical_service_delay_s': 1.5,
 }  # fmt: skip
 """In seconds of the clock."""
@@ -376,6 +376,7 @@ def test_nodes_that_do_not_hear_each_other(group: Group) -> None:
             service=SERVER_RECOVERY_MANAGER, name='bind_address', node=Node.objects.get(name=name), value=address
         )
     group.cluster.engines[TWO].kill9()
+    Node.objects.filter(name=TWO).update(heartbeat_at=None)  # it has been gone for long
     group.enable()
     group.until((BACKUP, Reason.PEER_DOWN_INIT), (State.NOT_RESPONDING, Reason.NONE), timeout_s=40)
     group.cluster.engines[TWO].start()
