@@ -145,7 +145,7 @@ def measure() -> str:
         wait_until(worker.ready, 'the worker takes jobs')
         asker.start()
         for way in ('page', 'REST'):
-            value, before = f'By {way}', memory(console.pid)
+            value, before = f'{way} {int(time.time())}', memory(console.pid)
             asker.since()
             job, took = by_page(console, cookie, value) if way == 'page' else by_rest(console, value)
             found = {f'{name}, ms': f'{ms:.0f}' for name, ms in took.items()}
