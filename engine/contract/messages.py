@@ -45,11 +45,11 @@ class Text(StrEnum):
     # listening
     LISTENING = 'listening on %(first)s (STARTTLS), %(second)s (TLS)'
     LISTENING_WEB = 'listening on %(address)s'
+    LISTENING_SIP = 'listening on %(address)s (UDP, TCP), :%(tls)s (TLS)'
+    LISTENING_SIP_MUTUAL = '%(listening)s, :%(mutual)s (mutual TLS)'
     LISTENING_NODES = 'listening for other nodes on %(address)s'
     LISTENING_PEERS = 'listening for peer clusters on %(address)s'
     LISTENING_SERVERS = 'listening for servers on %(address)s'
-    LISTENING_SIP = 'listening on %(address)s (UDP, TCP), :%(tls)s (TLS)'
-    LISTENING_SIP_MUTUAL = '%(listening)s, :%(mutual)s (mutual TLS)'
     FEDERATION_OFF = 'XMPP federation is switched off'
     PORT_IN_USE = 'port %(port)s is in use'
     NO_SUCH_ADDRESS = '%(address)s is not an address of this machine (parameter Listen address)'

@@ -64,9 +64,6 @@ from engine.contract.service_keys import (
     SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
 )
 from engine.contract.service_keys import (
-    SERVER_RECOVERY_MANAGER as SERVER_RECOVERY_MANAGER,
-)
-from engine.contract.service_keys import (
     SIP_PROXY as SIP_PROXY,
 )
 from engine.contract.service_keys import (
@@ -302,14 +299,6 @@ SERVICES: tuple[Service, ...] = (
         params=PRESENCE_ENGINE_PARAMS,
     ),
     Service(
-        AUTHENTICATION,
-        'Cisco XCP Authentication Service',
-        'feature',
-        IM_SERVICES,
-        depends=(XCP_ROUTER,),
-        params=AUTHENTICATION_PARAMS,
-    ),
-    Service(
         SIP_PROXY,
         'Cisco SIP Proxy',
         'feature',
@@ -317,6 +306,14 @@ SERVICES: tuple[Service, ...] = (
         depends=(XCP_ROUTER,),
         params=SIP_PROXY_PARAMS,
         default_active=False,
+    ),
+    Service(
+        AUTHENTICATION,
+        'Cisco XCP Authentication Service',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
+        params=AUTHENTICATION_PARAMS,
     ),
     Service(
         CONNECTION_MANAGER,
