@@ -165,8 +165,11 @@ def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., Dua
     second = connect('alice', OTHER).second()
     assert second.answer.get('type') == 'result'
     assert connect('alice', THIRD).second().answer.get('type') == 'error'  # it stands in for nobody
-    wait_until(lambda: counters(cluster, OTHER) == (1, 1), "bob's and the inactive one")
-    assert counters(cluster, data.NODE) == (1, 0)
+    connect('alice', data.NODE, 'laptop').sign_in().bind()
+    connect('alice', OTHER, 'laptop').second()
+    connect('bob', data.NODE, 'r').second()
+    wait_until(lambda: counters(cluster, data.NODE) == (2, 1), 'two users of ours, one of the other node')
+    assert counters(cluster, OTHER) == (1, 2)
     assert second.ask("<ping xmlns='urn:xmpp:ping'/>", 'get') == ''
     assert second.activate() == 'wait recipient-unavailable'
     second.send(f"<message to='{carol.bare}' id='m'><body>from nowhere</body></message>".encode())
@@ -201,7 +204,7 @@ def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., Dua
     carol.expect('message', body='here I am', from_=active.jid)
     assert second.activate() == ''
     assert seen(carol, 'alice') == seen(bob, 'alice') == []
-    assert counters(cluster, OTHER) == (2, 0)
+    assert counters(cluster, OTHER) == (2, 1)
     second.sync()
     assert not [element for element in second.elements if element.findtext(f'{CLIENT}body')]
     second.close()
