@@ -36,7 +36,7 @@ def said(job: Any) -> str:
     return jobs.message_text(job)
 
 
-@proves('LD-02', 'LD-05', 'LD-09', 'LD-14', 'LD-18', 'LD-19', 'LD-20', 'US-10')
+@proves('LD-02', 'LD-05', 'LD-09', 'LD-10', 'LD-14', 'LD-18', 'LD-19', 'LD-20', 'US-10')
 def test_a_full_sync(client: Any, directory: Directory) -> None:
     """Everybody is imported with the settings of the template, once; later runs write what changed and nothing else."""
     from impadmin.console.models import AuditEntry
@@ -216,7 +216,7 @@ def test_filters_and_several_directories(client: Any, directory: Directory) -> N
     assert users(ldap_status='active').count() == 2
 
 
-@proves('LD-17', 'LD-23', 'LD-36', 'LD-37', 'LD-38', 'LD-39')
+@proves('LD-17', 'LD-23', 'LD-34', 'LD-36', 'LD-37', 'LD-38', 'LD-39')
 def test_servers_that_do_not_answer(client: Any, directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tries each, then the next one; when none answers, later. A wrong password is tried once."""
     from impadmin.osadmin.models import Certificate
