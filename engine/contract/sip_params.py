@@ -42,7 +42,7 @@ SIP_PROXY_PARAMS = (
         'mutual_tls_port',
         5062,
         'SIP mutual TLS port',
-        'TLS with certificates on both sides. A certificate of an authority in the folder cup-trust of the node speaks '
+        'TLS with certificates on both sides. A certificate of an authority in the trust store cup-trust speaks '
         'for the users whose addresses it holds.',
         SIP_PROXY,
     ),

@@ -376,7 +376,7 @@ def test_every_domain_is_served(sip: Sip, sign_in: Any, make_user: Callable[...,
     assert emil.register(To='<sip:emil@third.example>').status == 403
 
 
-@proves('DOM-18', 'RST-R45', 'CI-11')
+@proves('DOM-18', 'CI-11')
 def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any]) -> None:
     """In addresses with the CUCM Domain or the SRV Cluster Name the user is a user ID, after the notified restart."""
     sip.node.address = 'imp1.hq.example.org'
@@ -412,7 +412,6 @@ def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any
         assert bob.expect('message', body=f'over {domain}').get('from', '').startswith(ALICE)
 
 
-@proves('RST-R07')
 def test_the_incoming_acl_holds_after_a_restart(sip: Sip, api: Callable[..., Any]) -> None:
     """A new entry is notified for Cisco SIP Proxy; from its restart on the addresses are let in."""
     sip.start()
