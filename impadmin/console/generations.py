@@ -42,8 +42,8 @@ def compiled() -> contract.Config:
 
 def newest() -> contract.Config | None:
     """The newest stored generation, or None on a database that has none yet."""
-    number = newest_number()
-    return stored(number) if number else None
+    found = ConfigGeneration.objects.order_by('-number').values_list('number', 'created_at').first()
+    return stored(found[0], stamp_of(found[1])) if found is not None else None
 
 
 def newest_number() -> int:
