@@ -157,6 +157,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     certificate_monitor: CertificateMonitor = CertificateMonitor()
     trust: dict[str, str] = {}
     """What each trust store holds, as a digest."""
+    ldap: LdapAuthentication = LdapAuthentication()
     nodes: tuple[Node, ...] = ()
     groups: tuple[RedundancyGroup, ...] = ()
     """Every node is in exactly one of them."""
@@ -169,7 +170,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The node called ``name``, or None when it is not configured."""
         return next((node for node in self.nodes if node.name == name), None)
 
-    ldap: LdapAuthentication = LdapAuthentication()
     def group_of(self, node_id: int) -> RedundancyGroup | None:
         """The group the node is in."""
         return next((group for group in self.groups if node_id in group.nodes), None)
