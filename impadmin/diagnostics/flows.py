@@ -21,7 +21,7 @@ from impadmin.diagnostics.facts import cluster
 from impadmin.presence import inventory
 from impadmin.presence.rules import NOT_SET
 from impadmin.system import maintenance, redundancy, replication
-from impadmin.system.models import ServiceCommand
+from impadmin.system.models import RedundancyGroup, ServiceCommand
 from impadmin.system.state import is_running
 from impadmin.ucm.diagnosis import directory_uris, uris_valid
 from impadmin.ucm.models import EndUser
@@ -81,14 +81,25 @@ def sessions_are_back(seen: Seen) -> Progress:
 
 
 def ha_is_off(seen: Seen) -> Progress:
-    """High Availability is disabled in every group, and every node in contact with the database knows."""
-    on = [group.name for group in seen.facts(redundancy.groups) if group.ha_enabled]
+    """High Availability is disabled in every group, and every node in contact with the database knows. A group that
+    has it again since services were stopped or restarted had it disabled."""
+    on = [group.name for group in seen.facts(redundancy.groups) if group.ha_enabled and not _again(group, seen)]
     if on:
         return Progress(False, _('Enabled: %(groups)s') % {'groups': diagnosis.listed(on)})
     changed = [node for group in seen.facts(redundancy.groups) if group.ha_changed_at for node in group.nodes]
     late = [one.node.name for one in replication.replicas(changed) if one.setup == replication.OLD]
     text = _('Not in force yet on: %(nodes)s') % {'nodes': diagnosis.listed(late)} if late else ''
     return Progress(not late, text)
+
+
+def _again(group: RedundancyGroup, seen: Seen) -> bool:
+    """Whether High Availability came back since Start, after services were stopped or restarted."""
+    changed = group.ha_changed_at
+    return (
+        changed is not None
+        and changed >= seen.since
+        and ServiceCommand.objects.filter(requested_at__gte=seen.since, requested_at__lte=changed).exists()
+    )
 
 
 def ha_is_on_again(seen: Seen) -> Progress:

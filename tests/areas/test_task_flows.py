@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from tests.fixtures.data import NODE
 from tests.fixtures.processes import wait_until
+from tests.proves import proves
 
 RESTART = '/api/v1/restart-services/'
 SETUP = '/api/v1/first-set-up/'
@@ -120,6 +121,26 @@ def test_the_change_of_the_default_domain_counts_from_its_start(node, api):
     Job.objects.create(kind='default_domain_change', state='completed', submitted_by='x')
     client.post(f'{url}tick/', {'step': 'certificates'}, format='json')
     assert statuses(client, url) == dict.fromkeys(statuses(client, url), 'done')
+
+
+@proves('DOM-19')
+def test_what_a_change_of_the_default_domain_needs(node, api):
+    """Every node runs one version, and addresses come from the Directory URI; else the step says what is missing."""
+    from impadmin.presence.models import AdvancedSettings
+    from impadmin.system.models import Node
+
+    client, url = api('administrator'), '/api/v1/default-domain-change/'
+    Node.objects.update(version='0.1.0')
+    Node.objects.create(name='imp2', address='127.0.0.2', version='0.0.9', heartbeat_at=timezone.now())
+    client.post(f'{url}start/', {}, format='json')
+    ready = client.get(url).json()['steps'][0]
+    assert (ready['status'], '0.0.9' in ready['text'], '0.1.0' in ready['text']) == ('next', True, True)
+    Node.objects.update(version='0.1.0')
+    ready = client.get(url).json()['steps'][0]
+    assert (ready['status'], 'not Directory URI' in ready['text']) == ('next', True)
+    AdvancedSettings.objects.update(address_scheme='directory_uri')
+    assert client.get(url).json()['steps'][0]['status'] == 'done'
+    assert statuses(client, url)['record'] == 'next'
 
 
 def test_first_set_up_in_the_browser_and_on_the_command_line(engine, make_user, browser_page, api, capsys):
