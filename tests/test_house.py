@@ -31,7 +31,10 @@ def _run(*command: str) -> None:
 
 def test_no_file_is_too_long() -> None:
     found = []
+    generated = ROOT / 'impadmin' / 'terms.py'
     for path in _tracked('*.py', '*.html', '*.js', '*.sh'):
+        if path == generated:
+            continue
         allowed = FEATURE_LONGEST if 'features' in path.parts else LONGEST
         length = path.read_text(encoding='utf-8').count('\n')
         if length > allowed:

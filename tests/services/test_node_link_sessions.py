@@ -184,6 +184,7 @@ def test_a_transport_speaks_only_for_domains_it_has_proved(sender: str, taken: b
     counters = SimpleNamespace(remote_in=0, remote_refused=0)
     router: Any = SimpleNamespace(
         domains={'example.com'},
+        peers=None,
         node=SimpleNamespace(counters=counters),
         receive=lambda who, stanza: routed.append(who.jid),
     )

@@ -451,12 +451,14 @@ def test_an_unrelated_sip_client(sip: Sip, sign_in: Any) -> None:
     sip.start()
     bob = sign_in('bob')
     bob.presence('subscribe', ALICE)
+    bob.expect('presence', type='subscribed')
     for transport, name in (('t1', 'TCP'), ('u1', 'UDP')):
         port = free_port()
-        played(sipp(sip, 'client', 'alice', port, transport))
+        client = sipp(sip, 'client', 'alice', port, transport)
         assert bob.expect('presence', status='at the desk').get('from', '').startswith(ALICE)
         text = bob.expect('message').findtext('{jabber:client}body') or ''
         assert text.startswith(f'from sipp over {name}, etag')
+        played(client)
     receiver = sipp(sip, 'receiver', 'alice', port, 'u1')
     bob.say(ALICE, 'for sipp')
     played(receiver)
