@@ -171,6 +171,7 @@ def test_two_rules_for_the_same_page_are_one_line_with_every_field(api: Any, run
     assert rows[0]['since'] == first[0]['since']
 
 
+@proves('V6-06')
 def test_header_summary_page_and_rest_agree(api: Any, admin_client: Any, running: Any) -> None:
     """The summary on every page, System > Notifications, and REST show the same."""
     from impadmin.console import registry

@@ -143,6 +143,34 @@ def test_what_a_change_of_the_default_domain_needs(node, api):
     assert statuses(client, url)['record'] == 'next'
 
 
+@proves('IMA-25')
+def test_the_change_of_the_address_scheme(node, api, make_user):
+    """The steps in the guide's order; addresses that could not be formed hold it up."""
+    from impadmin.console.models import Job
+    from impadmin.system.models import Node
+    from impadmin.ucm.models import EndUser
+
+    client, url = api('administrator'), '/api/v1/address-scheme-change/'
+    make_user('alice')
+    EndUser.objects.update(directory_uri='alice@@example.com')
+    client.post(f'{url}start/', {}, format='json')
+    assert list(statuses(client, url)) == [
+        'valid', 'unique', 'record', 'idle', 'ha-off', 'change', 'certificates', 'services', 'sessions', 'ha-on',
+    ]  # fmt: skip
+    valid = client.get(url).json()['steps'][0]
+    assert (valid['status'], 'alice@@example.com' in valid['text']) == ('next', True)
+    early = client.post(f'{url}tick/', {'step': 'record'}, format='json')
+    assert early.json()['detail'] == 'First: No two users have the same Directory URI.'
+    EndUser.objects.update(directory_uri='alice@example.com')
+    client.post(f'{url}tick/', {'step': 'record'}, format='json')
+    assert statuses(client, url)['change'] == 'next'
+    Job.objects.create(kind='default_domain_change', state='completed', submitted_by='x')
+    client.post(f'{url}tick/', {'step': 'certificates'}, format='json')
+    assert client.get(url).json()['steps'][-1]['text'] == f'Sessions are missing: {NODE}: 0 / 1'
+    Node.objects.update(active_jsm_sessions=1)
+    assert statuses(client, url) == dict.fromkeys(statuses(client, url), 'done')
+
+
 def test_first_set_up_in_the_browser_and_on_the_command_line(engine, make_user, browser_page, api, capsys):
     """The dashboard offers it; what is there is done; the rest is ticked, in the page and by ``imp``."""
     from django.core.management import call_command

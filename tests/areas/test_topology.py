@@ -79,7 +79,7 @@ def test_a_node_that_is_needed_stays(api, fqdn, make_user):
     assert client.delete(f'{API}{number}/').status_code == 204
 
 
-@proves('DOM-21')
+@proves('DOM-21', 'IC-13')
 def test_presence_topology_shows_users_and_sessions(api, admin_client, fqdn, make_user):
     from impadmin.system.models import Node
 
@@ -94,6 +94,7 @@ def test_presence_topology_shows_users_and_sessions(api, admin_client, fqdn, mak
     page = admin_client('read_only').get('/admin/system/presence-topology/').content.decode()
     assert '1 user is not assigned to a node' in page
     assert fqdn.name in page
+    assert fqdn.address in page
     link = page.partition('<dd><a href="')[2].partition('"')[0].replace('&amp;', '&')
     listed = admin_client('read_only').get(link).content.decode()
     assert 'ann' in listed

@@ -83,7 +83,7 @@ def test_nodes_that_are_gone_or_differ_and_jobs_that_failed(outcomes, db):
     assert found['jobs']['problems'][0]['fix'].startswith('/admin/bulkadmin/job-scheduler/')
 
 
-@proves('TRB-19', 'IM-11')
+@proves('TRB-19', 'IM-11', 'IMA-11', 'IC-07')
 def test_users(outcomes, make_user):
     from impadmin.presence.models import PresenceSettings
     from impadmin.ucm.models import EndUser
