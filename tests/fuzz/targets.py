@@ -7,8 +7,12 @@ inputs to begin with; ``corpus/NAME/`` has those a longer run found worth keepin
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 from engine.cluster import frames
@@ -16,6 +20,8 @@ from engine.cluster.link import Cutter
 from engine.contract import jid
 from engine.contract import privacy as lists
 from engine.features.devices import LENGTH, described, device_type
+from engine.metrics import Counters
+from engine.services.web_connection_manager.http import WebConnection
 from engine.sip import pidf
 from engine.sip.address import from_jid, read_place, read_uri, read_via, to_jid
 from engine.sip.framing import Framing as SipFraming
@@ -229,6 +235,54 @@ def websocket(data: bytes) -> None:
                     assert parse_tree(passed).tag
 
 
+class _Web:
+    """What a connection of a web client needs of its manager and its socket; ``said`` is what it writes."""
+
+    def __init__(self) -> None:
+        self.loop, self.counters, self.said, self.closed = self, Counters(), bytearray(), False
+        self.settings = SimpleNamespace(limits=SimpleNamespace(before_auth_s=30.0))
+        self.most_body, self.origins = 1000, {'https://chat.example.com'}
+        self.places = {'/http-bind': 'bosh'}
+        self.later: deque[Callable[[], None]] = deque()
+        self.write = self.said.extend
+
+    def on_bosh(self, request: WebConnection, body: bytes) -> None:
+        request.answer(b'<body>%d</body>' % len(body), 'text/xml')
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.later.append(callback)
+
+    def call_at(self, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(cancel=lambda: None)
+
+    call_later = call_at
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def http(data: bytes) -> None:
+    """HTTP of web clients: answered or refused, with the same statuses however it is cut."""
+    said = []
+    for size in (len(data) or 1, 5):
+        web: Any = _Web()
+        connection = WebConnection(web, direct=False)
+        connection._transport = web
+        for start in range(0, len(data), size):
+            if not web.closed and connection._http is not None:
+                connection._http_received(connection._http, data[start : start + size])
+            while web.later:
+                web.later.popleft()()
+        said.append(re.findall(rb'HTTP/1.1 ([2-5][0-9]+) ', web.said))
+    assert said[0] == said[1], said
+
+
 def discovery(data: bytes) -> None:
     """Answers to disco#info and page requests: what clients say of themselves, read or refused."""
     query = _inside('query', 'http://jabber.org/protocol/disco#info', data)
@@ -276,6 +330,7 @@ TARGETS: dict[str, Target] = {
     'bosh': bosh,
     'components': components,
     'discovery': discovery,
+    'http': http,
     'mechanisms': mechanisms,
     'node_frames': node_frames,
     'servers': servers,
@@ -290,6 +345,13 @@ TARGETS: dict[str, Target] = {
     'sign_in': sign_in,
 }
 SEEDS: dict[str, tuple[bytes, ...]] = {
+    'http': (
+        b'POST /http-bind HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n<a/>\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n',
+        b'POST /http-bind HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n<a/>\r\n0\r\n\r\n',
+        b'OPTIONS /http-bind HTTP/1.1\r\nHost: a\r\nOrigin: https://chat.example.com\r\n\r\n',
+        b'POST /http-bind HTTP/1.0\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n',
+        b'PUT /http-bind HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc',
+    ),
     'bosh': (
         b"<body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'><message xmlns='jabber:client'/></body>",
         b"<body xmlns='http://jabber.org/protocol/httpbind' xmlns:x='urn:x' rid='2' type='terminate'><x:a/>text</body>",
