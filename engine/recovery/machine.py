@@ -66,6 +66,7 @@ class Machine:
         self.status: Status | None = None
         self.down: dict[str, float] = {}
         self.lapsed: Collection[int] = ()
+        self._lapsed_at: float | None = None
         self.plain = False
         self.work: Work | None = None
         self._lost_at = now + settings.init_s
@@ -92,6 +93,10 @@ class Machine:
         node lives without high availability."""
         self.owners.update(owners)
         self.lapsed = lapsed
+        if self.me not in lapsed:
+            self._lapsed_at = None
+        elif self._lapsed_at is None:
+            self._lapsed_at = now
         self.plain = plain
         self.settle(now)
 
@@ -192,6 +197,10 @@ class Machine:
         """Whether these sets are this node's, or the other one has let go of them."""
         given = self.status.given if self.status else {}
         return all(self.owner(home) == self.me or given.get(home) == self.owners[home][1] for home in homes)
+
+    def abandoned(self, now: float) -> bool:
+        """Nobody renews the lease on H(this node): not even a node that took it and waited for the lease before."""
+        return self._lapsed_at is not None and now - self._lapsed_at >= 2 * self.settings.interval_s
 
     def healthy_for(self, now: float) -> float:
         """Seconds since when this node has been ready to take its users back."""

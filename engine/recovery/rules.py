@@ -249,7 +249,7 @@ def _failed_over(m: Machine, now: float) -> None:
     elif peer is not None and peer.state is State.FAILOVER_AFFECTED:
         m.go(State.BACKUP_ACTIVATED, peer.cause, now, Step.WAIT)  # T17, T18
     elif m.lost(now):
-        if not m.down and m.me in m.lapsed:  # else the other node lives, and only the network between them is broken
+        if not m.down and m.abandoned(now):  # else the other node lives, and only the network between them is broken
             _alone(m, now)
     elif (
         peer is not None
