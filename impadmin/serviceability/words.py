@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from engine.contract.services import BY_KEY, SERVICES, Service
 from impadmin.console.cli import Failed, Session, phrase, written
@@ -37,14 +38,18 @@ def _verb(verb: str, page: Callable[[Service], str]) -> Callable[[Session, Seque
     def run(session: Session, words: Sequence[str]) -> None:
         node, service = one_node(session), _service(words)
         body = {'node': node.name, 'service': service.key}
-        answer = session.call('POST', f'{page(service)}/{verb}/', body)
-        if session.query:
-            written(session, answer)
-            return
-        session.out.write(answer.data['message'] + '\n')
-        wait(session, answer.data['data']['command'])
+        ordered(session, session.call('POST', f'{page(service)}/{verb}/', body))
 
     return run
+
+
+def ordered(session: Session, answer: Any) -> None:
+    """A node was given a command: what was said of it, and how it ends."""
+    if session.query:
+        written(session, answer)
+        return
+    session.out.write(answer.data['message'] + '\n')
+    wait(session, answer.data['data']['command'])
 
 
 def wait(session: Session, command: int) -> None:

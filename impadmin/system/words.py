@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from impadmin.console.cli import Failed, Session, phrase, written
-from impadmin.serviceability.words import wait
+from impadmin.console.cli import Failed, Session, phrase
+from impadmin.serviceability.words import ordered
 from impadmin.system import redundancy, replication
 from impadmin.system.models import Node, RedundancyGroup
 
@@ -33,12 +33,7 @@ def _order(verb: str, group_of: Callable[[str], RedundancyGroup]) -> Callable[[S
             raise Failed(2, 'Give one name.')
         group = group_of(words[0])
         body = {} if verb == 'recover' else {'node': words[0]}
-        answer = session.call('POST', f'{PAGE}/{group.pk}/{verb}/', body)
-        if session.query:
-            written(session, answer)
-            return
-        session.out.write(answer.data['message'] + '\n')
-        wait(session, answer.data['data']['command'])
+        ordered(session, session.call('POST', f'{PAGE}/{group.pk}/{verb}/', body))
 
     return run
 
