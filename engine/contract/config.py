@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.contract.chat import Chat
+
 NO_LIMIT = None
 """Value of a limit whose *No Limit* box is ticked."""
 
@@ -149,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every hosted IM address domain, lower case, the default domain included."""
     presence: PresenceSettings = PresenceSettings()
     messaging: MessagingSettings = MessagingSettings()
+    chat: Chat = Chat()
     federation: FederationSettings = FederationSettings()
     components: tuple[Component, ...] = ()
     incoming_acl: tuple[str, ...] = ()
