@@ -33,6 +33,7 @@ IMPLEMENTATIONS: dict[str, str] = {
     names.CONNECTION_MANAGER: 'engine.services.connection_manager:ConnectionManager',
     names.WEB_CONNECTION_MANAGER: 'engine.services.web_connection_manager:WebConnectionManager',
     names.FEDERATION_MANAGER: 'engine.services.federation_manager:FederationManager',
+    names.TEXT_CONFERENCE_MANAGER: 'engine.services.text_conference_manager:TextConferenceManager',
     names.DIRECTORY: 'engine.services.directory:DirectoryService',
     names.BULK_PROVISIONING: 'engine.services.bulk_provisioning:BulkProvisioning',
     names.UDS_TOMCAT: 'engine.services.uds_tomcat:UdsTomcat',

@@ -70,6 +70,9 @@ from engine.contract.service_keys import (
     SYNC_AGENT as SYNC_AGENT,
 )
 from engine.contract.service_keys import (
+    TEXT_CONFERENCE_MANAGER as TEXT_CONFERENCE_MANAGER,
+)
+from engine.contract.service_keys import (
     UDS_TOMCAT as UDS_TOMCAT,
 )
 from engine.contract.service_keys import (
@@ -340,6 +343,13 @@ SERVICES: tuple[Service, ...] = (
         depends=(XCP_ROUTER,),
         params=FEDERATION_PARAMS,
         default_active=False,
+    ),
+    Service(
+        TEXT_CONFERENCE_MANAGER,
+        'Cisco XCP Text Conference Manager',
+        'feature',
+        IM_SERVICES,
+        depends=(XCP_ROUTER,),
     ),
     Service(
         DIRECTORY,

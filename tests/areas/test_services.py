@@ -150,6 +150,7 @@ def test_activation_changes_the_configuration(node, admin_client, api):
         'presence_engine',
         'xcp_authentication',
         'xcp_connection_manager',
+        'text_conference_manager',
         'bulk_provisioning',
     }
     wrong = browser.post(f'{ACTIVATION}do/save/', {'node': node.name, 'services': ['sshd'], 'confirmed': '1'})

@@ -36,6 +36,7 @@ def test_nodes_may_be_in_different_dns_domains(api, fqdn):
         'presence_engine',
         'xcp_authentication',
         'xcp_connection_manager',
+        'text_conference_manager',
     }
     assert generations.newest().node(node.name).activated
 
