@@ -6,10 +6,18 @@ from typing import Any
 
 from django.db import models
 
+from engine.contract import chat
 from engine.contract import config as contract
 from engine.contract.services import BY_KEY, ENTERPRISE_PARAMS, SERVICES, parameter
 from impadmin.console import generations, notifications
-from impadmin.messaging.models import ExternalComponent, MessagingSettings
+from impadmin.messaging.models import (
+    ChatRoomSettings,
+    ExternalComponent,
+    GroupChatAdministrator,
+    GroupChatAlias,
+    GroupChatSettings,
+    MessagingSettings,
+)
 from impadmin.osadmin import inforce
 from impadmin.osadmin.models import CertificateMonitor, SecuritySettings
 from impadmin.presence.models import (
@@ -46,6 +54,7 @@ def compile_config() -> contract.Config:
         domains=tuple(sorted(hosted)),
         presence=_settings(contract.PresenceSettings, _row(PresenceSettings)),
         messaging=_settings(contract.MessagingSettings, _row(MessagingSettings)),
+        chat=_chat(),
         federation=_federation(),
         components=tuple(
             contract.Component(domain=row.domain, secret=row.secret, name=row.name)
@@ -108,6 +117,21 @@ def _federation() -> contract.FederationSettings:
     )
 
 
+def _chat() -> chat.Chat:
+    return chat.Chat(
+        settings=_settings(chat.RoomSettings, _row(ChatRoomSettings)),
+        aliases=tuple(
+            chat.ChatAlias(alias=row.alias, node_id=row.node_id, primary=row.primary)
+            for row in GroupChatAlias.objects.order_by('alias')
+        ),
+        administrators_enabled=_row(GroupChatSettings).administrators_enabled,
+        administrators=tuple(
+            chat.ChatAdministrator(jid=row.address, nickname=row.nickname)
+            for row in GroupChatAdministrator.objects.order_by('address')
+        ),
+    )
+
+
 def _ldap() -> contract.LdapAuthentication:
     row = _row(UserAuthentication)
     if not row.enabled:
@@ -146,6 +170,8 @@ def _parameters() -> tuple[Values, dict[int, Values], dict[str, Any]]:
 _MODELS = {
     'presence': PresenceSettings,
     'messaging': MessagingSettings,
+    'chat': GroupChatSettings,
+    'chat.settings': ChatRoomSettings,
     'federation': XmppFederationSettings,
     'security': SecuritySettings,
 }
@@ -169,11 +195,14 @@ def label_of(path: str) -> tuple[str, notifications.Shown]:
         return str(Domain._meta.verbose_name_plural), None
     if head == 'incoming_acl':
         return str(IncomingAcl._meta.verbose_name), None
+    if path == 'chat.aliases':
+        return str(GroupChatAlias._meta.verbose_name_plural), None
     if path == 'federation.domains':
         return str(XmppFederationDomain._meta.verbose_name_plural), None
-    model: Any = AdvancedSettings if head in _ADVANCED else _MODELS[head]
+    group, _, name = path.rpartition('.')
+    model: Any = AdvancedSettings if head in _ADVANCED else _MODELS[group]
     if path == 'federation.policy':
         model = XmppFederationPolicy
-    found = model._meta.get_field(rest or head)
+    found = model._meta.get_field(name)
     assert isinstance(found, models.Field)
     return str(found.verbose_name), found

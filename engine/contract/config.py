@@ -198,8 +198,11 @@ def value_at(config: Config, path: str, node_name: str) -> Any:
 
     ``presence.max_contacts``, ``default_domain``, ``enterprise.NAME`` and ``parameters.SERVICE.NAME``
     (a per-node value hides the cluster-wide one; absent gives None, meaning the parameter's default);
-    ``node.certificates.NAME`` of the node's own entry.
+    ``node.certificates.NAME`` of the node's own entry; ``chat.aliases``: those of its own rooms.
     """
+    if path == 'chat.aliases':
+        own = config.node(node_name)
+        return tuple(one.alias for one in config.chat.aliases if own is not None and one.node_id == own.id)
     head, _, rest = path.partition('.')
     if head == 'node':
         group, _, name = rest.partition('.')

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.contract.certificates import CLIENT_TRUST, CUP, CUP_XMPP, CUP_XMPP_S2S, PURPOSES, Purpose
+from engine.contract.chat import RoomSettings
 from engine.contract.config import Config, value_at
 from engine.contract.services import (
     CONNECTION_MANAGER,
@@ -20,6 +21,7 @@ from engine.contract.services import (
     PRESENCE_ENGINE,
     SERVICES,
     SIP_PROXY,
+    TEXT_CONFERENCE_MANAGER,
     XCP_ROUTER,
 )
 
@@ -33,6 +35,12 @@ class RestartRule:
     paths: tuple[str, ...]
     services: tuple[str, ...]
     severity: str = 'Medium'
+    advice: bool = False
+    """Recommended when the value, a list, gains something; the service does not keep the old value until then."""
+
+    def differs(self, old: Any, new: Any) -> bool:
+        """Whether the change of a value asks for the restart."""
+        return bool(set(new) - set(old)) if self.advice else old != new
 
 
 _PARAMETER_RULES = {
@@ -42,6 +50,9 @@ _PARAMETER_RULES = {
 }
 """Service parameters with a row of their own; RST-R50 stands for every other one that needs the router restarted."""
 
+ALIASES = 'Messaging > Group Chat Server Alias Mapping'
+"""Cisco XCP Text Conference Manager takes them at its start (guide 5732, 7933, 7986). After an addition the guide's
+list of restarts recommends that of Cisco XCP Router (12521), which restarts the other one too."""
 CERTIFICATES = 'Security > Certificate Management'
 _CERTIFICATE_RULES = {CUP: 'RST-R29', CUP_XMPP: 'RST-R30'}
 """RST-R32 stands for every certificate without a row of its own, and for the upload of cup-xmpp-s2s (guide 4645)."""
@@ -75,6 +86,20 @@ RULES: tuple[RestartRule, ...] = (
     RestartRule(
         'RST-R10', 'Messaging > Settings', ('messaging.im_enabled', 'messaging.suppress_offline'), (XCP_ROUTER,)
     ),
+    RestartRule(
+        'RST-R03',
+        'Messaging > Group Chat System Administrators > Settings',
+        ('chat.administrators_enabled',),
+        (XCP_ROUTER,),
+    ),
+    RestartRule(
+        'RST-R05',
+        'Messaging > Group Chat and Persistent Chat',
+        tuple(f'chat.settings.{name}' for name in RoomSettings.__struct_fields__),
+        (TEXT_CONFERENCE_MANAGER,),
+    ),
+    RestartRule('RST-R06', ALIASES, ('chat.aliases',), (TEXT_CONFERENCE_MANAGER,)),
+    RestartRule('RST-R06', ALIASES, ('chat.aliases',), (XCP_ROUTER,), severity='Low', advice=True),
     RestartRule(
         'RST-R13',
         'Presence > Settings > Standard Configuration',
@@ -129,7 +154,7 @@ RULES: tuple[RestartRule, ...] = (
 
 def bound_paths(service: str) -> tuple[str, ...]:
     """The paths whose value ``service`` keeps from its start."""
-    return tuple(path for rule in RULES if service in rule.services for path in rule.paths)
+    return tuple(path for rule in RULES if service in rule.services and not rule.advice for path in rule.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +178,7 @@ def pending(newest: Config, running: Iterable[tuple[str, str, Config]]) -> list[
                 continue
             for path in rule.paths:
                 old, new = value_at(started, path, node), value_at(newest, path, node)
-                if old != new:
+                if rule.differs(old, new):
                     found.append(Pending(rule, path, service, node, old, new))
     return found
 
@@ -168,14 +193,8 @@ def effective(newest: Config, started: Config, service: str) -> Config:
             result = _keep_parameter(result, started, key, name)
         elif head == 'node':
             result = _keep_of_nodes(result, started, *rest.split('.', 1))
-        elif isinstance(values := getattr(result, head), dict):
-            kept = _kept(values, getattr(started, head), rest)
-            result = msgspec.structs.replace(result, **{head: kept})
-        elif rest:
-            group = msgspec.structs.replace(getattr(result, head), **{rest: getattr(getattr(started, head), rest)})
-            result = msgspec.structs.replace(result, **{head: group})
         else:
-            result = msgspec.structs.replace(result, **{head: getattr(started, head)})
+            result = _keep_at(result, started, path)
     return result
 
 
@@ -183,6 +202,15 @@ def _kept(values: dict[str, Any], old: dict[str, Any], name: str) -> dict[str, A
     """``values`` with what ``old`` has of ``name``, which may be nothing."""
     kept = {key: value for key, value in values.items() if key != name}
     return {**kept, name: old[name]} if name in old else kept
+
+
+def _keep_at(values: Any, old: Any, path: str) -> Any:
+    """``values`` with what ``old`` has at a dotted path."""
+    name, _, rest = path.partition('.')
+    if isinstance(values, dict):
+        return _kept(values, old, path)
+    kept = _keep_at(getattr(values, name), getattr(old, name), rest) if rest else getattr(old, name)
+    return msgspec.structs.replace(values, **{name: kept})
 
 
 def _keep(

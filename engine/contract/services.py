@@ -394,8 +394,9 @@ ENTERPRISE_PARAMS: tuple[Param, ...] = (
         'cluster_id',
         'StandAloneCluster',
         'Cluster ID',
-        'Name of this cluster, shown at the foot of every page.',
-        pattern=r'[A-Za-z0-9.-]{1,50}',
+        'Name of this cluster: at the foot of every page, and in the primary aliases of chat rooms. 1 to 45 letters, '
+        'digits, hyphens and dots.',
+        pattern=r'(?!.{46})[A-Za-z0-9](-*[A-Za-z0-9])*(\.[A-Za-z0-9](-*[A-Za-z0-9])*)*',
         section='Enterprise Parameters Configuration',
     ),
     Param(

@@ -14,7 +14,7 @@ changed and save. Validation, rules, audit, generation and announcement are done
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +133,9 @@ def do_update(
         )
 
     def work() -> Done:
-        saved = _update(actor, page, obj, values, expected, objects.lock)
-        return Done(saved, users=_users(page, saved))
+        done = _update(actor, page, obj, values, expected, objects.lock)
+        done.users = _users(page, done.result)
+        return done
 
     return transact(work, configures=page.configures, dry_run=dry_run)
 
@@ -155,7 +156,7 @@ def do_update_settings(
 
     def work() -> Done:
         page.model._default_manager.get_or_create(pk=1)
-        done = _change(actor, page, objects.lock(page.model, 1), values, expected, page.impact)
+        done = _change(actor, page, objects.lock(page.model, 1), values, expected)
         done.users = _users(page, done.result)
         return done
 
@@ -189,7 +190,7 @@ def do_delete(
             raise Refused(gettext('Some of it was deleted in the meantime. Load the list again.'))
         done = Done(len(held))
         if rehearses():
-            done.impact, done.users = objects.cascade(held), users_touched(page, held)
+            done.impact, done.users = _lost(page, held), users_touched(page, held)
         for obj in held:
             if reason := _undeletable(page, obj):
                 raise Refused(f'{obj}: {reason}')
@@ -210,7 +211,7 @@ def preview_delete(actor: Actor, page: Page, objs: Sequence[models.Model]) -> Pr
 
     def work() -> Done:
         gone = [obj for obj in objs if not _undeletable(page, obj)]
-        impact, users = objects.cascade(gone) if gone else [], users_touched(page, gone)
+        impact, users = _lost(page, gone), users_touched(page, gone)
         verdicts = _attempt_all(actor, page, [Change('delete', obj=obj) for obj in tried])
         refused = [
             Verdict(str(obj), 'delete', problems=(('', reason),)) for obj in rest if (reason := _undeletable(page, obj))
@@ -240,7 +241,7 @@ def do_changes(actor: Actor, page: Page, changes: Sequence[Change], *, dry_run: 
     def work() -> Done:
         gone = [c.obj for c in changes if dry_run and c.action == 'delete' and not _undeletable(page, c.obj)]
         counts = [users_touched(page, gone)] if dry_run else []
-        impact = objects.cascade(gone) if gone else []
+        impact = _lost(page, gone)
         verdicts = _attempt_all(actor, page, changes)
         done = Done(verdicts, impact, verdicts=verdicts)
         if dry_run:
@@ -337,7 +338,7 @@ def _attempt(actor: Actor, page: Page, change: Change, lock: Lock, remove: Remov
         if change.action == 'create':
             return _create(actor, page, change.values)
         if change.action == 'update':
-            return _update(actor, page, change.obj, change.values, change.expected, lock)
+            return _update(actor, page, change.obj, change.values, change.expected, lock).result
         return _delete(actor, page, lock(page.model, change.obj.pk), change.expected, remove)
 
     return attempt(change, work)
@@ -357,24 +358,17 @@ def _create(actor: Actor, page: Page, values: Mapping[str, Any]) -> Any:
     return obj
 
 
-def _update(actor: Actor, page: Page, obj: Any, values: Mapping[str, Any], expected: str, lock: Lock) -> Any:
+def _update(actor: Actor, page: Page, obj: Any, values: Mapping[str, Any], expected: str, lock: Lock) -> Done:
     require(actor, page, 'change')
     if 'edit' not in page.verbs:
         raise Refused(gettext('Nothing can be changed here.'))
     held = lock(page.model, obj.pk)
     if page.locked and (reason := str(page.locked(held))):
         raise Refused(reason)
-    return _change(actor, page, held, values, expected, None).result
+    return _change(actor, page, held, values, expected)
 
 
-def _change(
-    actor: Actor,
-    page: Page | SettingsPage,
-    held: Any,
-    values: Mapping[str, Any],
-    expected: str,
-    impact: Callable[[Any, Any], list[tuple[Any, int]]] | None,
-) -> Done:
+def _change(actor: Actor, page: Page | SettingsPage, held: Any, values: Mapping[str, Any], expected: str) -> Done:
     if expected and expected != audit.digest(held):
         raise Stale(gettext('Somebody else changed it in the meantime. Load it again, then make your change.'))
     before = audit.snapshot(held)
@@ -382,7 +376,7 @@ def _change(
     filled = _fill(page, candidate, values)
     _validate(page, candidate, held)
     _take_clean(candidate, filled)
-    touched = [(str(text), count) for text, count in impact(held, candidate)] if impact else []
+    touched = _impact(page, held, candidate)
     together.writes()
     if page.update:
         obj = page.update(actor, held, filled.all()) or held
@@ -418,6 +412,17 @@ def _delete(actor: Actor, page: Page, obj: Any, expected: str, remove: Remove | 
         actor, 'delete', page, None, before, None,
         object_type=page.model._meta.label, object_id=key, label=label,
     )  # fmt: skip
+
+
+def _impact(page: Page | SettingsPage, before: Any, after: Any) -> list[tuple[str, int | None]]:
+    """What the page says of a change; ``after`` None: of a deletion."""
+    return [(str(text), count) for text, count in page.impact(before, after)] if page.impact and rehearses() else []
+
+
+def _lost(page: Page, objs: Sequence[Any]) -> list[tuple[str, int | None]]:
+    """What goes with ``objs``, and what their page says of it."""
+    said = [line for obj in objs[:TRIED] for line in _impact(page, obj, None)]
+    return [*objects.cascade(objs), *said] if objs else []
 
 
 def _undeletable(page: Page, obj: Any) -> str:

@@ -198,6 +198,7 @@ def _draw(
         'adding': obj is None,
         'closed': closed,
         'note': '' if closed == KEPT else closed,
+        'warning': page.warning(obj) if isinstance(page, SettingsPage) and page.warning else '',
         'problems': forms.problems(form) if form.is_bound else [],
         'changed': [name for name in form.changed_data if name in form.fields] if form.is_bound else [],
         'preview': preview,

@@ -184,6 +184,7 @@ class Page(BasePage):
                names that nothing has, numbers out of range): these are tried anyhow
     tabs       saved searches: (slug, label, queryset filter)
     personal   model fields with personal data; the history shreds them by rule (shredding.py)
+    impact     ``impact(before, after) -> [(text, number or None)]`` for the impact preview; ``after`` None: it goes
     """
 
     model: type[models.Model]
@@ -199,6 +200,7 @@ class Page(BasePage):
     delete: Callable[..., Any] | None = None
     delete_many: Callable[..., Any] | None = None
     apart: bool = False
+    impact: Callable[[Any, Any], list[tuple[Text, int | None]]] | None = None
     rules: tuple[Callable[[Any, Any], None], ...] = ()
     extra: Mapping[str, Callable[[Any], forms.Field]] = field(default_factory=dict)
     consents: tuple[str, ...] = ()
@@ -259,6 +261,8 @@ class SettingsPage(BasePage):
     configures: bool = True
     impact: Callable[[Any, Any], list[tuple[Text, int]]] | None = None
     """``impact(before, after) -> [(text, number of users touched)]`` for the impact preview."""
+    warning: Callable[[Any], Text] | None = None
+    """``warning(row) -> what the saved values break, or ''``; it stands at the top of the page."""
     panel: str = ''
 
 

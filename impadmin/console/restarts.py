@@ -11,12 +11,12 @@ from impadmin.console.page import BasePage
 
 def by_field(page: BasePage) -> dict[str, tuple[str, ...]]:
     """Names of the services in the active language, by field: the last part of the configuration path."""
-    return {
-        path.rpartition('.')[2]: tuple(gettext(BY_KEY[key].name) for key in rule.services)
-        for rule in RULES
-        if rule.page == page.menu
-        for path in rule.paths
-    }
+    found: dict[str, tuple[str, ...]] = {}
+    for rule in RULES:
+        for path in rule.paths if rule.page == page.menu else ():
+            name = path.rpartition('.')[2]
+            found[name] = (*found.get(name, ()), *(gettext(BY_KEY[key].name) for key in rule.services))
+    return found
 
 
 def sentence(names: tuple[str, ...]) -> str:

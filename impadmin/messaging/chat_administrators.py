@@ -14,7 +14,6 @@ from impadmin.console.page import Fieldset, Help, Page, SettingsPage
 from impadmin.messaging.models import GroupChatAdministrator, GroupChatSettings
 
 MENU = 'Messaging > Group Chat System Administrators'
-WAITS = gettext_lazy('It waits for the chat rooms of Cisco XCP Text Conference Manager.')
 
 
 def address_is_a_person(entry: GroupChatAdministrator, before: Any) -> None:
@@ -45,11 +44,9 @@ SETTINGS = SettingsPage(
         effect=gettext_lazy('On or off takes effect when Cisco XCP Router restarts. The list can change at any time.'),
         guide='5668-5672, 12518',
     ),
-    waits_for=WAITS,
-    related=('group-chat-administrators',),
+    related=('group-chat-administrators', 'group-chat', 'control-center'),
     model=GroupChatSettings,
-    fieldsets=(Fieldset(gettext_lazy('Group Chat System Administrators'), ('administrators',)),),
-    configures=False,
+    fieldsets=(Fieldset(gettext_lazy('Group Chat System Administrators'), ('administrators_enabled',)),),
 )
 ADMINISTRATORS = Page(
     name='group-chat-administrators',
@@ -64,14 +61,15 @@ ADMINISTRATORS = Page(
         effect=gettext_lazy('The person owns every room. Additions and removals need no restart.'),
         guide='5674-5684',
     ),
-    waits_for=WAITS,
-    related=('group-chat-administrator-settings',),
+    related=('group-chat-administrator-settings', 'group-chat'),
     model=GroupChatAdministrator,
     columns=('address', 'nickname', 'description'),
     find=('address', 'nickname', 'description'),
     fieldsets=(Fieldset(gettext_lazy('Administrator'), ('address', 'nickname', 'description')),),
     rules=(address_is_a_person,),
     copy_clear=('address',),
+    configures=True,
+    search=('address', 'nickname'),
     sample=lambda n: {'address': f'boss{n}@example.com', 'nickname': f'Boss {n}', 'description': 'Help desk'},
     bad={'address': ('', 'bob', '@x', 'a@b/c'), 'nickname': ('', 'x' * 256, 'a\x07b'), 'description': ('x' * 256,)},
 )

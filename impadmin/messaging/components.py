@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -15,6 +14,7 @@ from engine.contract.jid import InvalidJID, prepare_domain
 from impadmin.console.access import Right
 from impadmin.console.actions import Actor
 from impadmin.console.page import Fieldset, Help, Page
+from impadmin.messaging import names
 from impadmin.messaging.models import ExternalComponent
 
 LEAST = 12
@@ -45,11 +45,8 @@ def domain_is_free(component: ExternalComponent, before: Any) -> None:
     wrong = not all(label and label.replace('-', '').isalnum() and label.isascii() for label in labels)
     if wrong or labels[-1].isdigit():
         raise ValidationError({'domain': _('Enter a domain name, for example gateway.example.com.')})
-    default = apps.get_model('presence', 'AdvancedSettings').objects.filter(default_domain__iexact=component.domain)
-    if default.exists() or apps.get_model('presence', 'Domain').objects.filter(key=component.domain).exists():
-        raise ValidationError({'domain': _('%(name)s is an IM address domain.') % {'name': component.domain}})
-    if ExternalComponent.objects.filter(domain=component.domain).exclude(pk=component.pk).exists():
-        raise ValidationError({'domain': _('The component %(name)s exists already.') % {'name': component.domain}})
+    if error := names.taken(component.domain, component):
+        raise ValidationError({'domain': error})
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> ExternalComponent:

@@ -9,6 +9,11 @@ from django.db import models
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from impadmin.messaging.chat_models import ChatRoomSettings as ChatRoomSettings
+from impadmin.messaging.chat_models import GroupChatAdministrator as GroupChatAdministrator
+from impadmin.messaging.chat_models import GroupChatAlias as GroupChatAlias
+from impadmin.messaging.chat_models import GroupChatSettings as GroupChatSettings
+
 
 class MessagingSettings(models.Model):
     """Messaging > Settings (guide 5574-5589): one row, id 1."""
@@ -105,37 +110,6 @@ class ExternalComponent(models.Model):
 
     def __str__(self) -> str:
         return self.domain
-
-
-class GroupChatSettings(models.Model):
-    """Messaging > Group Chat System Administrators > Settings (guide 5670): one row, id 1."""
-
-    administrators = models.BooleanField(
-        _('Enable Group Chat System Administrators'), default=False,
-        help_text=_('When this is on, the people in the list of administrators own every chat room.'),
-    )  # fmt: skip
-
-    class Meta:
-        db_table = 'group_chat_settings'
-        verbose_name = _('Group Chat System Administrators')
-
-
-class GroupChatAdministrator(models.Model):
-    """Messaging > Group Chat System Administrators > Administrators (guide 5674-5684): one person."""
-
-    address = models.CharField(
-        _('IM Address'), max_length=1023, unique=True, help_text=_('The address of the person: name@domain.')
-    )
-    nickname = models.CharField(_('Nickname'), max_length=255, help_text=_('1 to 255 characters.'))
-    description = models.CharField(_('Description'), max_length=255, blank=True, help_text=_('At most 255 characters.'))
-
-    class Meta:
-        db_table = 'group_chat_administrator'
-        verbose_name = _('Group Chat System Administrator')
-        verbose_name_plural = _('Group Chat System Administrators')
-
-    def __str__(self) -> str:
-        return self.address
 
 
 class SessionsReport(models.Model):

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 from impadmin.console.access import Right
 from impadmin.console.page import Fieldset, Help, SettingsPage, Text
 from impadmin.console.registry import register
-from impadmin.messaging import chat_administrators, session_reports
+from impadmin.messaging import chat_administrators, chat_aliases, chat_rooms, primary_aliases, session_reports
 from impadmin.messaging.components import COMPONENTS
 from impadmin.messaging.models import MessagingSettings, OfflineMessage
 from impadmin.ucm.models import EndUser
@@ -51,4 +51,13 @@ SETTINGS = SettingsPage(
     ),
     impact=_impact,
 )
-register(SETTINGS, COMPONENTS, chat_administrators.SETTINGS, chat_administrators.ADMINISTRATORS, *session_reports.PAGES)
+register(
+    SETTINGS,
+    chat_rooms.SETTINGS,
+    chat_aliases.ALIASES,
+    chat_administrators.SETTINGS,
+    chat_administrators.ADMINISTRATORS,
+    COMPONENTS,
+    *session_reports.PAGES,
+)
+__all__ = ['primary_aliases']
