@@ -64,8 +64,9 @@ def _save(user: EndUser, names: Iterable[str] | None = None) -> None:
         with together.savepoint():
             user.save(update_fields=names)
     except IntegrityError as error:
-        field = 'user_id' if 'user_id' in str(error) else source_field(inventory.advanced())
-        raise ValidationError({field: _('Another user has this address or user ID already.')}) from error
+        ours = (name for name in ('user_id', 'extension') if name in str(error))
+        field = next(ours, '') or source_field(inventory.advanced())
+        raise ValidationError({field: _('Another user has this value already.')}) from error
 
 
 def create_user(actor: Actor, values: Mapping[str, Any]) -> EndUser:

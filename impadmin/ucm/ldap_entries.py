@@ -21,7 +21,7 @@ _USERS = {
 }
 """What is a user who may sign in, by type."""
 _PEOPLE = '(objectclass=inetOrgPerson)'
-MAPPED = ('first_name', 'last_name', 'display_name', 'mail', 'department', 'directory_uri')
+MAPPED = ('first_name', 'last_name', 'display_name', 'mail', 'department', 'telephone_number', 'directory_uri')
 """Fields of a user that come from the attribute ``LdapDirectory.FIELD_from``; with the user ID."""
 IDENTIFIES = ('user_id', 'mail', 'directory_uri')
 """Too long a value of these is wrong; of the others it is cut."""

@@ -15,6 +15,7 @@ from engine.contract.jid import im_address
 from impadmin.console.actions import SYSTEM
 from impadmin.presence import inventory
 from impadmin.presence.models import AdvancedSettings
+from impadmin.ucm import ldap_lines
 from impadmin.ucm.actions import announce_users, update_user
 from impadmin.ucm.addresses import address_of
 from impadmin.ucm.ldap_entries import MAPPED, Person
@@ -67,7 +68,7 @@ def _merge(row: LdapDirectory, job: int, people: Sequence[Person]) -> list[Verdi
     page = _known(people, job, settings)
     template = settings_of(row.template) if row.template else {'home_cluster': False, 'im_enabled': False}
     verdicts: list[Verdict] = []
-    created: list[EndUser] = []
+    born: dict[int, EndUser] = {}
     changed: list[tuple[EndUser, EndUser]] = []
     met: set[int] = set()
     for person in people:
@@ -86,7 +87,7 @@ def _merge(row: LdapDirectory, job: int, people: Sequence[Person]) -> list[Verdi
         elif user is None:
             made = EndUser(**person.values, **template, **_wanted(person, row))
             made.im_address = address_of(made, settings)
-            created.append(made)
+            born[len(verdicts)] = made
             verdicts.append((person, CREATED, ''))
         else:
             wanted = {**person.values, **_wanted(person, row, user)}
@@ -97,8 +98,12 @@ def _merge(row: LdapDirectory, job: int, people: Sequence[Person]) -> list[Verdi
                     setattr(user, name, value)
                 changed.append((before, user))
             verdicts.append((person, CHANGED if differs else UNCHANGED, ''))
-    _write(created, changed, settings)
-    met.update(user.pk for user in created)
+    ldap_lines.give(row, list(born.values()))
+    for place, user in born.items():
+        if (row.use_mask or row.use_pool) and not user.extension:
+            verdicts[place] = (verdicts[place][0], CREATED, _('No number is free: the user has no primary extension.'))
+    _write(list(born.values()), changed, settings)
+    met.update(user.pk for user in born.values())
     LdapSeen.objects.bulk_create(LdapSeen(job_id=job, user_id=pk) for pk in met)
     return verdicts
 

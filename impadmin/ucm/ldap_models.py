@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from impadmin.ucm.settings_models import FeatureGroupTemplate
+from impadmin.ucm.settings_models import MASK, FeatureGroupTemplate
 
 ATTRIBUTE = RegexValidator(
     r'^([A-Za-z][A-Za-z0-9-]*|[0-9]+(\.[0-9]+)+)\Z', _('Enter the name of an LDAP attribute, for example mail.')
@@ -159,6 +159,13 @@ def _attribute(label: Any, default: Any, help_text: Any = FROM) -> Any:
     )
 
 
+def _pool(label: Any) -> Any:
+    return models.CharField(
+        label, max_length=18, blank=True, validators=[RegexValidator(r'^[0-9]+\Z', _('Enter digits only.'))],
+        help_text=_('Digits; both ends have as many.'),
+    )  # fmt: skip
+
+
 class LdapDirectory(Asked):
     """A synchronization agreement: one subtree of one directory (guide 2681-2738)."""
 
@@ -188,6 +195,7 @@ class LdapDirectory(Asked):
     display_name_from = _attribute(_('Display Name'), 'displayName')
     mail_from = _attribute(_('Mail ID'), 'mail', _('LDAP attribute. No two users may have the same mail ID.'))
     department_from = _attribute(_('Department'), usual_department)
+    telephone_number_from = _attribute(_('Telephone Number'), 'telephoneNumber')
     directory_uri_from = models.CharField(
         _('Directory URI'), max_length=40, blank=True, default='mail',
         choices=[('', _('None')), ('mail', 'mail'), ('msRTCSIP-PrimaryUserAddress', 'msRTCSIP-PrimaryUserAddress')],
@@ -198,6 +206,20 @@ class LdapDirectory(Asked):
         verbose_name=_('Feature Group Template'),
         help_text=_('Users get its settings once, when they are imported. None: they are not enabled.'),
     )  # fmt: skip
+    use_mask = models.BooleanField(
+        _('Apply mask to synced telephone numbers to create a new line for inserted users'), default=False,
+        help_text=_('The number becomes the primary extension unless somebody has it.'),
+    )  # fmt: skip
+    mask = models.CharField(
+        _('Mask'), max_length=24, blank=True, validators=[MASK],
+        help_text=_('Digits and X: X takes a digit from the end of the number. 11XX makes 1145 of 8889945.'),
+    )  # fmt: skip
+    use_pool = models.BooleanField(
+        _('Assign new line from the pool list if one was not created based on a synced LDAP telephone number'),
+        default=False, help_text=_('The lowest free number becomes the primary extension.'),
+    )  # fmt: skip
+    pool_start = _pool(_('DN Pool Start'))
+    pool_end = _pool(_('DN Pool End'))
     synchronized_at = models.DateTimeField(_('Last Synchronization'), null=True, editable=False)
     """When the newest complete one ended; what decides on users cannot be changed after the first."""
     retry_at = models.DateTimeField(null=True, editable=False)

@@ -112,8 +112,8 @@ DIRECTORIES = Page(
             'Each synchronization adds users who are new, updates those who changed and makes those inactive who are '
             'gone. These cannot sign in, and are deleted 24 hours later, with their contact lists, unless they come '
             'back. Before more than half of all users become inactive, somebody must agree. After the first '
-            'synchronization search base, filter, fields and template stay as they are. For TLS upload the certificate '
-            'of the authority that signs those of the servers to tomcat-trust.'
+            'synchronization search base, filter, fields, template and numbers stay as they are. For TLS upload the '
+            'certificate of the authority that signs those of the servers to tomcat-trust.'
         ),
         guide='2555-2580, 2681-2738',
     ),
@@ -151,11 +151,15 @@ DIRECTORIES = Page(
                 'display_name_from',
                 'mail_from',
                 'department_from',
+                'telephone_number_from',
                 'directory_uri_from',
             ),
             gettext_lazy('The user ID comes from the attribute chosen on LDAP System.'),
         ),
-        Fieldset(gettext_lazy('Group Information'), ('template',)),
+        Fieldset(
+            gettext_lazy('Group Information'),
+            ('template', 'use_mask', 'mask', 'use_pool', 'pool_start', 'pool_end'),
+        ),
         SERVERS,
     ),
     read_only=('synchronized_at',),
@@ -165,6 +169,7 @@ DIRECTORIES = Page(
         rules.directory_is_complete,
         *rules.SERVER_RULES,
         rules.schedule_is_right,
+        rules.lines_are_right,
         rules.locked_after_first_sync,
     ),
     create=commands.create,
@@ -207,6 +212,7 @@ DIRECTORIES = Page(
         'display_name_from': 'cn',
         'mail_from': 'mail',
         'department_from': 'ou',
+        'telephone_number_from': 'telephoneNumber',
         'directory_uri_from': 'mail',
         'host_1': 'ldap.example.com',
         'port_1': 636,
@@ -223,6 +229,8 @@ DIRECTORIES = Page(
         'last_name_from': ('',),
         'mail_from': ('two words',),
         'directory_uri_from': ('cn',),
+        'mask': ('11', '+11XX', '11xx'),
+        'pool_start': ('1a',),
         'host_1': ('', 'bad host!'),
         'host_3': ('ldap9.example.com',),
         'port_1': (0, 65536),

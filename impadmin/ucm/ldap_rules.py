@@ -28,9 +28,12 @@ from impadmin.ucm.ldap_models import (
 
 _MICROSOFT = (UserIdAttribute.ACCOUNT, UserIdAttribute.PRINCIPAL)
 _LEAST_HOURS = 6
+MOST_NUMBERS = 100_000
+"""Of a pool: the free ones are looked for one by one."""
 LOCKED = (
     'search_base', 'custom_filter', 'first_name_from', 'last_name_from', 'display_name_from', 'mail_from',
-    'department_from', 'directory_uri_from', 'template',
+    'department_from', 'telephone_number_from', 'directory_uri_from', 'template', 'use_mask', 'mask', 'use_pool',
+    'pool_start', 'pool_end',
 )  # fmt: skip
 """What decides on users cannot change after the first synchronization (guide 2575, 2618, 2651)."""
 
@@ -167,6 +170,23 @@ def schedule_is_right(row: LdapDirectory, before: Any) -> None:
     """Not more often than the product allows."""
     if row.interval_unit == Unit.HOURS and row.interval < _LEAST_HOURS:
         raise ValidationError({'interval': _('Enter at least %(hours)d hours.') % {'hours': _LEAST_HOURS}})
+
+
+def lines_are_right(row: LdapDirectory, before: Any) -> None:
+    """A mask that takes digits, a pool of numbers of one length."""
+    errors = {}
+    if (row.use_mask or row.mask) and 'X' not in row.mask:
+        errors['mask'] = _('Enter a mask with at least one X, for example 11XX.')
+    elif row.mask.startswith('+'):
+        errors['mask'] = _('An extension has digits only: leave out the plus sign.')
+    if (row.use_pool or row.pool_end) and not row.pool_start:
+        errors['pool_start'] = _('This field must have a value.')
+    elif row.pool_start and len(row.pool_end) != len(row.pool_start):
+        errors['pool_end'] = _('Enter as many digits as DN Pool Start has.')
+    elif row.pool_start and not 0 <= int(row.pool_end) - int(row.pool_start) < MOST_NUMBERS:
+        errors['pool_end'] = _('Enter a number above DN Pool Start, by less than %(most)d.') % {'most': MOST_NUMBERS}
+    if errors:
+        raise ValidationError(errors)
 
 
 def not_too_many(row: LdapDirectory, before: Any) -> None:

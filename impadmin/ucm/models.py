@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Lower, Upper
+from django.db.models.functions import Lower, Now, Upper
 from django.utils.translation import gettext_lazy as _
 
 from impadmin.console.folding import Folded
@@ -61,6 +61,19 @@ class EndUser(models.Model):
         help_text=_('user@domain. It is the IM address in the Directory URI scheme.'),
     )  # fmt: skip
     department = models.CharField(_('Department'), max_length=64, blank=True, help_text=_('At most 64 characters.'))
+    telephone_number = models.CharField(
+        _('Telephone Number'),
+        max_length=64,
+        blank=True,
+        default='',
+        db_default='',
+        help_text=_('At most 64 characters.'),
+    )
+    extension = models.CharField(
+        _('Primary Extension'), max_length=24, blank=True, default='', db_default='',
+        validators=[RegexValidator(r'^[0-9]+\Z', _('Enter digits only.'))],
+        help_text=_('At most 24 digits, no two users the same. Devices of the user get it.'),
+    )  # fmt: skip
     home_cluster = models.BooleanField(
         _('Home Cluster'), default=True, help_text=_('This cluster is the home cluster of the user.')
     )
@@ -116,6 +129,12 @@ class EndUser(models.Model):
         db_table = 'end_user'
         verbose_name = _('End User')
         verbose_name_plural = _('End Users')
+        constraints = [
+            models.UniqueConstraint(
+                fields=['extension'], name='end_user_one_extension', condition=~models.Q(extension=''),
+                violation_error_message=_('Another user has this extension. Choose another.'),
+            )
+        ]  # fmt: skip
         indexes = [
             models.Index(fields=['home_node', 'im_enabled']),
             models.Index(fields=['last_name', 'first_name']),
@@ -136,6 +155,27 @@ class EndUser(models.Model):
 
     def __str__(self) -> str:
         return self.user_id
+
+
+class Phone(models.Model):
+    """A device of a user: added here, or by the user's client where the user profile allows that."""
+
+    name = models.CharField(
+        _('Device Name'), max_length=15, unique=True,
+        help_text=_('SEP and 12 hexadecimal digits, or CSF, TCT, BOT or TAB and 1 to 12 characters; upper case.'),
+    )  # fmt: skip
+    user = models.ForeignKey(
+        EndUser, models.CASCADE, null=True, blank=True, related_name='phones', verbose_name=_('Owner User ID'),
+        help_text=_('Whose device it is; it goes with the user. None: it belongs to who provisions it first.'),
+    )  # fmt: skip
+    created_at = models.DateTimeField(_('Created'), auto_now_add=True, db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = 'phone'
+        verbose_name, verbose_name_plural = _('Phone'), _('Phones')
+
+    def __str__(self) -> str:
+        return self.name
 
 
 WITHOUT_PRESENCE = models.Q(card__isnull=False) | ~models.Q(jid__contains='@')

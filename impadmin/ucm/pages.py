@@ -42,7 +42,9 @@ AT_LIMIT = Q(contact_limit__isnull=False, contact_count__gte=F('contact_limit'))
 def _users() -> models.QuerySet[EndUser]:
     limit = PresenceSettings.objects.order_by('pk').values('max_contacts')[:1]
     profile = defaults.default_service_profiles()[:1]
-    users = EndUser.objects.defer(*KEPT_BY_PROGRAMS).select_related('home_node', 'service_profile', 'ldap_directory')
+    users = EndUser.objects.defer(*KEPT_BY_PROGRAMS).select_related(
+        'home_node', 'service_profile', 'user_profile', 'ldap_directory'
+    )
     return users.annotate(contact_limit=Subquery(limit), default_service_profile=Subquery(profile))
 
 
@@ -85,7 +87,17 @@ END_USERS = Page(
     ),
     related=('assign-presence-users', 'standard-configuration', 'presence-topology'),
     touches=one_each,
-    personal=('user_id', 'first_name', 'last_name', 'display_name', 'mail', 'directory_uri', 'department'),
+    personal=(
+        'user_id',
+        'first_name',
+        'last_name',
+        'display_name',
+        'mail',
+        'directory_uri',
+        'department',
+        'telephone_number',
+        'extension',
+    ),
     model=EndUser,
     queryset=_users,
     columns=(
@@ -108,6 +120,8 @@ END_USERS = Page(
         Column('mail', gettext_lazy('Mail ID'), order_by='mail', default=False),
         Column('directory_uri', gettext_lazy('Directory URI'), order_by='directory_uri', default=False),
         Column('department', gettext_lazy('Department'), order_by='department', default=False),
+        Column('telephone_number', gettext_lazy('Telephone Number'), default=False),
+        Column('extension', gettext_lazy('Primary Extension'), default=False),
         Column('ldap_status', gettext_lazy('User Status'), value=ldap_local.status, kind='state', default=False),
     ),
     find=(
@@ -119,8 +133,11 @@ END_USERS = Page(
         'directory_uri',
         'mail',
         'department',
+        'telephone_number',
+        'extension',
         'home_node__name',
         'service_profile__name',
+        'user_profile__name',
         'ldap_status',
         'ldap_directory__name',
     ),
@@ -138,6 +155,8 @@ END_USERS = Page(
                 'mail',
                 'directory_uri',
                 'department',
+                'telephone_number',
+                'extension',
                 'active',
                 'ldap_status',
                 'ldap_directory',
@@ -150,6 +169,7 @@ END_USERS = Page(
                 'im_enabled',
                 'service_profile',
                 'effective_service_profile',
+                'user_profile',
                 'home_node',
                 'im_address',
             ),
@@ -168,6 +188,7 @@ END_USERS = Page(
     rules=(
         rules.user_id_is_free,
         rules.user_id_is_an_address,
+        rules.extension_is_free,
         rules.directory_uri_is_valid,
         rules.mail_is_valid,
         rules.im_address_is_unique,
@@ -178,7 +199,7 @@ END_USERS = Page(
     update=actions.update_user,
     delete_many=actions.delete_users,
     apart=True,
-    copy_clear=('user_id', 'mail', 'directory_uri'),
+    copy_clear=('user_id', 'mail', 'directory_uri', 'telephone_number', 'extension'),
     tabs=(
         ('not-assigned', gettext_lazy('Not assigned'), ELIGIBLE & Q(home_node=None)),
         ('contact-limit', gettext_lazy('At contact limit'), AT_LIMIT),
@@ -197,6 +218,8 @@ END_USERS = Page(
         'mail': f'jsmith{n}@example.com',
         'directory_uri': f'john.smith{n}@example.com',
         'department': 'Sales',
+        'telephone_number': f'+49 89 555-1{n}',
+        'extension': f'1{n}',
         'password': 'a-good-password',
         'password_again': 'a-good-password',
     },
@@ -207,6 +230,7 @@ END_USERS = Page(
         'mail': ('nobody', 'a@b@c'),
         'directory_uri': ('nobody', '@example.com', 'a@b_c.com', 'a@'),
         'department': ('x' * 65,),
+        'extension': ('1a', '+49', '1' * 25),
     },
 )
 ASSIGN = Page(

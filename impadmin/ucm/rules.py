@@ -33,6 +33,17 @@ def user_id_is_an_address(user: EndUser, before: Any) -> None:
         ) from None
 
 
+def extension_is_free(user: EndUser, before: Any) -> None:
+    """No two users have the same primary extension."""
+    if user.extension and (before is None or before.extension != user.extension):
+        other = EndUser.objects.filter(extension=user.extension).exclude(pk=user.pk).first()
+        if other is not None:
+            raise ValidationError(
+                {'extension': _('The extension %(number)s belongs to the user %(user)s already.')
+                 % {'number': user.extension, 'user': other.user_id}}
+            )  # fmt: skip
+
+
 def directory_uri_error(uri: str) -> str:
     """What is wrong with a Directory URI, or ''. The empty one is no error here."""
     uri = uri.strip()

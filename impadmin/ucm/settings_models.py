@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -59,10 +60,10 @@ class UcService(Named):
         verbose_name, verbose_name_plural = _('UC Service'), _('UC Services')
 
 
-def _server(label: Any, of: str, help_text: Any) -> Any:
-    """A place for a UC service in a profile."""
+def _place(model: type[models.Model], of: str, label: Any, help_text: Any) -> Any:
+    """A place for a UC service or a template in a profile."""
     return models.ForeignKey(
-        UcService, models.PROTECT, null=True, blank=True, related_name=of, verbose_name=label, help_text=help_text
+        model, models.PROTECT, null=True, blank=True, related_name=of, verbose_name=label, help_text=help_text
     )
 
 
@@ -73,11 +74,16 @@ class ServiceProfile(Profile):
         _('Make this the default service profile for the system'), default=False,
         help_text=_('Users without a service profile of their own get it. Marking one unmarks the other.'),
     )  # fmt: skip
-    imp_primary = _server(
-        _('Primary'), 'primary_of', _('The server that clients use. Without one, the profile gives no IM and Presence.')
+    imp_primary = _place(
+        UcService, 'primary_of', _('Primary'),
+        _('The server that clients use. Without one, the profile gives no IM and Presence.'),
+    )  # fmt: skip
+    imp_secondary = _place(
+        UcService, 'secondary_of', _('Secondary'), _('For clients that cannot reach the primary server.')
     )
-    imp_secondary = _server(_('Secondary'), 'secondary_of', _('For clients that cannot reach the primary server.'))
-    imp_tertiary = _server(_('Tertiary'), 'tertiary_of', _('For clients that reach neither of the other two.'))
+    imp_tertiary = _place(
+        UcService, 'tertiary_of', _('Tertiary'), _('For clients that reach neither of the other two.')
+    )
 
     class Meta:
         db_table = 'service_profile'
@@ -85,8 +91,20 @@ class ServiceProfile(Profile):
         constraints = [only_default('one_default_service_profile')]
 
 
+TAGS_HELP = _('At most 128 characters. #FirstName#, #LastName#, #UserID# and #Product# stand for those of the user.')
+MASK = RegexValidator(r'^[+]?[0-9X]+\Z', _('Enter digits and X, for example 11XX.'))
+
+
 class UniversalLineTemplate(Named):
-    """What the telephone lines of self-provisioned phones have in common (guide 2413)."""
+    """What the telephone lines of users have in common (guide 2413)."""
+
+    line_description = models.CharField(
+        _('Line Description'), max_length=128, default='#FirstName# #LastName#', blank=True, help_text=TAGS_HELP
+    )
+    external_mask = models.CharField(
+        _('External Phone Number Mask'), max_length=24, blank=True, validators=[MASK],
+        help_text=_('Makes the number that others dial: +4989123XXXX and the extension 1145 are +49891231145.'),
+    )  # fmt: skip
 
     class Meta:
         db_table = 'universal_line_template'
@@ -94,7 +112,12 @@ class UniversalLineTemplate(Named):
 
 
 class UniversalDeviceTemplate(Named):
-    """What self-provisioned phones have in common (guide 2413)."""
+    """What the devices of users have in common (guide 2413)."""
+
+    device_description = models.CharField(
+        _('Device Description'), max_length=128, default='#FirstName# #LastName# (#Product#)', blank=True,
+        help_text=TAGS_HELP,
+    )  # fmt: skip
 
     class Meta:
         db_table = 'universal_device_template'
@@ -102,20 +125,31 @@ class UniversalDeviceTemplate(Named):
 
 
 class UserProfile(Profile):
-    """Phone and line settings for users who provision their phones themselves (guide 2413)."""
+    """Which templates the line and the devices of a user follow, and whether users add devices (guide 2413)."""
 
     is_default = models.BooleanField(
         _('Make this the default User Profile for the system'), default=False,
         help_text=_('Users without a user profile of their own get it. Marking one unmarks the other.'),
     )  # fmt: skip
-    line_template = models.ForeignKey(
-        UniversalLineTemplate, models.PROTECT, null=True, blank=True, related_name='profiles',
-        verbose_name=_('Universal Line Template'), help_text=_('Settings of the lines. Self-provisioning needs it.'),
+    desk_template = _place(
+        UniversalDeviceTemplate, 'desk_profiles', _('Desk Phones'), _('Template of devices named SEP and an address.')
+    )
+    mobile_template = _place(
+        UniversalDeviceTemplate,
+        'mobile_profiles',
+        _('Mobile and Desktop Devices'),
+        _('Template of CSF, TCT, BOT, TAB.'),
+    )
+    line_template = _place(
+        UniversalLineTemplate, 'profiles', _('Universal Line Template'), _('What lines have in common.')
+    )
+    self_provisioning = models.BooleanField(
+        _('Allow End User to Provision their own phones'), default=False,
+        help_text=_('Clients add their device by themselves. Needs the line template and a device template.'),
     )  # fmt: skip
-    device_template = models.ForeignKey(
-        UniversalDeviceTemplate, models.PROTECT, null=True, blank=True, related_name='profiles',
-        verbose_name=_('Universal Device Template'),
-        help_text=_('Settings of the phones. Self-provisioning needs it.'),
+    most_phones = models.PositiveIntegerField(
+        _('Limit Self-Provisioning once End User has this many phones'), default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(100)], help_text=_('1 to 100.'),
     )  # fmt: skip
 
     class Meta:
@@ -125,7 +159,7 @@ class UserProfile(Profile):
 
 
 SERVICE_PROFILE_HELP = _('Which servers the clients of the user are told. None: the default of the system.')
-USER_PROFILE_HELP = _('Settings of phones that the user provisions. None: the default of the system.')
+USER_PROFILE_HELP = _('Which templates line and devices of the user follow. None: the default of the system.')
 
 
 class FeatureGroupTemplate(Named):

@@ -134,7 +134,7 @@ def presence_needs_home_cluster(template: FeatureGroupTemplate, before: Any) -> 
 
 def settings_of(template: FeatureGroupTemplate) -> dict[str, Any]:
     """What a user gets from a template, once; later changes of the template do not reach the user."""
-    return {name: getattr(template, name) for name in ('home_cluster', 'im_enabled', 'service_profile')}
+    return {name: getattr(template, name) for name in ('home_cluster', 'im_enabled', 'service_profile', 'user_profile')}
 
 
 class TemplateForm(forms.Form):
@@ -145,7 +145,7 @@ class TemplateForm(forms.Form):
         queryset=FeatureGroupTemplate.objects.order_by('name'),
         to_field_name='name',
         empty_label=gettext_lazy('Choose one'),
-        help_text=gettext_lazy('Home Cluster, IM and Presence and Service Profile are taken from it.'),
+        help_text=gettext_lazy('Home Cluster, IM and Presence, Service Profile and User Profile are taken from it.'),
     )
 
 
@@ -189,19 +189,19 @@ FEATURE_GROUP_TEMPLATES = Page(
     help=Help(
         when=gettext_lazy('Before you give a group of users IM and Presence and their service profile.'),
         effect=gettext_lazy(
-            'Nothing by itself: select users on End User and choose Apply Feature Group Template. They keep what they '
-            'got; later changes of the template do not reach them.'
+            'Nothing by itself: an LDAP directory gives it to users it inserts, Apply Feature Group Template on '
+            'End User to those you select. They keep what they got; later changes of the template do not reach them.'
         ),
         guide='2407-2414, 2515-2543',
     ),
-    related=('service-profiles', 'end-users', 'user-settings-flow'),
+    related=('service-profiles', 'user-profiles', 'end-users'),
     model=FeatureGroupTemplate,
-    columns=('name', 'home_cluster', 'im_enabled', 'service_profile', 'description'),
-    find=('name', 'description', 'service_profile__name'),
+    columns=('name', 'home_cluster', 'im_enabled', 'service_profile', 'user_profile', 'description'),
+    find=('name', 'description', 'service_profile__name', 'user_profile__name'),
     search=('name',),
     fieldsets=(
         Fieldset(gettext_lazy('Feature Group Template Information'), ('name', 'description')),
-        Fieldset(gettext_lazy('Features'), ('home_cluster', 'im_enabled', 'service_profile')),
+        Fieldset(gettext_lazy('Features'), ('home_cluster', 'im_enabled', 'service_profile', 'user_profile')),
     ),
     rules=(presence_needs_home_cluster,),
     sample=lambda n: {'name': f'Sales {n}', 'description': 'Everybody', 'home_cluster': True, 'im_enabled': True},

@@ -334,3 +334,38 @@ def test_troubleshooter_tells_what_is_wrong_with_directories(client: Any, direct
     directory.remove(f'uid=x1,{base}')
     sync(client, made['id'])
     assert outcomes()['ldap-runs'] == 'failed'
+
+
+@proves('LD-15', 'LD-16')
+def test_primary_extensions_of_inserted_users(client: Any, directory: Directory, make_user: Any) -> None:
+    """By mask from the telephone number, else the lowest free number of the pool; who was there before gets none."""
+    make_user('p0', extension='1001')
+    numbers = ('8889945', '+49 (89) 888-9945', '12', '', '7001')
+    people = [{'uid': f'p{n}'} | ({'telephoneNumber': number} if number else {}) for n, number in enumerate(numbers, 1)]
+    base = directory.unit('lines', {'uid': 'p0', 'telephoneNumber': '5556'}, *people)
+    for values, name in (
+        ({'use_mask': True}, 'mask'), ({'use_mask': True, 'mask': '1145'}, 'mask'), ({'use_pool': True}, 'pool_start'),
+        ({'use_pool': True, 'pool_start': '1000', 'pool_end': '999'}, 'pool_end'),
+        ({'use_pool': True, 'pool_start': '1000', 'pool_end': '0999'}, 'pool_end'),
+    ):  # fmt: skip
+        assert list(agreement(client, directory, base, 400, **values)['errors']) == [name]
+    pool = {'use_pool': True, 'pool_start': '1000', 'pool_end': '1002'}
+    made = agreement(client, directory, base, use_mask=True, mask='11XX', **pool)
+    job = sync(client, made['id'])
+    assert counted(job) == {'created': 5, 'changed': 1}
+
+    def extensions() -> dict[str, str]:
+        return dict(users(user_id__startswith='p').order_by('user_id').values_list('user_id', 'extension'))
+
+    expected = {'p0': '1001', 'p1': '1145', 'p2': '1000', 'p3': '1112', 'p4': '1002', 'p5': '1101'}
+    assert extensions() == expected
+    assert users(user_id='p2').get().telephone_number == '+49 (89) 888-9945'
+    directory.add(base, {'uid': 'p6'})
+    directory.change(f'uid=p1,{base}', telephoneNumber='8889900')
+    job = sync(client, made['id'])
+    assert counted(job) == {'created': 1, 'changed': 1, 'unchanged': 5}
+    assert extensions() == expected | {'p6': ''}, 'the pool is empty, and a number once given stays'
+    (row,) = job.rows.all()
+    assert 'No number is free' in row.reason
+    locked = client.patch(f'{DIRECTORIES}{made["id"]}/', {'mask': '22XX'}, format='json')
+    assert 'cannot be edited after the initial synchronization' in str(locked.json()['errors']['mask'])

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote as quote_url
 
+from engine.contract import phones
+from engine.store.phones import Device
 from engine.store.user_data import Person, Profile, Server
 from engine.xmpp.stanza import element, quote
 
@@ -89,6 +91,7 @@ def user(base: str, person: Person, stand_in: StandIn | None) -> str:
             _text('firstName', person.first_name),
             _text('lastName', person.last_name),
             _text('displayName', person.display_name),
+            _text('phoneNumber', person.telephone_number or _dialled(person)),
             _text('email', person.mail),
             _text('directoryUri', person.directory_uri),
             _text('department', person.department),
@@ -96,8 +99,51 @@ def user(base: str, person: Person, stand_in: StandIn | None) -> str:
             _text('homeCluster', 'true', **presence),
             f'<imAndPresence>{server}</imAndPresence>',
             f'<serviceProfile>{profile}</serviceProfile>',
+            _text('extensions', '', uri=f'{uri}/extensions'),
+            _text('devices', '', uri=f'{uri}/devices'),
         ],
     )
+
+
+def extensions(base: str, person: Person) -> str:
+    """The line of a user."""
+    uri, line = user_uri(base, person.user_id), person.line
+    inside = (
+        _text('id', line.extension)
+        + _text('directoryNumber', line.extension)
+        + _text('description', phones.filled(line.description, _values(person)))
+        + _text('externalPhoneNumber', _dialled(person))
+    )
+    found = [f'<extension>{inside}</extension>'] if line.extension else []
+    return _root('extensions', f'{uri}/extensions', found)
+
+
+def _dialled(person: Person) -> str:
+    return phones.external_number(person.line.external_mask, person.line.extension)
+
+
+def _values(person: Person, product: str = '') -> dict[str, str]:
+    return {
+        'FirstName': person.first_name, 'LastName': person.last_name, 'UserID': person.user_id, 'Product': product,
+    }  # fmt: skip
+
+
+def devices(base: str, person: Person, found: Iterable[Device]) -> str:
+    """The devices of a user."""
+    return _root('devices', f'{user_uri(base, person.user_id)}/devices', [_device(base, person, one) for one in found])
+
+
+def _device(base: str, person: Person, device: Device) -> str:
+    kind = phones.kind(device.name)
+    model, type_ = (kind.model, kind.type) if kind is not None else ('', '')
+    inside = (
+        _text('id', str(device.id))
+        + _text('name', device.name)
+        + _text('type', type_)
+        + _text('model', model)
+        + _text('description', phones.filled(device.description, _values(person, model)))
+    )
+    return f'<device uri="{quote(user_uri(base, person.user_id))}/device/{device.name}">{inside}</device>'
 
 
 def service_profile(base: str, person: Person, profile: Profile) -> str:

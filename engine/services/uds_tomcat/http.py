@@ -15,7 +15,7 @@ import h11
 
 HEAD_BYTES: Final = 8 * 1024
 """Request line and headers."""
-METHODS: Final = ('GET', 'HEAD')
+METHODS: Final = ('GET', 'HEAD', 'PUT')
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ async def _next(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Reque
 def _understood(found: h11.Request, address: str) -> Request:
     method = found.method.decode('ascii')
     if method not in METHODS:
-        raise Unreadable(405, 'User data can only be read here.')
+        raise Unreadable(405, 'Send GET, HEAD or PUT.')
     path, _, query = found.target.decode('latin-1').partition('?')
     if not path.startswith('/'):
         raise Unreadable(400, 'The request target must be a path.')

@@ -15,6 +15,7 @@ from engine import tls
 from engine.contract.certificates import TOMCAT
 from engine.contract.jid import im_address
 from engine.contract.messages import Text, message
+from engine.contract.phones import kind as kind_of
 from engine.contract.restarts import parameter_value
 from engine.contract.service_keys import SERVER_RECOVERY_MANAGER
 from engine.contract.services import AUTHENTICATION, UDS_TOMCAT, XCP_ROUTER
@@ -23,7 +24,8 @@ from engine.services.authentication import AuthenticationService, Refused, Undec
 from engine.services.base import Service
 from engine.services.uds_tomcat import documents
 from engine.services.uds_tomcat.http import HEAD_BYTES, METHODS, Request, Response, serve
-from engine.store import user_data
+from engine.store import phones, user_data
+from engine.store.phones import Outcome
 from engine.store.pool import Unavailable
 from engine.supervisor import describe
 
@@ -38,6 +40,15 @@ log = structlog.get_logger(__name__)
 
 ROOT: Final = 'cucm-uds'
 GOODBYE_S: Final = 2.0
+RESOURCES: Final[tuple[list[str], ...]] = ([], ['serviceProfile'], ['extensions'], ['devices'])
+"""Of a user; besides them one device."""
+_NO_DEVICE: Final = 'The user has no such device.'
+_REFUSED: Final = {
+    Outcome.NOT_ALLOWED: (403, 'The user profile does not let users provision such devices.'),
+    Outcome.NO_LINE: (403, 'The user has no primary extension.'),
+    Outcome.LIMIT: (409, 'The user has as many phones as the user profile allows.'),
+    Outcome.TAKEN: (409, 'Another user has a device with this name.'),
+}
 _HOST: Final = re.compile(r'[A-Za-z0-9.:\[\]-]{1,255}')
 _CHALLENGE: Final = (('WWW-Authenticate', 'Basic realm="User Data Services", charset="UTF-8"'),)
 
@@ -115,6 +126,9 @@ class UdsTomcat(Service):
 
     async def _answer(self, request: Request) -> Response:
         base = f'https://{self._host(request)}/{ROOT}'
+        adds = request.method == 'PUT'
+        if adds and request.path[3:4] != ('device',):
+            return _refusal(405, 'This can only be read.')
         match request.path:
             case ('cucm-uds', 'version'):
                 return Response(200, documents.version(base))
@@ -123,7 +137,7 @@ class UdsTomcat(Service):
                 return Response(200, documents.servers(base, hosts))
             case ('cucm-uds', 'clusterUser'):
                 user_id = request.query.get('username', '')
-            case ('cucm-uds', 'user', user_id, *rest) if rest in ([], ['serviceProfile']):
+            case ('cucm-uds', 'user', user_id, *rest) if rest in RESOURCES or (len(rest) == 2 and rest[0] == 'device'):
                 pass
             case _:
                 return _refusal(404, 'There is no such resource.')
@@ -140,11 +154,42 @@ class UdsTomcat(Service):
             return Response(200, documents.cluster_user(base, host, person.user_id if own else user_id, own))
         if not own:
             return _refusal(403, 'Users can read their own data only.')
-        if len(request.path) == 3:
-            return Response(200, documents.user(base, person, self._stand_in(person)))
+        try:
+            return await self._of_user(base, person, rest, adds)
+        except Unavailable as error:
+            log.warning('user data cannot be read', error=describe(error))
+            return _refusal(503, 'User data cannot be read at the moment.')
+
+    async def _of_user(self, base: str, person: Person, rest: list[str], adds: bool) -> Response:
+        """A resource of the user who asks."""
+        match rest:
+            case []:
+                return Response(200, documents.user(base, person, self._stand_in(person)))
+            case ['extensions']:
+                return Response(200, documents.extensions(base, person))
+            case ['devices']:
+                return Response(200, documents.devices(base, person, await phones.devices(self.node.store, person.id)))
+            case ['device', name]:
+                return await self._device(base, person, name, adds)
         if person.profile is None:
             return _refusal(404, 'The user has no service profile.')
         return Response(200, documents.service_profile(base, person, person.profile))
+
+    async def _device(self, base: str, person: Person, name: str, adds: bool) -> Response:
+        """One device of the user; PUT adds it when it is not there (self-provisioning, a request of our own)."""
+        status, kind = 200, kind_of(name)
+        if adds:
+            if kind is None:
+                return _refusal(400, 'This is no device name.')
+            outcome = await phones.provision(self.node.store, person.id, name, mobile=kind.mobile)
+            if outcome in _REFUSED:
+                log.info('device refused', user=person.user_id, device=name, reason=outcome.value)
+                return _refusal(*_REFUSED[outcome])
+            if outcome is Outcome.ADDED:
+                log.info('device added by its user', user=person.user_id, device=name)
+                status = 201
+        found = [one for one in await phones.devices(self.node.store, person.id) if one.name == name]
+        return Response(status, documents.devices(base, person, found)) if found else _refusal(404, _NO_DEVICE)
 
     async def _authenticated(self, request: Request) -> Person | Response:
         """The user whose name and password the request has, else what is answered. Wrong passwords count together with

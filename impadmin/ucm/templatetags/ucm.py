@@ -8,10 +8,13 @@ from typing import Any
 from django import template
 from django.utils.translation import gettext as _
 
+from engine.contract import phones
+from impadmin.console.registry import page_url
 from impadmin.presence.models import PresenceSettings, UserPresencePolicy
 from impadmin.ucm import ldap_sync
-from impadmin.ucm.models import WITHOUT_PRESENCE, EndUser, LdapDirectory
+from impadmin.ucm.models import WITHOUT_PRESENCE, EndUser, LdapDirectory, UserProfile
 from impadmin.ucm.pages import user_state
+from impadmin.ucm.phone_settings import model_of
 
 register = template.Library()
 LOCATIONS = 'http://jabber.org/protocol/geoloc'
@@ -74,6 +77,21 @@ def _availability(user: EndUser, settings: PresenceSettings) -> dict[str, str]:
 
 def _percent(count: int, limit: int | None) -> int:
     return min(100, round(100 * count / limit)) if limit else 0
+
+
+@register.simple_tag
+def line_facts(user: EndUser) -> dict[str, Any]:
+    """The user profile in force, what the line follows from it, and the devices, as clients are told them."""
+    profile = user.user_profile or UserProfile.objects.filter(is_default=True).first()
+    template = profile.line_template if profile is not None else None
+    mask = template.external_mask if template is not None else ''
+    return {
+        'profile': profile,
+        'number': phones.external_number(mask, user.extension),
+        'devices': [
+            (page_url('phones', 'edit', one.pk), one.name, model_of(one)) for one in user.phones.order_by('name')
+        ],
+    }
 
 
 @register.simple_tag
