@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from engine import capacity
-from engine.contract.services import CONNECTION_MANAGER, XCP_ROUTER
+from engine.contract.services import CONNECTION_MANAGER, TEXT_CONFERENCE_MANAGER, XCP_ROUTER
 
 if TYPE_CHECKING:
     from engine.node import Node
@@ -77,6 +77,8 @@ class Counters:
         'streams_expired',
         'streams_resumed',
         'subscriptions_refused',
+        'tc_messages_in',
+        'tc_messages_out',
         'tls_failures',
         'web_refused',
         'web_requests',
@@ -141,6 +143,8 @@ class Counters:
     streams_expired: int
     streams_resumed: int
     subscriptions_refused: int
+    tc_messages_in: int
+    tc_messages_out: int
     tls_failures: int
     web_refused: int
     web_requests: int
@@ -271,6 +275,8 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     'streams_expired': ('Cisco XCP Router', 'StreamsExpired', 'Lost clients that did not come back in time'),
     'streams_resumed': ('Cisco XCP Router', 'StreamsResumed', 'Streams that were resumed'),
     'subscriptions_refused': ('Cisco Presence Engine', 'SubscriptionsRefused', 'Subscriptions over a limit'),
+    'tc_messages_in': ('Cisco XCP TC', 'TcMessagesIn', 'Messages to chat rooms'),
+    'tc_messages_out': ('Cisco XCP TC', 'TcMessagesOut', 'Copies of messages that chat rooms sent to occupants'),
     'tls_failures': ('Cisco XCP Connection Manager', 'TlsFailures', 'TLS handshakes that failed'),
     'web_refused': (
         'Cisco XCP Web Connection Manager',
@@ -318,6 +324,7 @@ class _Collector:
             ),
             ('queued_writes', 'Cisco XCP Router', 'QueuedWrites', 'Writes that wait for the database', queues(node)[0]),
             *capacity.gauges(node),
+            *_rooms(node),
         )
         for name, thing, counter, text, value in gauges:
             gauge = GaugeMetricFamily(f'imp_{name}', f'{text}.', labels=labels)
@@ -328,6 +335,15 @@ class _Collector:
         for slot in node.supervisor.slots.values():
             services.add_metric((node.name, slot.name), float(slot.key in node.running))
         yield services
+
+
+def _rooms(node: Node) -> Iterator[tuple[str, str, str, str, int]]:
+    """The chat rooms of the node."""
+    manager: Any = node.service(TEXT_CONFERENCE_MANAGER)
+    rooms, occupants = (len(manager.rooms.rooms), manager.rooms.occupants) if manager is not None else (0, 0)
+    yield 'tc_total_rooms', 'Cisco XCP TC', 'TcTotalRooms', 'Chat rooms', rooms
+    yield 'tc_adhoc_rooms', 'Cisco XCP TC', 'TcAdHocRooms', 'Chat rooms that end with their last occupant', rooms
+    yield 'tc_occupants', 'Cisco XCP TC', 'TcOccupants', 'Occupants of chat rooms', occupants
 
 
 def queues(node: Node) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.store.rosters import Item
 
-VERSION = 2
+VERSION = 3
 MOST = 500
 """Frames in one array."""
 LONGEST = 1024 * 1024 * 1024
@@ -141,9 +141,28 @@ class Serving(msgspec.Struct, frozen=True, array_like=True, tag=15):
     homes: list[int]
 
 
+class Hosting(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """The sending node hosts the chat rooms of these aliases, and of no others."""
+
+    aliases: list[str]
+
+
+class Copy(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """A stanza of a chat room for a client (full JID) of the receiving node."""
+
+    to: str
+    raw: bytes
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """The client a Copy was for is not there."""
+
+    client: str
+
+
 Frame = (
     Decided | Serving | Standby | Mirror | Hello | Ack | Ping | Routed | Raw | Presence | Probe | Deliver | Roster
-    | Online | Offline | Stored
+    | Online | Offline | Stored | Hosting | Copy | Missing
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -94,6 +94,7 @@ class Nodes(Links):
         """Tell who is signed in here."""
         link.put(frames.Online(list(self.router.accounts), all=True), None, 32 * len(self.router.accounts))
         link.put(frames.Serving(sorted(self.node.ownership.served)))
+        self.router.chat.began(link)
         self.router.dual.began(link)
 
     def abandoned(self, other: int) -> bool:
@@ -116,6 +117,7 @@ class Nodes(Links):
         self.serving.pop(link, None)
         self.router.dual.forget(link)
         self._vanished(lost)
+        self.router.chat.forget(link)
 
     def _vanished(self, users: set[str]) -> None:
         """What was seen of these users holds no longer."""
@@ -124,14 +126,19 @@ class Nodes(Links):
             receiving.vanished(engine, users)
             for bare in users:
                 engine.adhoc.left(bare)
+        self.router.chat.vanished(users)
 
     # ---- out
 
     def forward(self, session: Sender, stanza: Stanza, bare: str) -> bool:
         """A stanza to a user who may be signed in at another node. False: the user is not."""
         link = self.where.get(bare)
+        return link is not None and self.carry(link, session, stanza, bare)
+
+    def carry(self, link: Link, session: Sender, stanza: Stanza, bare: str) -> bool:
+        """A stanza to ``bare`` at the other node; ``session`` hears what becomes of it. False: it came from a node."""
         # What another node sent here does not travel on: its view of the cluster was another one for a moment.
-        if link is None or (session.account is None and isinstance(session, RemoteSender) and session.peer.trusted):
+        if session.account is None and isinstance(session, RemoteSender) and session.peer.trusted:
             return False
         raw = stanza.raw
         underway = Underway(self, session, stanza, bare)
@@ -234,7 +241,8 @@ class Nodes(Links):
         """The node of the addressee went away with the stanza on its way to it."""
         router = self.router
         kind = stanza.type
-        if stanza.name == 'message' and kind not in ('error', 'headline', 'groupchat'):
+        here = not router.outside(bare)
+        if stanza.name == 'message' and here and kind not in ('error', 'headline', 'groupchat'):
             if has_content(stanza):
                 router.offline.store(session, stanza, bare)
         elif stanza.name != 'presence' and kind not in ('error', 'result'):

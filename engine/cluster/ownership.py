@@ -112,9 +112,10 @@ class Ownership:
             return found.address
         return f'[{found.address}]:{port}' if ':' in found.address else f'{found.address}:{port}'
 
-    def on_change(self, watcher: Callable[[set[int], set[int]], None]) -> None:
-        """Call ``watcher(gained, lost)`` after every change."""
+    def on_change(self, watcher: Callable[[set[int], set[int]], None]) -> Callable[[], None]:
+        """Call ``watcher(gained, lost)`` after every change; what is returned ends that."""
         self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     # ---- life
 
@@ -236,7 +237,7 @@ class Ownership:
             router.dual.taken_over(gained)
             if router.nodes is not None:
                 router.nodes.tell(frames.Serving(sorted(self.served)))
-        for watcher in self._watchers:
+        for watcher in tuple(self._watchers):
             try:
                 watcher(gained, lost)
             except Exception:

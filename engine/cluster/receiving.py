@@ -11,6 +11,7 @@ from engine.cluster import frames
 from engine.cluster.links import Awaited
 from engine.delivery import NOW
 from engine.services.presence_engine import elsewhere, pushes, visibility
+from engine.services.xcp_router import chat
 from engine.services.xcp_router.remote import NodeSender
 from engine.store.rosters import TO
 from engine.xmpp.stanza import Stanza, parse
@@ -66,6 +67,13 @@ def _take(nodes: Nodes, link: Link, frame: Frame) -> None:
         nodes.serving[link] = set(frame.homes)
     elif isinstance(frame, frames.Mirror):
         router.dual.state[frame.client] = frame
+    elif isinstance(frame, frames.Copy):
+        if not chat.give(router, frame.to, frame.raw):
+            link.put(frames.Missing(frame.to))
+    elif isinstance(frame, frames.Missing):
+        router.chat.missing(frame.client)
+    elif isinstance(frame, frames.Hosting):
+        router.chat.announced(link, frame.aliases)
     elif (engine := router.presence_engine()) is not None:
         _presence(nodes, engine, link, frame)
 

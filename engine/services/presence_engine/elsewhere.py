@@ -213,6 +213,9 @@ def receive(engine: PresenceEngine, sender: RemoteSender, stanza: Stanza, bare: 
         registry.contact_presence.fire(engine.router, sender.jid, stanza.raw, available, (bare,))
     address = f'{bare}/{resource}' if resource else bare
     visibility.send_here(engine, sender.jid, address, stanza.raw)
+    target = engine.router.full.get(address)
+    if target is not None and target.directed and stanza.type == 'unavailable':  # a room of another server was left
+        target.directed.discard(sender.jid)
 
 
 def arrived(

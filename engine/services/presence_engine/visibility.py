@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engine.features import registry
 from engine.filters import shows, takes_presence
 from engine.services.presence_engine import elsewhere
-from engine.services.xcp_router import remote
+from engine.services.xcp_router import chat, remote
 from engine.store.rosters import FROM, TO
 from engine.xmpp.stanza import escape, with_attributes
 
@@ -201,9 +201,12 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
         engine.searches.end(session, bare)
     person = engine.person(session)
     domain = bare.rpartition('@')[2]
-    # Rooms and gateways of this server are not people who could see somebody.
-    if bare != session.bare and not shares(engine, person.policy) and domain not in engine.router.routes:
-        return
+    room = domain in engine.router.chat.routes
+    if bare != session.bare and not shares(engine, person.policy):
+        if room:
+            stanza = chat.discreet(stanza)
+        elif domain not in engine.router.routes:  # gateways of this server are not people who could see somebody
+            return
     address = f'{bare}/{resource}' if resource else bare
     if stanza.type is None and bare != session.bare:
         item = person.items.get(bare) if person.items is not None else None
@@ -212,6 +215,9 @@ def directed(engine: PresenceEngine, session: Session, stanza: Stanza, bare: str
                 session.directed = set()
             if len(session.directed) < DIRECTED:
                 session.directed.add(address)
+            elif room and address not in session.directed:
+                engine.router.refuse(session, stanza, 'resource-constraint', 'You are in too many chat rooms.')
+                return
     elif session.directed:
         session.directed.discard(address)
     if engine.router.outside(bare):

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from engine.session import Session
     from engine.xmpp.stanza import Stanza
 
-MUC_USER = 'http://jabber.org/protocol/muc#user'
 INVITATION = 'jabber:x:conference'
 MARKERS = 'urn:xmpp:chat-markers:0'
 NOTIFY = 'urn:imp:mdm:0'
@@ -44,12 +43,18 @@ _PAYLOADS = tuple(
 """What else makes a message of the type normal an instant message (XEP-0280 6.1)."""
 _PRIVATE = f'{ns.CARBONS} private'
 _BODY = f'{{{ns.CLIENT}}}body'
-_NS_CARBONS, _NS_HINTS, _NS_MUC = ns.CARBONS.encode(), ns.HINTS.encode(), MUC_USER.encode()
+_NS_CARBONS, _NS_HINTS, _NS_MUC = ns.CARBONS.encode(), ns.HINTS.encode(), ns.MUC_USER.encode()
 
 
 def hint(stanza: Stanza, *names: str) -> bool:
     """Whether the message carries one of these hints (XEP-0334)."""
     return stanza.has(_NS_HINTS) and any(stanza.child(ns.HINTS, name) is not None for name in names)
+
+
+def in_room(stanza: Stanza) -> bool:
+    """Whether a message is a private one within a room: for the client that is there. An invitation is for the user."""
+    room = stanza.child(ns.MUC_USER, 'x') if stanza.has(_NS_MUC) else None
+    return room is not None and room.find(f'{{{ns.MUC_USER}}}invite') is None
 
 
 def eligible(stanza: Stanza, kind: str, sent: bool) -> bool:
@@ -59,9 +64,8 @@ def eligible(stanza: Stanza, kind: str, sent: bool) -> bool:
         return False
     if hint(stanza, 'no-copy'):
         return False
-    if _NS_MUC in raw and (room := stanza.child(MUC_USER, 'x')) is not None:
-        # A room sends its private messages to every client that joined; an invitation is meant for the user.
-        return sent or room.find(f'{{{MUC_USER}}}invite') is not None
+    if not sent and in_room(stanza):
+        return False
     if kind == 'chat':
         return True
     return kind == 'normal' and _is_im(stanza.tree)

@@ -19,7 +19,7 @@ The result means that it is an ordinary session now, with the presence the clien
 list and message carbons as they were; what waited for the user follows. While this node does not serve the user the
 answer is an error of the type ``wait``. With the same resource as the active connection contacts see no interruption:
 every node knows which clients have an inactive connection and where, and does not show them as gone before that ends,
-or ``GRACE_S`` after the takeover.
+or ``GRACE_S`` after the takeover. Chat rooms are left all the same: the client enters them again.
 
 Cost: one look-up for each change of presence and each end of a session.
 """
@@ -245,6 +245,7 @@ class Dual:
             return False
         self.waits(session.jid, visibility.watching(engine, session))
         session.shown = False
+        self.router.chat.left(session)
         session.directed = None
         return True
 

@@ -68,6 +68,14 @@ class Route(Protocol):
         """
 
 
+class Carrier:
+    """A Route that wants to know who sent a stanza: to slow a sender down, or to tell what became of it."""
+
+    def forward(self, session: Sender, stanza: Stanza, to: str) -> None:
+        """Take a stanza of ``session`` to the prepared address ``to``, or refuse it. Never raises, never waits."""
+        raise NotImplementedError
+
+
 class Peer:
     """The receiving side of one verified transport: a federated stream, a component, another node.
 
@@ -239,6 +247,9 @@ def send(router: XcpRouter, session: Sender, stanza: Stanza, to: str) -> None:
     router.node.counters.remote_out += 1
     if router.peers is not None and bare in router.peers.where:
         router.peers.forward(session, stanza, bare)
+        return
+    if isinstance(route, Carrier):
+        route.forward(session, stanza, to)
         return
     failed: Failed | None = None
     if stanza.type not in ('error', 'result'):

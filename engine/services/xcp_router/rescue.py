@@ -17,7 +17,7 @@ import structlog
 from engine.delivery import NOW, Delivery
 from engine.features import registry
 from engine.services.xcp_router import remote
-from engine.services.xcp_router.copies import hint
+from engine.services.xcp_router.copies import hint, in_room
 from engine.store.offline import StoreMessage
 from engine.store.writer import Full
 from engine.xmpp import ns
@@ -73,6 +73,9 @@ def _message(router: XcpRouter, bare: str, data: bytes, delivery: Delivery | Non
     data = unwrapped(data, bare)  # the last one that holds it may hold a copy
     stanza = xml.parse(data)
     if stanza.type in ('error', 'groupchat', 'headline') or stanza.child(ns.CLIENT, 'body') is None:
+        delivery.finish()
+    elif in_room(stanza):  # for this client in the room, and for nobody else
+        router.node.counters.messages_returned += _returned(router, stanza)
         delivery.finish()
     elif returning and _returned(router, stanza):
         router.node.counters.messages_returned += 1

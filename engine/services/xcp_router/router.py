@@ -26,6 +26,7 @@ from engine.services.presence_engine import PresenceEngine
 from engine.services.xcp_router import availability, iq, messages, remote
 from engine.services.xcp_router.account import Account
 from engine.services.xcp_router.archive import Archive
+from engine.services.xcp_router.chat import Chat
 from engine.services.xcp_router.dual import Dual
 from engine.services.xcp_router.offline import OfflineStore
 from engine.services.xcp_router.remote import RemoteSender, Route, Sender
@@ -84,6 +85,7 @@ class XcpRouter(Service):
         self._apply()
         self.capacity = Capacity(self)
         self.dual = Dual(self)
+        self.chat = Chat(self)
         self._poll: asyncio.Task[None] | None = None
 
     def _apply(self) -> None:
@@ -108,6 +110,7 @@ class XcpRouter(Service):
         self._link_nodes()
         if self.peers is not None:
             self.peers.configure()
+        self.chat.configure()
         registry.router_configured.fire(self)
 
     def _link_nodes(self) -> None:
@@ -142,6 +145,7 @@ class XcpRouter(Service):
         self.spawn(self.capacity.watch(), 'JSM sessions')
         self._poll = asyncio.create_task(self._reconcile(), name='router reconcile')
         self._link_nodes()
+        self.chat.configure()
         registry.router_started.fire(self)
 
     async def stop(self) -> None:
