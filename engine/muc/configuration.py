@@ -17,7 +17,7 @@ from engine.xmpp.stanza import element
 
 FORM: Final = f'{ns.MUC}#roomconfig'
 PERSISTENT: Final = 'muc#roomconfig_persistentroom'
-_SECRET: Final = 'muc#roomconfig_roomsecret'
+_WORD: Final = 'muc#roomconfig_roomsecret'
 _PROTECTED: Final = 'muc#roomconfig_passwordprotectedroom'
 _LEVELS: Final = {'anyone': 'visitor', 'participants': 'participant', 'moderators': 'moderator'}
 _NUMBERS: Final = (5, 10, 20, 30, 50, 100, 200, 500, 1000)
@@ -106,7 +106,7 @@ def form(room: Room, bare: str) -> str:
             value = option.written(config)
             fields.append(Field(option.var, option.kind, (value,) if value else (), option.label, option.choices(room)))
     fields.append(forms.boolean(_PROTECTED, bool(config.password), 'Needs a password'))
-    fields.append(Field(_SECRET, 'text-private', (config.password,) if config.password else (), 'Password'))
+    fields.append(Field(_WORD, 'text-private', (config.password,) if config.password else (), 'Password'))
     return Form('form', tuple(fields), f'Configuration of {room.jid}').xml()
 
 
@@ -143,7 +143,7 @@ def _submitted(room: Room, found: Element, administrator: bool) -> Config:
     expected = {option.var: Field(option.var, option.kind, options=() if option.limit else option.choices(room))
                 for option in OPTIONS}  # fmt: skip
     expected[_PROTECTED] = Field(_PROTECTED, 'boolean')
-    expected[_SECRET] = Field(_SECRET, 'text-private')
+    expected[_WORD] = Field(_WORD, 'text-private')
     expected[PERSISTENT] = Field(PERSISTENT, 'boolean')
     submission = forms.submitted(found, FORM, expected)
     if submission.flag(PERSISTENT):
@@ -158,13 +158,13 @@ def _submitted(room: Room, found: Element, administrator: bool) -> Config:
         if value != getattr(room.config, option.name) and not _open(option, room, administrator):
             raise Refused('not-acceptable', f'Owners cannot change the field {option.var} here.')
         changes[option.name] = value
-    password = limited(submission.text(_SECRET, room.config.password), 'password')
+    password = limited(submission.text(_WORD, room.config.password), 'password')
     if _PROTECTED in submission:
         protected = submission.flag(_PROTECTED)
         if protected and not password:
             raise Refused('not-acceptable', f'A protected room needs a password: 1 to {TEXT} characters.')
         changes['password'] = password if protected else ''
-    elif _SECRET in submission:
+    elif _WORD in submission:
         changes['password'] = password
     return replace(room.config, **changes)
 

@@ -73,8 +73,7 @@ def _paged(items: list[tuple[str, str]], query: Element) -> str:
     inside = ''.join(text for _, text in part)
     asked = query.find(f'{{{rsm.RSM}}}set') is not None
     if asked or len(part) < len(items):
-        ends = (part[0][0], part[-1][0], first) if part else ('', '', None)
-        inside += rsm.answer(*ends, len(items))
+        inside += rsm.answer(part[0][0], part[-1][0], first, len(items)) if part else rsm.answer(count=len(items))
     return inside
 
 

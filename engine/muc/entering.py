@@ -254,6 +254,9 @@ def forget(room: Room, occupant: Occupant, session: Session) -> None:
     room.asking.discard(occupant.key)
     entry = room.entries.get(occupant.bare)
     if entry is not None and entry.affiliation in LISTED and not entry.reserved:
+        for other in room.entries.values():
+            if other.nick == occupant.nick:
+                other.nick = ''  # the newer bearer is shown under it
         entry.nick = occupant.nick
     if not room.occupants and not room.persistent:
         home.rooms.pop(room.jid, None)

@@ -119,10 +119,10 @@ def _checked(room: Room, bare: str, sender: str, entry: Element) -> Change:
     if affiliation is None:
         if role not in ROLES or role == 'hidden':
             raise Refused('bad-request', f'There is no role {role[:40] if role else role!r}.')
-        return _role(room, bare, sender, entry.get('nick', ''), role, reason)  # type: ignore[arg-type]
+        return _role(room, bare, sender, entry.get('nick', ''), role, reason)
     if affiliation not in AFFILIATIONS:
         raise Refused('bad-request', f'There is no affiliation {affiliation[:40]!r}.')
-    return _affiliation(room, bare, entry.get('jid', ''), entry.get('nick', ''), affiliation, reason)  # type: ignore[arg-type]
+    return _affiliation(room, bare, entry.get('jid', ''), entry.get('nick', ''), affiliation, reason)
 
 
 def _role(room: Room, bare: str, sender: str, nick: str, role: Role, reason: str) -> Change:

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from engine.muc.room import LISTED, Affiliation, Entry, Home, Occupant, Outgoing, Refused, Role, Room, Session
+from engine.muc.room import (
+    LISTED,
+    NICK,
+    Affiliation,
+    Entry,
+    Home,
+    Occupant,
+    Outgoing,
+    Refused,
+    Role,
+    Room,
+    Session,
+    nick_key,
+)
 from engine.xmpp import ns
 from engine.xmpp.forwarding import address, without
 from engine.xmpp.stanza import Stanza, element, escape, quote, with_attributes, with_child
@@ -113,7 +126,7 @@ def present(room: Room, occupant: Occupant, session: Session, out: Outgoing) -> 
         if other is not occupant and not other.hidden:
             out.append(Notice(room, other, other.shown.presence).to(occupant, session))
     if room.config.absent_visible:
-        here = {one.bare for one in room.occupants.values() if not one.hidden}
+        here = {one.bare for one in room.occupants.values() if not one.hidden or one is occupant}
         for bare, entry in room.entries.items():
             if entry.affiliation in LISTED and bare not in here:
                 _absent(room, bare, entry, occupant, session, out)
@@ -127,10 +140,12 @@ def absent(room: Room, bare: str, entry: Entry, out: Outgoing) -> None:
 
 def _absent(room: Room, bare: str, entry: Entry, receiver: Occupant, session: Session, out: Outgoing) -> None:
     sees = room.sees_jids(receiver)
-    taken = entry.nick in {one.nick for one in room.occupants.values()} if entry.nick else True
-    nick = bare if taken and sees else '' if taken else entry.nick
-    if not nick:
-        return  # only the JID could name this one, and the receiver must not have it
+    nick = entry.nick
+    if not nick or nick_key(nick) in room.occupants:
+        # Only the JID can name this one, to those who may have it.
+        nick = bare
+        if not sees or nick_key(bare[:NICK]) in room.occupants:
+            return
     raw = with_attributes(GONE, {'from': f'{room.jid}/{nick}'})
     out.append(address_to(with_child(raw, told(item(entry.affiliation, 'none', bare if sees else ''))), session))
 

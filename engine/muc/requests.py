@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from engine.muc import configuration, disco, lists, registration
-from engine.muc.room import Home, Outgoing, Refused, Room, nick_key
+from engine.muc.messages import failure
+from engine.muc.room import Home, Occupant, Outgoing, Refused, Room, nick_key
 from engine.xmpp import ns
 from engine.xmpp.stanza import Stanza, element, iq_result, with_attributes
 
@@ -90,7 +91,7 @@ def between(room: Room, sender: str, nick: str, stanza: Stanza, out: Outgoing) -
     raw = with_attributes(stanza.raw, {'from': f'{room.jid}/{occupant.nick}', 'to': None})
     own = room.occupants.get(nick_key(nick)) is occupant
     if not asking:
-        _back(room, nick, stanza.id or '', raw, out)
+        _back(room, occupant, nick, stanza, raw, out)
     elif own and _asked(stanza) == ('get', ns.PING, 'ping'):
         out.append((sender, iq_result(stanza)))
     elif occupant.hidden:
@@ -103,10 +104,15 @@ def between(room: Room, sender: str, nick: str, stanza: Stanza, out: Outgoing) -
         out.append((to.full, with_attributes(raw, {'id': identity, 'to': to.full})))
 
 
-def _back(room: Room, nick: str, identity: str, raw: bytes, out: Outgoing) -> None:
+def _back(room: Room, occupant: Occupant, nick: str, stanza: Stanza, raw: bytes, out: Outgoing) -> None:
     """The answer of an occupant to the client of another that asked."""
-    number, _, original = identity.partition('-')
+    number, _, original = (stanza.id or '').partition('-')
     asker = room.occupants.get(nick_key(nick))
     for session in asker.sessions.values() if asker is not None else ():
-        if str(session.number) == number:
-            out.append((session.full, with_attributes(raw, {'id': original, 'to': session.full})))
+        if str(session.number) != number:
+            continue
+        if stanza.type == 'error':
+            answer = failure(stanza, f'{room.jid}/{occupant.nick}', session.full, original)
+        else:
+            answer = with_attributes(raw, {'id': original, 'to': session.full})
+        out.append((session.full, answer))

@@ -165,9 +165,10 @@ class Home:
 class Room:
     """A room and who is in it.
 
-    ``occupants`` by nickname key, ``by_jid`` by full JID, ``entries`` by bare JID or (only outcasts) domain; ``subject``
-    is the message that set the ``topic``; ``invited`` are (who invited, who was), both bare; ``asking`` the keys of the
-    occupants who wait for voice; ``stamp`` begins the ids of its messages.
+    ``occupants`` by nickname key, ``by_jid`` by full JID, ``entries`` by bare JID or (only outcasts) domain;
+    ``subject`` is the message that set the ``topic``; ``invited`` are (who invited, who was), both bare; ``asking`` the
+    keys of the occupants who wait for voice; ``privates`` who sent a private message, by its receiver (both full) and
+    id; ``stamp`` begins the ids of the room's messages.
     """
 
     jid: str
@@ -184,6 +185,7 @@ class Room:
     topic: str = ''
     invited: dict[tuple[str, str], None] = field(default_factory=dict)
     asking: set[str] = field(default_factory=set)
+    privates: dict[tuple[str, str], str] = field(default_factory=dict)
     numbers: int = 0
     messages: int = 0
     fan: dict[str, bytes] = field(default_factory=dict)

@@ -11,10 +11,9 @@ from engine.muc.configuration import close
 from engine.muc.entering import available, leave, unavailable
 from engine.muc.invitations import message
 from engine.muc.lists import affected
-from engine.muc.messages import bounced, groupchat, private
+from engine.muc.messages import bounced, conditions, groupchat, private
 from engine.muc.requests import between, to_room, to_service
 from engine.muc.room import Home, Outgoing, Refused
-from engine.xmpp import ns
 from engine.xmpp.stanza import Stanza, error
 
 _GONE: Final = frozenset(
@@ -102,8 +101,9 @@ class Rooms(Home):
         room = self.rooms.get(jid)
         kind = stanza.type
         if kind == 'error':
-            if room is not None and not self._ghost(sender, jid, stanza, out):
-                bounced(room, sender, nick, stanza, out)
+            if room is not None:
+                bounced(room, sender, stanza, out)
+                self._ghost(sender, jid, stanza, out)
             return
         self._on()
         if room is None:
@@ -142,14 +142,8 @@ class Rooms(Home):
         elif asks:
             to_room(room, sender, stanza, out)
 
-    def _ghost(self, sender: str, jid: str, stanza: Stanza, out: Outgoing) -> bool:
-        """Whether this error says that the client is gone: then it leaves the room."""
+    def _ghost(self, sender: str, jid: str, stanza: Stanza, out: Outgoing) -> None:
+        """A client whose error says that it is gone leaves the room."""
         room = self.rooms.get(jid)
-        if room is None or sender not in room.by_jid:
-            return False
-        found = stanza.child(ns.CLIENT, 'error')
-        conditions = {child.tag.rpartition('}')[2] for child in found} if found is not None else set()
-        if not conditions & _GONE:
-            return False
-        leave(room, sender, out, code=333, tell=False)
-        return True
+        if room is not None and sender in room.by_jid and conditions(stanza) & _GONE:
+            leave(room, sender, out, code=333, tell=False)

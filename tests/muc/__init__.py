@@ -1,0 +1,1 @@
+"""The room machine of engine/muc, driven directly."""
