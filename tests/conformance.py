@@ -89,11 +89,21 @@ class Plugin:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what passed; a test that failed in any phase proves nothing."""
+        self._claimed(report.nodeid, report.user_properties)
         if report.failed:
             self.failed.add(report.nodeid)
         elif report.when == 'call' and report.passed:
             self.passed.add(report.nodeid)
-            self._claimed(report.nodeid, report.user_properties)
+
+    def passed_again(self, tests: Collection[str]) -> None:
+        """These failed, and passed when they were run again."""
+        self.failed.difference_update(tests)
+        self.passed.update(tests)
+
+    def proofs(self) -> dict[str, set[str]]:
+        """Row id -> node ids of the tests that name it and passed."""
+        good = self.passed - self.failed
+        return {row: tests & good for row, tests in self.claims.items() if tests & good}
 
     def _claimed(self, test: str, properties: list[tuple[str, object]]) -> None:
         for name, row in properties:
@@ -107,9 +117,7 @@ class Plugin:
         whole = session.config.args == session.config.getini('testpaths') and not narrowed
         if not whole or session.shouldstop or options.collectonly or hasattr(session.config, 'workerinput'):
             return
-        good = self.passed - self.failed
-        proofs = {row: tests & good for row, tests in self.claims.items() if tests & good}
-        self.lost = account(proofs, passed=True)
+        self.lost = account(self.proofs(), passed=True)
         if self.lost and session.exitstatus == 0:
             session.exitstatus = 1
 

@@ -26,6 +26,7 @@ Console, worker and beat are kept for one module, engines for one test. A failed
 
 pytest_plugins = [
     'tests.fixtures.order',
+    'tests.fixtures.again',
     'tests.fixtures.servers',
     'tests.fixtures.data',
     'tests.fixtures.processes',

@@ -74,7 +74,7 @@ if [ "${1:-}" != lint ]; then
   # Each with servers of its own. One more than there are cores here: much of the time tests wait for a deadline.
   workers=(-n "${IMP_TEST_WORKERS:-3}" --dist worksteal)
   [ -z "${DATABASE_URL:-}${REDIS_URL:-}" ] || workers=()
-  step 'tests (pytest)' "$bin/python" -m pytest --strict-config --durations=40 --durations-min=5 "${workers[@]}"
+  step 'tests (pytest)' "$bin/python" -m pytest --strict-config --again 3 --durations=40 --durations-min=5 "${workers[@]}"
 fi
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -12,9 +12,8 @@ from pathlib import Path
 FOLDER = Path(tempfile.mkdtemp(prefix='imp-test-'))
 FOLDER.chmod(0o755)
 os.environ['IMP_VAR'] = str(FOLDER / 'var')
-if 'PYTEST_XDIST_WORKER' in os.environ:  # the addresses inherited from the controlling process are its own
-    for name in os.environ['IMP_TEST_STARTS'].split():
-        os.environ.pop(name)
+for name in os.environ.get('IMP_TEST_STARTS', '').split():  # another process of this run began us: these are its own
+    os.environ.pop(name, None)
 os.environ['IMP_TEST_STARTS'] = ' '.join(name for name in ('DATABASE_URL', 'REDIS_URL') if name not in os.environ)
 OWN_POSTGRES = 'DATABASE_URL' not in os.environ
 OWN_REDIS = 'REDIS_URL' not in os.environ

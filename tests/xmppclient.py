@@ -97,7 +97,7 @@ class AsyncClient:
 
     # connection
 
-    async def connect(self, timeout: float = 30) -> None:
+    async def connect(self, timeout: float = 40) -> None:
         """Sign in and bind. Raises SignInFailed."""
         outcome = self._outcome = asyncio.get_running_loop().create_future()
 
@@ -155,7 +155,7 @@ class AsyncClient:
         self.xmpp.abort()
         await self._end()
 
-    async def closed(self, timeout: float = 20) -> str | None:
+    async def closed(self, timeout: float = 40) -> str | None:
         """Wait until the server has ended the stream; the condition of its stream error, None for an orderly end."""
         await asyncio.wait_for(self._closed.wait(), timeout)
         return self.error
@@ -191,7 +191,7 @@ class AsyncClient:
         self.xmpp.send_raw(f"<message id='{number}'{_address(to)}{kind}>{inside}{extra}</message>")
         return number
 
-    async def iq(self, type: str, payload: str, to: str = '', timeout: float = 20) -> Element:
+    async def iq(self, type: str, payload: str, to: str = '', timeout: float = 40) -> Element:
         """Send a request; the answer, result or error."""
         number = f'q{next(_numbers)}'
         self.xmpp.send_raw(f"<iq id='{number}' type='{type}'{_address(to)}>{payload}</iq>")
@@ -220,7 +220,7 @@ class AsyncClient:
         item = f"<item jid={quoteattr(jid)} subscription='remove'/>"
         return condition(await self.iq('set', f"<query xmlns='jabber:iq:roster'>{item}</query>"))
 
-    async def contact(self, jid: str, timeout: float = 20, **values: Any) -> dict[str, Any]:
+    async def contact(self, jid: str, timeout: float = 40, **values: Any) -> dict[str, Any]:
         """Wait until the contact list has ``jid`` with these values (subscription='to', ask=True ...)."""
 
         def fits() -> bool:
@@ -230,13 +230,13 @@ class AsyncClient:
         await self._wait(fits, timeout, lambda: f'contact {jid} {values}; now {self.contacts.get(jid)}')
         return self.contacts[jid]
 
-    async def no_contact(self, jid: str, timeout: float = 20) -> None:
+    async def no_contact(self, jid: str, timeout: float = 40) -> None:
         """Wait until the contact list does not have ``jid``."""
         await self._wait(lambda: jid not in self.contacts, timeout, lambda: f'{jid} gone from {self.contacts}')
 
     # receiving
 
-    async def expect(self, kind: str, timeout: float = 20, **conditions: Any) -> Element:
+    async def expect(self, kind: str, timeout: float = 40, **conditions: Any) -> Element:
         """Take the first received stanza that fits; fails the test when none comes in time."""
         found: list[Element] = []
 
@@ -323,7 +323,7 @@ class XmppClient:
 
         self.client: AsyncClient = _run(make())
 
-    def connect(self, timeout: float = 30) -> XmppClient:
+    def connect(self, timeout: float = 40) -> XmppClient:
         """Sign in and bind. Raises SignInFailed."""
         _run(self.client.connect(timeout))
         return self

@@ -59,7 +59,7 @@ def test_import_in_the_browser_with_clients_online(engine, worker, xmpp, browser
     assert (job.state, job.counts['imported'], job.counts['ignored']) == ('completed', 19_800, 200), job.message
     page.get_by_text('Completed').first.wait_for()
     for one, name in zip(online, ('m3', 'm77'), strict=True):
-        wait_until(lambda one=one, name=name: set(one.contacts) >= good[name], 'the client has all contacts', 20)
+        wait_until(lambda one=one, name=name: set(one.contacts) >= good[name], 'the client has all contacts')
         shown = one.roster()
         assert {jid for jid, entry in shown.items() if entry['name'].startswith('Contact ')} == good[name]
     page.allowed_errors.append('/file/log/')  # the browser asks for /favicon.ico beside a plain text
@@ -104,7 +104,7 @@ def test_a_connected_user_sees_the_sample_contact(engine, worker, xmpp, admin_cl
         one.available()
     bulk.upload(client, 'one.csv', b'userA,example.com,userB,example.com,buddyB,General,0\n')
     job = bulk.submit(client, 'one.csv')
-    found = alice.contact('userb@example.com', timeout=20, subscription='to')
+    found = alice.contact('userb@example.com', subscription='to')
     assert found['name'] == 'buddyB'
-    alice.expect('presence', from_='userb@example.com', type='', timeout=10)
-    wait_until(lambda: fresh(job).state == 'completed', 'the job ends', 20)
+    alice.expect('presence', from_='userb@example.com', type='')
+    wait_until(lambda: fresh(job).state == 'completed', 'the job ends')

@@ -63,7 +63,7 @@ def test_menu_and_rename_in_the_browser(worker, browser_page, make_user, tmp_pat
     page.get_by_role('button', name='Submit').click()
     page.wait_for_url(f'**{bulk.JOBS}*/')
     job = Job.objects.get()
-    wait_until(lambda: fresh(job).state == 'completed', 'the job ends', 30)
+    wait_until(lambda: fresh(job).state == 'completed', 'the job ends')
     page.get_by_text('Completed').first.wait_for()
     assert RosterItem.objects.get().jid == 'jsmith@example.com'
 

@@ -69,9 +69,9 @@ def test_stop_job(client, make_user, worker):
     set_rate(100)
     bulk.upload(client, 'a.csv', rows(3000))
     job = bulk.submit(client, 'a.csv')
-    wait_until(lambda: fresh(job).done > 20, 'rows are done', 30)
+    wait_until(lambda: fresh(job).done > 20, 'rows are done')
     client.post(f'{bulk.JOBS}{job.pk}/do/stop/', {'confirmed': '1'})
-    wait_until(lambda: fresh(job).state == 'cancelled', 'the job stops', 20)
+    wait_until(lambda: fresh(job).state == 'cancelled', 'the job stops')
     assert job.counts['imported'] + job.counts['not_processed'] == 3000
     assert 'Status: Cancelled' in bulk.log_of(client, job)
 

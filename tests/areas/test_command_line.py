@@ -140,13 +140,13 @@ def test_the_words_of_the_guide(imp: Any, engine: Any) -> None:
         rows = json.loads(done(imp('utils', 'service', 'list', '--format=json')))
         return next(row['state'] for row in rows if row['service'] == 'Cisco Presence Engine')
 
-    wait_until(lambda: state() == 'Stopped', 'the service has stopped', 20)
+    wait_until(lambda: state() == 'Stopped', 'the service has stopped')
     refused = imp('utils', 'service', 'start', 'Cisco Bulk Nothing')
     assert refused.returncode == 4
     done(imp('utils', 'service', 'start', 'Cisco Presence Engine', '--node=imp1'))
-    wait_until(lambda: state() == 'Running', 'the service runs again', 20)
+    wait_until(lambda: state() == 'Running', 'the service runs again')
     words = ('show', 'perf', 'query', 'counter', 'Cisco Presence Engine', 'ActiveJsmSessions')
-    wait_until(lambda: imp(*words).returncode == 0, 'the node has reported where its counters are', 30)
+    wait_until(lambda: imp(*words).returncode == 0, 'the node has reported where its counters are')
     rows = json.loads(done(imp(*words, '--format=json')))
     assert [(row['counter'], row['value']) for row in rows] == [('ActiveJsmSessions', '0')]
     missing = imp('show', 'perf', 'query', 'counter', 'Cisco Presence Engine', 'Nothing')

@@ -54,7 +54,7 @@ class Page:
 
     def __init__(self, client: XmppClient, inside: str = '', queryid: str = 'q1') -> None:
         client.stanzas[:] = [one for one in client.stanzas if one.find(f'{{{MAM}}}result') is None]
-        self.answer = client.iq('set', f"<query xmlns='{MAM}' queryid='{queryid}'>{inside}</query>", timeout=30)
+        self.answer = client.iq('set', f"<query xmlns='{MAM}' queryid='{queryid}'>{inside}</query>")
         found = [one for one in client.stanzas if one.find(f'{{{MAM}}}result') is not None]
         for one in found:
             client.stanzas.remove(one)
@@ -459,7 +459,7 @@ def test_messages_from_and_to_elsewhere(connect: Callable[..., Component], sign_
     """Other domains: in the archive of the user here, copied to the user's clients, once; errors too."""
     laptop, phone = carbons(sign_in('alice', 'laptop')), carbons(sign_in('alice', 'phone'))
     component = connect()
-    assert component.started.wait(10)
+    assert component.started.wait(40)
     number = laptop.say(f'fax@{DOMAIN}/1', 'out')
     sent = component.expect('message', lambda one: one.get('id') == number)
     assert sent.find(STANZA_ID) is None

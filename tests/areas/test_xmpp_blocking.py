@@ -178,30 +178,30 @@ def test_blocking_people_of_another_server(
     alice, bob, romeo = sign_in('alice'), sign_in('bob'), there.client()
     friends(alice, bob)
     alice.presence('subscribe', to=romeo_address)
-    romeo.expect('presence', type='subscribe', from_=alice.bare, timeout=15)
+    romeo.expect('presence', type='subscribe', from_=alice.bare)
     romeo.presence('subscribed', to=alice.bare)
     romeo.presence('subscribe', to=alice.bare)
-    romeo.expect('presence', type='', from_=alice.jid, timeout=15)
-    alice.expect('presence', type='', from_=romeo.jid, timeout=15)
+    romeo.expect('presence', type='', from_=alice.jid)
+    alice.expect('presence', type='', from_=romeo.jid)
 
     for blocked in (romeo_address, PEER, bob.bare):
         other = bob if blocked == bob.bare else romeo
         romeo.forget()
         bob.forget()
         assert block(alice, blocked).get('type') == 'result'
-        other.expect('presence', type='unavailable', from_=alice.jid, timeout=15)
+        other.expect('presence', type='unavailable', from_=alice.jid)
         alice.expect('presence', type='unavailable', from_=other.jid)
         alice.available(show='dnd')
         other.available(status='look at me')
         other.presence('probe', to=alice.bare)
         number = other.say(alice.bare, 'are you there?')
-        assert condition(other.expect('message', type='error', id=number, timeout=15)) == 'service-unavailable'
+        assert condition(other.expect('message', type='error', id=number)) == 'service-unavailable'
         assert condition(other.iq('get', "<query xmlns='jabber:iq:version'/>", to=alice.jid)) == 'service-unavailable'
         if other is romeo:
             romeo.close()
             romeo = other = there.client()
             number = romeo.say(alice.bare, 'and now?')
-            romeo.expect('message', type='error', id=number, timeout=15)
+            romeo.expect('message', type='error', id=number)
             bob.expect('presence', show='dnd', from_=alice.jid)
         shown = [
             one for one in other.stanzas if one.get('from', '').startswith(alice.bare) and one.tag.endswith('presence')
@@ -211,10 +211,10 @@ def test_blocking_people_of_another_server(
             (one.get('from') or '').startswith(other.bare) for one in alice.stanzas if one.tag.endswith('message')
         )
         assert block(alice, blocked, word='unblock').get('type') == 'result'
-        other.expect('presence', show='dnd', from_=alice.jid, timeout=15)
+        other.expect('presence', show='dnd', from_=alice.jid)
         alice.expect('presence', type='', from_=other.jid)
         alice.available()
-        other.expect('presence', type='', show='', from_=alice.jid, timeout=15)
+        other.expect('presence', type='', show='', from_=alice.jid)
         alice.forget()
     romeo.abort()
 

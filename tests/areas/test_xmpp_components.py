@@ -67,7 +67,7 @@ class Component:
         """End it."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(40)
         self._loop.close()
 
     async def _end(self) -> None:
@@ -112,7 +112,7 @@ def test_component_serves_its_domain(connect: Callable[..., Component], sign_in:
     away = alice.say(f'fax@{DOMAIN}', 'too early')
     assert condition(alice.expect('message', type='error', id=away)) == 'service-unavailable'
     gateway = connect()
-    assert gateway.started.wait(10)
+    assert gateway.started.wait(40)
 
     items = alice.iq('get', "<query xmlns='http://jabber.org/protocol/disco#items'/>", to=data.DOMAIN)
     assert {'jid': DOMAIN, 'name': 'Fax gateway'} in [item.attrib for item in items.iter() if 'jid' in item.attrib]
@@ -135,8 +135,8 @@ def test_component_serves_its_domain(connect: Callable[..., Component], sign_in:
     gateway.expect('presence', lambda p: (p.get('from'), p.get('type')) == (alice.jid, None))
 
     second = connect()  # the same component once more: the older connection gives way
-    assert second.started.wait(10)
-    assert gateway.ended.wait(10)
+    assert second.started.wait(40)
+    assert gateway.ended.wait(40)
     alice.say(f'fax@{DOMAIN}', 'to the new one')
     second.expect('message', lambda m: m.findtext('{jabber:component:accept}body') == 'to the new one')
 

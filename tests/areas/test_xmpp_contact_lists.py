@@ -81,7 +81,7 @@ def test_contact_limit_in_both_directions(sign_in: SignIn) -> None:
             f"<iq type='set' id='add{number}'><query xmlns='jabber:iq:roster'>"
             f"<item jid='c{number}@example.com'><group>A</group><group>B</group></item></query></iq>"
         )
-    alice.expect('iq', id='add194', type='result', timeout=30)
+    alice.expect('iq', id='add194', type='result')
     assert user('alice').contact_count == 195
     for number in range(195, 201):
         alice.raw(
@@ -164,7 +164,7 @@ def test_contact_lists_written_from_outside(sign_in: SignIn, make_user: Callable
     alice.expect('presence', from_=bob.jid, type='')
     bob.contact(address('alice'), subscription='from')
     write(False, 'Found by looking')
-    alice.contact(address('bob'), name='Found by looking', timeout=15)
+    alice.contact(address('bob'), name='Found by looking')
     alice.forget()
     with transaction.atomic():
         for key in sorted((ids['alice'], ids['bob'])):
@@ -199,7 +199,7 @@ def test_many_changes_at_once_leave_no_contradiction(sign_in: SignIn) -> None:
         else:
             clients[name].presence(kind, to=jid)
     for name, client in clients.items():
-        client.iq('set', f"<query xmlns='jabber:iq:roster'><item jid='{address(name)}-x'/></query>", timeout=30)
+        client.iq('set', f"<query xmlns='jabber:iq:roster'><item jid='{address(name)}-x'/></query>")
         client.remove_contact(f'{address(name)}-x')
     for client in [*clients.values(), *second.values()]:
         client.sync()

@@ -194,7 +194,7 @@ def test_sessions_of_one_user(sign_in: SignIn) -> None:
     assert bob.closed() == 'reset'
     carol = sign_in('carol')
     user('carol').delete()
-    assert carol.closed(timeout=15) == 'not-authorized'  # nobody was told: the regular look finds it
+    assert carol.closed() == 'not-authorized'  # nobody was told: the regular look finds it
 
 
 def test_two_domains(make_user: Callable[..., Any], sign_in: SignIn) -> None:

@@ -26,7 +26,7 @@ def condition(stanza: Any) -> str:
     return next(name for name in found if name != 'text')
 
 
-def refused(client: XmppClient, to: str, timeout: float = 15) -> str:
+def refused(client: XmppClient, to: str, timeout: float = 40) -> str:
     """The error a message to ``to`` is answered with."""
     identity = client.say(to, 'is anybody there?')
     return condition(client.expect('message', type='error', id=identity, timeout=timeout))
@@ -35,7 +35,7 @@ def refused(client: XmppClient, to: str, timeout: float = 15) -> str:
 def reaches(sender: XmppClient, receiver: XmppClient, body: str) -> None:
     """A message arrives, with its own sender."""
     sender.say(receiver.bare, body)
-    receiver.expect('message', body=body, from_=sender.bare, timeout=15)
+    receiver.expect('message', body=body, from_=sender.bare)
 
 
 def arrives(sender: XmppClient, receiver: XmppClient) -> bool:
@@ -61,16 +61,16 @@ def test_availability_messages_and_requests_with_certificates(
     romeo = there.client()
 
     alice.presence('subscribe', to=ROMEO)
-    romeo.expect('presence', type='subscribe', from_=ALICE, timeout=15)
+    romeo.expect('presence', type='subscribe', from_=ALICE)
     romeo.presence('subscribed', to=ALICE)
-    alice.expect('presence', type='subscribed', from_=ROMEO, timeout=15)
-    alice.expect('presence', type='', from_=romeo.jid, timeout=15)
+    alice.expect('presence', type='subscribed', from_=ROMEO)
+    alice.expect('presence', type='', from_=romeo.jid)
     romeo.presence('subscribe', to=ALICE)
-    alice.expect('presence', type='subscribe', from_=ROMEO, timeout=15) if not automatic() else None
-    romeo.expect('presence', type='subscribed', from_=ALICE, timeout=15)
-    romeo.expect('presence', type='', from_=alice.jid, timeout=15)
+    alice.expect('presence', type='subscribe', from_=ROMEO) if not automatic() else None
+    romeo.expect('presence', type='subscribed', from_=ALICE)
+    romeo.expect('presence', type='', from_=alice.jid)
     alice.available(show='dnd', status='in a meeting')
-    romeo.expect('presence', from_=alice.jid, show='dnd', status='in a meeting', timeout=15)
+    romeo.expect('presence', from_=alice.jid, show='dnd', status='in a meeting')
 
     reaches(alice, romeo, 'but soft, what light')
     reaches(romeo, alice, 'it is the east – “quoted” & <marked>')
@@ -83,7 +83,7 @@ def test_availability_messages_and_requests_with_certificates(
     assert (nobody.get('type'), condition(nobody)) == ('error', 'service-unavailable')
 
     romeo.presence('unavailable')
-    alice.expect('presence', type='unavailable', from_=romeo.jid, timeout=15)
+    alice.expect('presence', type='unavailable', from_=romeo.jid)
     log = engine.log()
     assert 'mechanism=EXTERNAL' in log
     assert 'mechanism=dialback' not in log
@@ -150,7 +150,7 @@ def test_policy_holds_after_the_router_has_restarted(
     there.stop()
     assert refused(alice, ROMEO) == 'remote-server-timeout'
     there.start()
-    there.wait_ready(40)
+    there.wait_ready()
     romeo = there.client()
     wait_until(lambda: arrives(alice, romeo), 'messages after the restart of the other server')
     client = api('administrator')

@@ -212,12 +212,12 @@ def test_many_offline_messages_come_in_order(sign_in: SignIn) -> None:
     sign_in('bob').close()
     for number in range(451):
         last = alice.say(address('bob'), str(number))
-    refused = alice.expect('message', type='error', timeout=10)
+    refused = alice.expect('message', type='error')
     assert refused.get('id') == last
     assert condition(refused) == 'service-unavailable'
     assert 'maximum' in error_text(refused)
     bob = sign_in('bob')
-    bob.expect('message', body='449', timeout=10)
+    bob.expect('message', body='449')
     assert [body(m) for m in bob.stanzas if m.tag.endswith('}message')] == [str(number) for number in range(449)]
 
 
@@ -383,7 +383,7 @@ def test_while_the_database_is_away(sign_in: SignIn, make_user: Callable[..., An
             number = alice.say(address('carol'), 'cannot be stored')
             alice.say(bob.bare, 'hello anyway')
             bob.expect('message', body='hello anyway')
-            assert condition(bob.iq('get', "<vCard xmlns='vcard-temp'/>", timeout=30)) == 'internal-server-error'
+            assert condition(bob.iq('get', "<vCard xmlns='vcard-temp'/>")) == 'internal-server-error'
             refused = alice.expect('message', type='error', id=number, timeout=60)
             assert condition(refused) == 'internal-server-error'
             assert 'again later' in error_text(refused)

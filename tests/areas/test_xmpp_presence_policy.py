@@ -302,7 +302,7 @@ def test_an_import_obeys_the_contact(
     assert [(found[jid].subscription, found[jid].ask) for jid in (BOB, CAROL, DAVE)] == [
         (0, True), (1, False), (1, False) if cluster else (0, True),
     ]  # fmt: skip
-    bob.expect('presence', type='subscribe', from_=ALICE, timeout=15)
-    carol.contact(ALICE, subscription='from', timeout=15)
+    bob.expect('presence', type='subscribe', from_=ALICE)
+    carol.contact(ALICE, subscription='from')
     carol.expect_none('presence', type='subscribe')
     bulk.counts_are_exact()

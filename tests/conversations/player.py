@@ -14,7 +14,7 @@ from tests.conversations.script import Conversation, Mistake, Step, element, fil
 from tests.fixtures.tls import trusting
 
 STREAMS = '{http://etherx.jabber.org/streams}'
-WAIT_S = 8.0
+WAIT_S = 20.0
 HEADER = (
     "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client'"
     " xmlns:stream='http://etherx.jabber.org/streams'>"

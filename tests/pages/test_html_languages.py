@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 from collections.abc import Iterator
@@ -76,12 +77,18 @@ def visible(answer: Any) -> list[str]:
     return parser.texts
 
 
-def left_in_english(texts: list[str], code: str, data: set[str]) -> Iterator[str]:
-    """Texts without a sign of the language that are neither data nor a term that stays English."""
+@functools.cache
+def unchanged(code: str) -> set[str]:
+    """Terms and texts that a language leaves as they are."""
     same = {term for term, found in imp_messages.glossary().items() if found[code] == term}
     same |= {service.name for service in BY_KEY.values()}
     same |= {text for standard in STANDARDS for text in (standard.name, standard.title)}
-    same |= {text for text, found in trans_real.translation(to_language(code))._catalog.items() if text == found}
+    return same | {text for text, found in trans_real.translation(to_language(code))._catalog.items() if text == found}
+
+
+def left_in_english(texts: list[str], code: str, data: set[str]) -> Iterator[str]:
+    """Texts without a sign of the language that are neither data nor a term that stays English."""
+    same = unchanged(code)
     for text in texts:
         if CJK.search(text) or not WORDS.search(text) or UNTRANSLATED.fullmatch(text):
             continue

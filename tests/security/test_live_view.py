@@ -25,12 +25,25 @@ def cookie(client: Any) -> str:
 
 async def wanted(socket: Any, kind: str, job: int | None = None) -> Any:
     """The next message of a kind. Redis channels are one for all its databases: others may be talking too."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             message = json.loads(await socket.recv())
             assert message['type'] in ('job', 'service', 'node', 'notifications', 'ping')
             if message['type'] == kind and message.get('job') == job:
                 return message
+
+
+async def listening(socket: Any) -> None:
+    """The console subscribes with its first socket: until it has, nothing arrives."""
+    from engine.contract.events import LIVE, JobLive, encode
+    from impadmin.console.generations import redis
+
+    hello = MINE + 1
+    heard = asyncio.create_task(wanted(socket, 'job', hello))
+    while not heard.done():
+        await asyncio.to_thread(redis().publish, LIVE, encode(JobLive(hello, 'processing', 0, 0)))
+        await asyncio.wait([heard], timeout=0.1)
+    await heard
 
 
 def attempt(url: str, origin: str | None, headers: dict[str, str], path: str = '/ws/live/') -> int:
@@ -85,7 +98,7 @@ def test_messages_arrive(role: str, console_url: str, admin_client: Any) -> None
         async with connect(
             console_url.replace('http', 'ws') + '/ws/live/', origin=console_url, additional_headers=headers
         ) as ws:  # type: ignore[arg-type]
-            await asyncio.sleep(0.5)  # the subscription begins with the first socket
+            await listening(ws)
             await ws.send('ignored')
             await asyncio.to_thread(tell_with_database)
             return [await wanted(ws, 'job', MINE), await wanted(ws, 'notifications')]
@@ -112,7 +125,7 @@ def test_a_save_tells_the_open_pages(console_url: str, admin_client: Any, rest: 
         async with connect(
             console_url.replace('http', 'ws') + '/ws/live/', origin=console_url, additional_headers=headers
         ) as ws:  # type: ignore[arg-type]
-            await asyncio.sleep(0.5)
+            await listening(ws)
             answer = await asyncio.to_thread(call, 'POST', '/api/v1/domains/', {'name': 'live.example'})
             assert answer.status == 201, answer.body
             return await wanted(ws, 'notifications')

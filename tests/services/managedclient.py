@@ -101,7 +101,7 @@ class ManagedClient(RawClient):
         self.take(f'{CLIENT}iq', lambda answer: answer.get('id') == number)
 
     def take(
-        self, name: str, fits: Callable[[Element], bool] = lambda _element: True, timeout_s: float = 10
+        self, name: str, fits: Callable[[Element], bool] = lambda _element: True, timeout_s: float = 20
     ) -> Element:
         """The first received element of this name that fits, out of order; waits for it."""
         deadline = time.monotonic() + timeout_s
@@ -114,7 +114,7 @@ class ManagedClient(RawClient):
             assert left > 0, f'no {name}; received {[(e.tag, e.attrib) for e in self.elements]}'
             self.read(left)
 
-    def bodies(self, count: int, timeout_s: float = 10) -> list[str]:
+    def bodies(self, count: int, timeout_s: float = 20) -> list[str]:
         """The bodies of the next messages."""
         return [
             message.findtext(f'{CLIENT}body', '')
@@ -123,7 +123,7 @@ class ManagedClient(RawClient):
             )
         ]
 
-    def error(self, number: str, timeout_s: float = 10) -> str:
+    def error(self, number: str, timeout_s: float = 20) -> str:
         """The condition of the error that comes back for the message with this id."""
         answer = self.take(f'{CLIENT}message', lambda m: m.get('id') == number and m.get('type') == 'error', timeout_s)
         return answer.find(f'{CLIENT}error')[0].tag.partition('}')[2]  # type: ignore[index]
@@ -150,7 +150,7 @@ class ManagedClient(RawClient):
         assert received, f'closed; the end was {self.seen[-500:]!r}'
         self.feed(received)
 
-    def read_until(self, needle: bytes, timeout_s: float = 10) -> bytes:
+    def read_until(self, needle: bytes, timeout_s: float = 20) -> bytes:
         """As for any raw client: for the time before the last stream header."""
         return super().read_until(needle, timeout_s)
 

@@ -40,8 +40,8 @@ class RawClient:
     ) -> None:
         """``certificate``: PEM file with key and certificate to show; ``source``: the address to come from."""
         self.certificate = certificate
-        self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 5, (source, 0))
-        self.socket.settimeout(10)
+        self.socket: socket.socket = socket.create_connection(('127.0.0.1', port), 20, (source, 0))
+        self.socket.settimeout(20)
         self.seen = b''
         if tls:
             self.wrap()
@@ -56,7 +56,7 @@ class RawClient:
             self.socket.sendall(data)
         return self
 
-    def read_until(self, needle: bytes, timeout_s: float = 10) -> bytes:
+    def read_until(self, needle: bytes, timeout_s: float = 20) -> bytes:
         """Read until ``needle`` has come; fails when it does not."""
         deadline = time.monotonic() + timeout_s
         start = len(self.seen)
@@ -71,7 +71,7 @@ class RawClient:
             self.seen += data
         return self.seen[start:]
 
-    def read_all(self, timeout_s: float = 10) -> bytes:
+    def read_all(self, timeout_s: float = 20) -> bytes:
         """Read until the server closes; fails when it does not in time."""
         start = len(self.seen)
         self.socket.settimeout(timeout_s)

@@ -53,7 +53,7 @@ class Terminal:
         self._tmux('send-keys', '-l', line)
         self._tmux('send-keys', 'Enter')
 
-    def wait(self, *texts: str, timeout_s: float = 20) -> str:
+    def wait(self, *texts: str, timeout_s: float = 40) -> str:
         """Wait until the screen shows all of these; the screen."""
         deadline = time.monotonic() + timeout_s
         while not all(text in (screen := self.screen()) for text in texts):

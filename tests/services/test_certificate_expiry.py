@@ -69,7 +69,7 @@ def run(*times: datetime, tmp_path: Path) -> list[float]:
         await node.store.open()
         monitor = Monitor(node)
         await monitor.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(waits) <= len(times):
                 await asyncio.sleep(0.01)
         monitor.cancel_tasks()

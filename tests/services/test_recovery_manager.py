@@ -83,7 +83,7 @@ class Group:
         rows = NodeRecovery.objects.filter(node__name__in=(ONE, TWO)).order_by('node__name')
         return tuple((row.state, row.reason) for row in rows)
 
-    def until(self, *sides: tuple[State, Reason | None] | None, timeout_s: float = 30) -> None:
+    def until(self, *sides: tuple[State, Reason | None] | None, timeout_s: float = 60) -> None:
         """Wait until the nodes are in these states with these reasons (None: any)."""
 
         def reached() -> bool:

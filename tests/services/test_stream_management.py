@@ -466,7 +466,7 @@ def test_slixmpp_resumes(client: Make, engine: Engine) -> None:
             alice.add_event_handler(name, note(name))
 
         async def until(condition: Callable[[], bool]) -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while not condition():
                     changed.clear()
                     await changed.wait()

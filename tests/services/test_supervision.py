@@ -37,7 +37,7 @@ def states() -> dict[str, str]:
     return {key: state for key, state in rows if BY_KEY[key].default_active}
 
 
-def wait_state(service: str, state: str, timeout_s: float = 20) -> Any:
+def wait_state(service: str, state: str, timeout_s: float = 40) -> Any:
     """Wait for a state; the row."""
     wait_until(lambda: states().get(service) == state, f'{service} {state}', timeout_s)
     return status(service)
@@ -175,7 +175,7 @@ def test_data_monitor_holds_services_until_the_database_is_ready(db: None, make_
         )
     try:
         engine = make_engine(wait=False)
-        alarm = wait_until(lambda: Alarm.objects.filter(name='ReplicationSetupDelayed').first(), 'alarm', 30)
+        alarm = wait_until(lambda: Alarm.objects.filter(name='ReplicationSetupDelayed').first(), 'alarm')
         assert 'presence.0001_initial' in alarm.text
         assert 'Cisco XCP Router' in alarm.text
         assert status(ROUTER).state == 'Starting'
@@ -246,7 +246,7 @@ def test_sigterm_stops_cleanly(engine: Engine, make_user: Any, xmpp_client: Any)
     wait_state(MANAGER, 'Running')
     engine.process.send_signal(signal.SIGTERM)
     assert alice.closed() == 'system-shutdown'
-    assert engine.process.wait(15) == 0
+    assert engine.process.wait(40) == 0
     assert {state for key, state in states().items()} == {'Stopped'}
     assert Node.objects.get(name=data.NODE).sessions == 0
 

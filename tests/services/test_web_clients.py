@@ -146,7 +146,7 @@ def answers(web: Web, messages: Any) -> list[Any]:
         for text in messages:
             client.send(text)
         while True:
-            seen.append(client.read(5))
+            seen.append(client.read())
     except (Closed, OSError):
         return seen
 
@@ -175,7 +175,7 @@ def test_websocket_frames_and_handshake(web: Web, make_user: Callable[..., Any])
     def close_code(client: Any) -> int | None:
         try:
             while True:
-                client.read(5)
+                client.read()
         except Closed as closed:
             return closed.code
 
@@ -416,7 +416,7 @@ def test_bosh_silence_loses_nothing(
     alice.post("<presence xmlns='jabber:client'/>")
     bob.say(alice.jid, 'never fetched')
     bob.sync()
-    wait_until(lambda: sessions(bob, alice.jid) == 'service-unavailable', 'the silent session is over', 30)
+    wait_until(lambda: sessions(bob, alice.jid) == 'service-unavailable', 'the silent session is over')
     back = xmpp('alice', 'back')
     back.available()
     back.expect('message', body='never fetched')

@@ -54,7 +54,7 @@ def said(to: str, body: str) -> str:
     return f"<message xmlns='jabber:client' to='{to}' type='chat'><body>{body}</body></message>"
 
 
-def waits_for(sender: ManagedClient, h: int, within_s: float = 10) -> None:
+def waits_for(sender: ManagedClient, h: int, within_s: float = 40) -> None:
     """The sender is told that ``h`` of its stanzas are decided, asked for or not."""
     sender.send(f"<r xmlns='{NS}'/>".encode())
     sender.take(f'{SM}a', lambda a: a.get('h') == str(h), within_s)

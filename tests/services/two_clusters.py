@@ -90,7 +90,7 @@ class Cluster:
 
     def wait_ready(self) -> None:
         """Everything answers."""
-        self.engine.wait_ready(60)
+        self.engine.wait_ready()
         wait_until(lambda: self.rest('GET', 'local-cluster/')[0] == 200, f'the console of {self.name} answers')
         wait_until(lambda: ' ready.' in self.worker.log(), f'the worker of {self.name} is ready')
         wait_until(self._agents_run, f'the sync agents of {self.name} run')

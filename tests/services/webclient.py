@@ -57,7 +57,7 @@ class Web:
 
     def socket(self) -> ssl.SSLSocket:
         """A TLS connection."""
-        raw = socket.create_connection(('127.0.0.1', self.port), 5)
+        raw = socket.create_connection(('127.0.0.1', self.port), 20)
         self.clients.append(made := trusting().wrap_socket(raw, server_hostname='x'))
         return made
 
@@ -238,7 +238,7 @@ class WebSocketClient:
         raw = socket.socket()
         if buffer is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        raw.settimeout(5)
+        raw.settimeout(20)
         raw.connect(('127.0.0.1', port))
         self.socket: socket.socket = trusting().wrap_socket(raw, server_hostname='x') if secure else raw
         self._events: list[Any] = []
@@ -246,7 +246,7 @@ class WebSocketClient:
         self.protocol.send_request(self.protocol.connect())
         self._push()
         while self.protocol.state is State.CONNECTING and self.protocol.handshake_exc is None:
-            self._pull(10)
+            self._pull(20)
         if self.protocol.handshake_exc is not None:
             self.close()
             raise self.protocol.handshake_exc
@@ -288,9 +288,9 @@ class WebSocketClient:
         self.protocol.send_ping(b'here?')
         self._push()
         while not any(isinstance(event, Frame) and event.opcode is Opcode.PONG for event in self._events):
-            self._pull(10)
+            self._pull(20)
 
-    def read(self, timeout: float = 10) -> Element:
+    def read(self, timeout: float = 20) -> Element:
         """The next message as an element. Raises Closed when there is none and the WebSocket is closed."""
         while True:
             while self._events:
