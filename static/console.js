@@ -253,6 +253,7 @@
 
   addEventListener('DOMContentLoaded', () => {
     document.body.classList.remove('no-js');
+    document.querySelector('form[data-sends]')?.submit();
     all('form[data-changes]').forEach(refreshForm);
     all('.rows-form').forEach(countSelected);
     if ($('problems')) {

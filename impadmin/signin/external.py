@@ -161,7 +161,7 @@ def upload_metadata(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any
 
 
 def renew_key(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
-    """Sign with another key from now on."""
+    """Sign and decrypt with other keys from now on."""
     row = samlkey.renew()
     return Result(_('The new certificate is %(name)s. Give the identity provider the new metadata.')
                   % {'name': samlkey.fingerprint(row)})  # fmt: skip
@@ -207,8 +207,8 @@ SAML = SettingsPage(
             scope='page',
             danger=True,
             confirm=lambda objects: _(
-                'Messages of this console are signed with a new key. Identity providers that check this sign nobody in '
-                'until they have the new metadata.'
+                'Messages of this console are signed, and assertions encrypted for it, with new keys. Nobody may be '
+                'able to sign in by the identity provider until it has the new metadata.'
             ),
         ),
     ),

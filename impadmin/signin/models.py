@@ -309,6 +309,9 @@ class SamlSignOn(models.Model):
     signing_key = models.TextField(blank=True, editable=False)
     """Encrypted, see vault.py and samlkey.py."""
     signing_certificate = models.TextField(blank=True, editable=False)
+    encryption_key = models.TextField(blank=True, editable=False)
+    """Opens encrypted assertions. Encrypted, as the other."""
+    encryption_certificate = models.TextField(blank=True, editable=False)
 
     class Meta:
         db_table = 'saml_sign_on'

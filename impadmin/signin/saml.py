@@ -1,4 +1,5 @@
-"""SAML 2.0 service provider: signed requests by HTTP-Redirect, answers by HTTP-POST with signed assertions (pysaml2).
+"""SAML 2.0 service provider (pysaml2): signed requests by HTTP-Redirect or HTTP-POST, answers by HTTP-POST with signed
+assertions, encrypted or not.
 
 An answer is believed when the provider of the uploaded metadata signed the assertion, and it answers a request of this
 console that was not answered yet, names this console as destination and audience, and is in its time. The browser that
@@ -11,9 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,7 +27,7 @@ from django.core import signing
 from django.db import IntegrityError
 from django.utils import timezone
 
-from impadmin.signin import redirect, samlkey, vault
+from impadmin.signin import redirect, samldecrypt, samlkey, vault
 from impadmin.signin.models import SamlAnswer, SamlSignOn
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ SKEW_S = 60
 PROTOCOL = '{urn:oasis:names:tc:SAML:2.0:protocol}'
 _METADATA = '{urn:oasis:names:tc:SAML:2.0:metadata}'
 _SIGNATURE = '{http://www.w3.org/2000/09/xmldsig#}'
+_LOCATION = re.compile(r'https?://[\w.:\[\]-]+(/\S*)?', re.ASCII)
+"""Where a browser may be sent."""
 _signer = signing.TimestampSigner(sep='.', salt='imp.saml.request')
 
 
@@ -58,6 +61,14 @@ class Assertion:
     username: str
     groups: tuple[str, ...]
     idp: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How a browser takes a message to the provider: it goes to ``address``, or posts the fields of ``form`` there."""
+
+    address: str
+    form: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_in_force() -> SamlSignOn | None:
@@ -89,15 +100,24 @@ def entity_of(metadata: str) -> str:
     entity, _ = _provider(metadata)
     if not certificates(metadata):
         raise Refused('the metadata has no signing certificate')
-    if service(metadata, 'SingleSignOnService') is None:
-        raise Refused('the metadata has no SingleSignOnService with HTTP-Redirect')
+    _sign_on_service(metadata)
     return str(entity.get('entityID', ''))
 
 
-def service(metadata: str, name: str) -> Element | None:
-    """The service of the provider that takes HTTP-Redirect, or None."""
+def service(metadata: str, name: str, binding: str = BINDING_HTTP_REDIRECT) -> Element | None:
+    """The service of the provider that takes messages so, or None."""
     found = _provider(metadata)[1].findall(f'{_METADATA}{name}')
-    return next((one for one in found if one.get('Binding') == BINDING_HTTP_REDIRECT and one.get('Location')), None)
+    return next(
+        (one for one in found if one.get('Binding') == binding and _LOCATION.fullmatch(one.get('Location', ''))), None
+    )
+
+
+def _sign_on_service(metadata: str) -> tuple[str, str]:
+    """(binding, address) of what takes requests; HTTP-Redirect, which needs no page between, is preferred."""
+    for binding in (BINDING_HTTP_REDIRECT, BINDING_HTTP_POST):
+        if (found := service(metadata, 'SingleSignOnService', binding)) is not None:
+            return binding, str(found.get('Location'))
+    raise Refused('the metadata has no SingleSignOnService with HTTP-Redirect or HTTP-POST')
 
 
 def certificates(metadata: str) -> list[x509.Certificate]:
@@ -144,45 +164,80 @@ def _configuration(row: SamlSignOn, **more: Any) -> Any:
 
 
 def own_metadata(row: SamlSignOn) -> str:
-    """What the identity provider must know about this console: addresses and the certificate of its key."""
+    """What the identity provider must know about this console: addresses, the certificates of its keys, and what
+    assertions may be encrypted with."""
+    from saml2.md import EncryptionMethod
     from saml2.metadata import entity_descriptor
 
-    with tempfile.NamedTemporaryFile('w', suffix='.pem') as file:
-        file.write(samlkey.certificate(row))
-        file.flush()
-        return str(entity_descriptor(_configuration(row, cert_file=file.name)))
+    with (
+        samlkey.as_file(samlkey.certificate(row)) as signing_,
+        samlkey.as_file(samlkey.certificate(row, 'encryption')) as encryption,
+    ):
+        found = entity_descriptor(
+            _configuration(row, cert_file=signing_, encryption_keypairs=[{'cert_file': encryption}])
+        )
+    for one in found.spsso_descriptor.key_descriptor:
+        if one.use == 'encryption':
+            one.encryption_method = [EncryptionMethod(algorithm=name) for name in samldecrypt.ALGORITHMS]
+    return str(found)
 
 
-def client(row: SamlSignOn) -> Any:
+def client(row: SamlSignOn, **more: Any) -> Any:
     """pysaml2's maker of messages."""
     from saml2.client import Saml2Client
 
-    return Saml2Client(_configuration(row))
+    return Saml2Client(_configuration(row, **more))
 
 
-def begin(row: SamlSignOn) -> tuple[str, str]:
-    """(request ID, address of the identity provider with the signed request). Raises Refused."""
+def begin(row: SamlSignOn) -> tuple[str, Sending]:
+    """(request ID, how the browser takes the signed request to the identity provider). Raises Refused."""
     request_id = '_' + _signer.sign(secrets.token_hex(16))
     try:
-        location = service(row.idp_metadata, 'SingleSignOnService')
-        target = '' if location is None else str(location.get('Location'))
-        _, request = client(row).create_authn_request(
+        binding, target = _sign_on_service(row.idp_metadata)
+        if binding == BINDING_HTTP_POST:
+            request = base64.b64encode(_signed_request(row, request_id, target).encode()).decode()
+            return request_id, Sending(target, {'SAMLRequest': request})
+        _, plain = client(row).create_authn_request(
             target, message_id=request_id, binding=BINDING_HTTP_POST, sign=False
         )
-        return request_id, redirect.address(target, 'SAMLRequest', str(request), samlkey.key(row))
+        return request_id, Sending(redirect.address(target, 'SAMLRequest', str(plain), samlkey.key(row)))
     except vault.Unreadable:
         raise Refused('the key cannot be read any more: renew it') from None
+    except Refused:
+        raise
     except Exception as error:
         log.warning('SAML: no request could be made', exc_info=True)
         raise Refused(f'no request could be made: {error}'[:300]) from error
 
 
-def answered(row: SamlSignOn, encoded: str) -> str:
-    """Take an answer that a browser posted; the ticket for ``claim``. Raises Refused."""
-    request_id = _request_of(encoded)
+def _signed_request(row: SamlSignOn, request_id: str, target: str) -> str:
+    """The request with its signature inside, as HTTP-POST wants it (SAML Bindings 3.5.5.2)."""
+    from saml2.xmldsig import DIGEST_SHA256, SIG_RSA_SHA256
+
+    with samlkey.signing_key(row) as path:
+        _, request = client(row, key_file=path).create_authn_request(
+            target, message_id=request_id, binding=BINDING_HTTP_POST, sign=True, sign_alg=SIG_RSA_SHA256,
+            digest_alg=DIGEST_SHA256,
+        )  # fmt: skip
+    return str(request)
+
+
+def answered(row: SamlSignOn, encoded: str, *, often: bool = False) -> str:
+    """Take an answer that a browser posted; the ticket for ``claim``. ``often``: its address failed often lately.
+    Raises Refused."""
+    xml = _decoded(encoded)
+    request_id = _request_of(xml)
     if SamlAnswer.objects.filter(request_id=request_id).exists():
         raise Refused('answered already')
-    found = _verified(row, encoded, request_id)
+    try:
+        clear = samldecrypt.opened(xml, lambda: samlkey.key(row, 'encryption'), often=often)
+    except samldecrypt.Unreadable as error:
+        raise Refused(str(error)) from None
+    except vault.Unreadable:
+        raise Refused('the key cannot be read any more: renew it') from None
+    if clear is not xml and _request_of(clear) != request_id:
+        raise Refused('not asked for')
+    found = _verified(row, base64.b64encode(clear).decode(), request_id)
     ticket = secrets.token_urlsafe(32)
     SamlAnswer.objects.filter(at__lt=timezone.now() - LIFE).delete()
     try:
@@ -209,13 +264,20 @@ def _digest(ticket: str) -> str:
     return hashlib.sha256(ticket.encode()).hexdigest()
 
 
-def _request_of(encoded: str) -> str:
-    """ID of the request of this console that an answer says it answers; cheap, before anything is verified."""
+def _decoded(encoded: str) -> bytes:
     if len(encoded) > LARGEST:
         raise Refused('too large')
     try:
-        root = ElementTree.fromstring(base64.b64decode(encoded))
-    except Exception:  # not base64, not XML, or XML with entities
+        return base64.b64decode(encoded)
+    except ValueError:
+        raise Refused('not readable') from None
+
+
+def _request_of(xml: bytes) -> str:
+    """ID of the request of this console that an answer says it answers; cheap, before anything is verified."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except Exception:  # not XML, or XML with entities
         raise Refused('not readable') from None
     wanted = str(root.get('InResponseTo', ''))[:100]
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.core import signing
@@ -21,6 +21,7 @@ from impadmin.console.access import NOBODY
 from impadmin.console.actions import Actor
 from impadmin.console.models import Administrator
 from impadmin.console.preferences import local_url
+from impadmin.console.security import CONTENT_SECURITY_POLICY
 from impadmin.signin import backends, lockout, saml, samllogout, sessions, vault
 from impadmin.signin.models import SamlSignOn, policy
 
@@ -56,15 +57,25 @@ def begin_view(request: HttpRequest) -> HttpResponse:
     """Send the browser to the identity provider. Nothing is kept of it here but in its cookie."""
     target = local_url(request, request.GET.get('next', ''), '/')
     try:
-        request_id, address = saml.begin(_settings())
+        request_id, way = saml.begin(_settings())
     except saml.Refused as error:
         return _failed(request, '', str(error))
-    answer = HttpResponseRedirect(address)
+    answer = _posting(request, way) if way.form else HttpResponseRedirect(way.address)
     kept = signing.dumps([request_id, target if len(target) <= LONGEST_TARGET else '/'], salt=SENT)
     answer.set_cookie(
         SENT, kept, max_age=saml.LIFE, path='/saml/', httponly=True, samesite='Lax',
         secure=bool(settings.SESSION_COOKIE_SECURE),
     )  # fmt: skip
+    return answer
+
+
+def _posting(request: HttpRequest, way: saml.Sending) -> HttpResponse:
+    """A page whose form the browser posts to the provider, by itself or by its button. Where the provider leads on to
+    is its own affair, and browsers ask the policy about that too: any address under https."""
+    answer = render(request, 'signin/posting.html', {'way': way})
+    parts = urlsplit(way.address)
+    targets = f'form-action {parts.scheme}://{parts.netloc} https:'
+    answer['Content-Security-Policy'] = CONTENT_SECURITY_POLICY.replace("form-action 'self'", targets)
     return answer
 
 
@@ -74,9 +85,12 @@ def begin_view(request: HttpRequest) -> HttpResponse:
 @require_POST
 def acs_view(request: HttpRequest) -> HttpResponse:
     """Assertion Consumer Service. The post comes from another site, so it brings no session: a ticket goes on."""
+    from impadmin.signin.views import address_of
+
     row = _settings()
     try:
-        ticket = saml.answered(row, request.POST.get('SAMLResponse', ''))
+        often = lockout.strangers(address_of(request)) >= policy().address_failures
+        ticket = saml.answered(row, request.POST.get('SAMLResponse', ''), often=often)
     except saml.Refused as error:
         return _failed(request, '', str(error))
     return HttpResponseRedirect(f'/saml/finish/?{urlencode({"ticket": ticket})}', status=303)

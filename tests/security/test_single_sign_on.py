@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from impadmin.console.tokens import digest
 from impadmin.signin import redirect, saml, samlkey, totp, vault
 from impadmin.signin.models import AdministratorSession, ExternalGroup, SamlAnswer, SamlSignOn, SignInPolicy, policy
 from tests.fixtures.data import PASSWORD, make_administrator
-from tests.fixtures.provider import Provider
+from tests.fixtures.provider import CBC, GCM, Provider
 from tests.proves import proves
 
 PAGE = '/api/v1/saml-single-sign-on/'
@@ -121,6 +122,90 @@ def test_answers_that_are_refused(provider: Provider) -> None:
         assert post(client, garbage).status_code == 403
     assert not Administrator.objects.filter(username='admin').exists()
     assert client.get('/ucm/')['Location'].startswith('/login/')
+
+
+def form_of(client: Client) -> dict[str, str]:
+    """The fields of the page that posts the request to the provider."""
+    page = client.get(client.get(client.get('/ucm/ucm/end-users/')['Location'])['Location'])
+    assert page.status_code == 200, page.content
+    assert page['Content-Security-Policy'].count('form-action') == 1
+    return dict(re.findall('<input type="hidden" name="([^"]+)" value="([^"]*)">', page.content.decode()))
+
+
+@proves('PL-39')
+def test_a_provider_that_takes_posts_only(identity_provider: Provider, api: Any) -> None:
+    """The request carries its signature inside, which the provider checks; the way back is the same."""
+    identity_provider.take_only_posts()
+    switch_on(api('administrator'), identity_provider, 'http://127.0.0.1')
+    client = Client()
+    fields = form_of(client)
+    assert set(fields) == {'SAMLRequest'}
+    back = post(client, identity_provider.answer(fields))
+    assert client.get(back['Location'])['Location'] == '/ucm/ucm/end-users/'
+    text = base64.b64decode(fields['SAMLRequest']).decode()
+    assert 'rsa-sha256' in text
+    forged = text.replace('http://127.0.0.1/saml/acs/', 'http://127.0.0.1/other/')
+    assert forged != text
+    with pytest.raises(IncorrectlySigned):
+        identity_provider.answer({'SAMLRequest': base64.b64encode(forged.encode()).decode()})
+
+
+def changed(answer: str, pattern: str, new: str) -> str:
+    text = base64.b64decode(answer).decode()
+    made = re.sub(pattern, new, text, flags=re.DOTALL)
+    assert made != text, pattern
+    return base64.b64encode(made.encode()).decode()
+
+
+@proves('PL-39')
+@pytest.mark.parametrize('cipher', [GCM, CBC])
+def test_encrypted_assertions(provider: Provider, cipher: str) -> None:
+    client = Client()
+    answer = provider.encrypted(provider.answer(sent(client)), cipher)
+    assert b'grace' not in base64.b64decode(answer)
+    back = post(client, answer)
+    assert back.status_code == 303, back.content
+    assert client.get(back['Location'])['Location'] == '/ucm/ucm/end-users/'
+    assert client.get('/ucm/ucm/end-users/').status_code == 200
+    assert post(client, answer).status_code == 403
+    assert last_reason() == 'answered already'
+
+
+def test_encryption_vouches_for_nothing(provider: Provider, api: Any) -> None:
+    """Everybody can encrypt with the key of the metadata; what comes out must be signed as if it had come in clear."""
+
+    def refused(made: Callable[[str], str]) -> str:
+        assert post(Client(), made(provider.answer(sent(Client())))).status_code == 403
+        return last_reason()
+
+    assert 'signature' in refused(lambda one: provider.encrypted(changed(one, '>grace<', '>admin<'), GCM)).lower()
+    unsigned = r'<(\w+:)Signature .*?</\1Signature>'
+    assert 'signature' in refused(lambda one: provider.encrypted(changed(one, unsigned, ''), GCM)).lower()
+    twice = r'(<(\w+):EncryptedAssertion>.*</\2:EncryptedAssertion>)'
+    double = refused(lambda one: changed(provider.encrypted(one, GCM), twice, r'\1\1'))
+    assert double == 'more than one encrypted assertion'
+    inner = refused(lambda one: provider.encrypted(changed(one, '>grace<', '><EncryptedAssertion/><'), GCM))
+    assert inner == 'an encrypted assertion within another'
+    wrong = 'the encrypted assertion is not for the key of this console'
+    end = r'....(</[\w:]*CipherValue>)(?!.*CipherValue)'
+    assert refused(lambda one: changed(provider.encrypted(one, GCM), end, r'AAA=\1')) == wrong
+    assert refused(lambda one: changed(provider.encrypted(one, CBC), end, r'AAA=\1'))
+    old = 'http://www.w3.org/2001/04/xmlenc#'
+    assert 'is not taken' in refused(lambda one: provider.encrypted(one, f'{old}tripledes-cbc'))
+    assert refused(lambda one: provider.encrypted(one, GCM, f'{old}rsa-1_5')) == wrong
+    samlkey.renew('encryption')
+    assert refused(lambda one: provider.encrypted(one, GCM)) == wrong
+
+
+def test_who_fails_often_learns_nothing_from_a_cipher_that_can_be_changed(provider: Provider) -> None:
+    """CBC has no authentication, so what comes of changed blocks would tell; GCM goes on."""
+    policy()
+    SignInPolicy.objects.update(address_failures=5)
+    client = Client()
+    good = {cipher: provider.encrypted(provider.answer(sent(client)), cipher) for cipher in (CBC, GCM)}
+    for _ in range(5):
+        assert post(client, 'garbage').status_code == 403
+    assert [post(client, good[cipher]).status_code for cipher in (CBC, GCM)] == [403, 303]
 
 
 def test_who_may_not(provider: Provider) -> None:
@@ -233,11 +318,12 @@ def test_requests_are_signed_with_the_key_of_the_metadata(provider: Provider, ap
     plain = ''.join(row.signing_certificate.split('\n')[1:-2])
     assert plain in re.sub(r'\s', '', metadata)
     assert 'AuthnRequestsSigned="true"' in metadata
-    assert 'use="encryption"' not in metadata, 'assertions must not come encrypted'
-    assert 'PRIVATE' in vault.reveal(samlkey.PURPOSE, row.signing_key)
-    assert 'PRIVATE' not in row.signing_key
+    for use in samlkey.USES:
+        assert 'PRIVATE' in vault.reveal(samlkey.PURPOSES[use], getattr(row, f'{use}_key'))
+        assert 'PRIVATE' not in getattr(row, f'{use}_key')
+    assert row.signing_certificate != row.encryption_certificate
     client = api('administrator')
-    assert not {'signing_key', 'signing_certificate'} & set(client.get(PAGE).json())
+    assert not [name for name in client.get(PAGE).json() if name.startswith(samlkey.USES)]
     address = sent(Client())
     assert 'Signature=' in address, 'and the provider checks it in every test here'
     assert client.post(f'{PAGE}renew-key/', {}).status_code == 200
@@ -313,8 +399,14 @@ def test_tokens_last_as_long_as_the_last_sign_in_says(provider: Provider) -> Non
 
 
 @proves('PL-39')
-def test_single_sign_on_in_a_browser(identity_provider: Provider, api: Any, console: Any, browser_page: Any) -> None:
-    """A real browser goes to the provider and comes back signed in, past the cookie rules for other sites."""
+@pytest.mark.parametrize('posted', [False, True], ids=['redirect', 'form'])
+def test_single_sign_on_in_a_browser(
+    identity_provider: Provider, api: Any, console: Any, browser_page: Any, posted: bool
+) -> None:
+    """A real browser goes to the provider and comes back signed in, past the cookie rules for other sites; by a form,
+    which posts itself, its answer is encrypted."""
+    if posted:
+        identity_provider.take_only_posts()
     switch_on(api('administrator'), identity_provider, console.url)
     page = browser_page('')
     page.allowed_errors = ['request to another host', 'favicon', '404']
