@@ -10,7 +10,6 @@ from tests.areas.chat_rooms import INFO, aliases, enter, items, leave, left, tal
 from tests.areas.xmpp_fixtures import sign_in
 from tests.fixtures import data
 from tests.fixtures.federation import PEER, ROOMS, Authority, Federation, Peer, Prosody, Zone
-from tests.fixtures.processes import Engine
 from tests.proves import proves
 from tests.xmppclient import XmppClient
 
@@ -22,7 +21,7 @@ ALIAS = f'conference-1-standalonecluster.{data.DOMAIN}'
 @pytest.mark.parametrize('dialback', [False, True])
 def test_rooms_here_and_there(
     federation: Federation, zone: Zone, authority: Authority, peer: Callable[..., Peer],
-    sign_in: Callable[..., XmppClient], engine: Engine, dialback: bool,
+    sign_in: Callable[..., XmppClient], dialback: bool,
 ) -> None:  # fmt: skip
     """The alias is in DNS; the certificate has a wildcard for it, or dialback proves it."""
     zone.server(ALIAS, (5, 0, federation.port, 'localhost'))
