@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import ldap3
 from ldap3.core import results
-from ldap3.core.exceptions import LDAPException
+from ldap3.core.exceptions import LDAPException, LDAPSASLPrepError
 from ldap3.utils.conv import escape_filter_chars as escape
 
 from engine.contract.config import LdapServer
@@ -80,10 +80,15 @@ def open_as(server: LdapServer, access: Access, *, bind: bool = True) -> Any:
 
 def rebind(connection: Any, dn: str, password: str) -> None:
     """Become ``dn``. Raises Refusal, LDAPException, OSError. An empty password would be an anonymous bind, which
-    succeeds (RFC 4513 5.1.2): it is refused here."""
+    succeeds (RFC 4513 5.1.2): it is refused here. So is one that SASLprep (RFC 4013) forbids: no server is asked, and
+    none is at fault."""
+    wrong = Refusal(results.RESULT_INVALID_CREDENTIALS, 'invalidCredentials')
     if not dn or not password:
-        raise Refusal(results.RESULT_INVALID_CREDENTIALS, 'invalidCredentials')
-    connection.rebind(user=dn, password=password, authentication=ldap3.SIMPLE)
+        raise wrong
+    try:
+        connection.rebind(user=dn, password=password, authentication=ldap3.SIMPLE)
+    except LDAPSASLPrepError:
+        raise wrong from None
     _demand(connection)
 
 

@@ -67,6 +67,7 @@ class Directory:
         self._kept = _Kept()
         self._avoided: dict[LdapServer, float] = {}
         self._waiting = 0
+        self._closed = False
 
     async def matches(self, user_id: str, password: str, known: bool) -> bool:
         """Whether the directory takes ``password`` from ``user_id``. Not ``known``: never, but it takes as long, and
@@ -83,19 +84,22 @@ class Directory:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Take no more work; what is under way ends by its own time-out."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more work; what is under way ends by its own time-out, and who waits for a thread comes again."""
+        self._closed = True
+        self._pool.shutdown(wait=False)
 
     # ---- in a thread
 
     def _ask(self, user_id: str, password: str, known: bool) -> bool:
         if not user_id or not password:
             return False
+        if self._closed:
+            raise Undecided('another configuration holds now')
         if self._kept.manager is not None and time.monotonic() - self._kept.since < KEPT_S:
             try:
                 return self._verdict(user_id, password, known)
-            except (LDAPException, OSError):
-                pass  # the server has closed a connection that rested: once more with a new one
+            except (LDAPException, OSError, ldap.Refusal):
+                pass  # the server has closed a connection that rested, or searches no more: once with a new one
         problems = []
         for server in self._servers():
             try:

@@ -91,6 +91,12 @@ def test_a_directory_that_is_down_is_no_verdict(
     make_user('ada', ldap_status='active')
     make_user('local')
     assert signs_in('ada', PEOPLE_PASSWORD) == ''
+    assert b'<not-authorized' in plain(engine, 'never \ue000 a password'), 'no fault of the server (RFC 4013)'
+    directory.move('people', 'moved')
+    for _ in range(12):  # each thread has its connections: one that searches no more is no verdict, and is told
+        assert signs_in('ada', PEOPLE_PASSWORD) == 'temporary-auth-failure'
+    directory.move('moved', 'people')
+    wait_until(lambda: signs_in('ada', PEOPLE_PASSWORD) == '', 'the directory is there again')
     directory.stop()
     try:
         assert signs_in('ada', PEOPLE_PASSWORD) == 'temporary-auth-failure'
@@ -100,9 +106,15 @@ def test_a_directory_that_is_down_is_no_verdict(
     finally:
         directory.start()
     assert signs_in('ada', PEOPLE_PASSWORD) == '', 'failures of the directory lock nobody out'
+    assert b'<success' not in plain(engine, ''), 'an empty password would be an anonymous bind'
+
+
+def plain(engine: Engine, password: str) -> bytes:
+    """The refusal of a password of ada that no client library would send."""
     client = RawClient(engine.tls_port, tls=True).send(STREAM)
     client.read_until(b'</stream:features>')
-    empty = base64.b64encode(b'\0ada\0').decode()
-    client.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{empty}</auth>".encode())
-    assert b'<success' not in client.read_until(b'</failure>'), 'an empty password would be an anonymous bind'
+    said = base64.b64encode(f'\0ada\0{password}'.encode()).decode()
+    client.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{said}</auth>".encode())
+    answer = client.read_until(b'</failure>')
     client.close()
+    return answer
