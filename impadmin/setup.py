@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -13,6 +15,7 @@ from impadmin.console import audit, generations, roles
 from impadmin.console.actions import SYSTEM
 from impadmin.console.administrators import create
 from impadmin.console.models import Administrator
+from impadmin.console.parameter_values import in_force
 from impadmin.messaging.models import MessagingSettings
 from impadmin.presence.models import (
     AdvancedSettings,
@@ -23,7 +26,10 @@ from impadmin.presence.models import (
 )
 from impadmin.presence.rules import NOT_SET, name_error
 from impadmin.system.actions import create_node
-from impadmin.system.models import Node
+from impadmin.system.models import Node, ParameterValue
+
+_ORGANIZATION_DOMAIN = 'organization_domain'
+"""The enterprise parameter."""
 
 
 class WrongSetting(Exception):
@@ -44,8 +50,9 @@ class Installed:
 def install() -> Installed:
     """Settings rows, first node, default domain, first administrator, first configuration generation.
 
-    Environment: IMP_NODE_NAME (imp-1), IMP_NODE_ADDRESS (127.0.0.1), IMP_DOMAIN (DOMAIN.NOT.SET), IMP_ADMIN_PASSWORD
-    (random). They are read only for what does not exist yet.
+    Environment: IMP_NODE_NAME (imp-1), IMP_NODE_ADDRESS (127.0.0.1), IMP_DOMAIN (what Unified CM says),
+    IMP_ORGANIZATION_DOMAIN (the domain of this host), IMP_ADMIN_PASSWORD (random). They are read only for what does not
+    exist yet.
     """
     with transaction.atomic():
         roles.install()
@@ -63,14 +70,39 @@ def install() -> Installed:
 def _domain() -> str:
     row = AdvancedSettings.objects.filter(pk=1).first()
     if row is None:
-        given = os.environ.get('IMP_DOMAIN', '').strip() or NOT_SET
+        given = _given('IMP_DOMAIN') or _learned()
         if given != NOT_SET:
-            if error := name_error(given):
-                raise WrongSetting(f'IMP_DOMAIN: {error}')
             given = prepare_domain(given)
             Domain.objects.get_or_create(key=given, defaults={'name': given, 'configured': False})
         row = AdvancedSettings.objects.create(pk=1, default_domain=given)
     return row.default_domain
+
+
+def _given(name: str) -> str:
+    """A domain from the environment."""
+    given = os.environ.get(name, '').strip()
+    if given not in ('', NOT_SET) and (error := name_error(given)):
+        raise WrongSetting(f'{name}: {error}')
+    return given
+
+
+def _learned() -> str:
+    """What Unified CM says the default domain is (guide 1302): its Organization Top Level Domain, which is the domain
+    of the host it is installed on unless somebody named it."""
+    known = in_force('', None)[_ORGANIZATION_DOMAIN]
+    if not known and (known := _given('IMP_ORGANIZATION_DOMAIN') or _host_domain()) not in ('', NOT_SET):
+        ParameterValue.objects.create(service='', name=_ORGANIZATION_DOMAIN, node=None, value=known)
+    return known or NOT_SET
+
+
+def _host_domain() -> str:
+    """The DNS domain of this host, '' without one. One label (lan, local) names a network, not an organization."""
+    name = socket.gethostname()
+    if '.' not in name:
+        with contextlib.suppress(OSError):
+            name = socket.getaddrinfo(name, None, flags=socket.AI_CANONNAME)[0][3]
+    domain = name.partition('.')[2].rstrip('.')
+    return domain if '.' in domain and not name_error(domain) else ''
 
 
 def _node() -> Node:

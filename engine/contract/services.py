@@ -400,6 +400,15 @@ ENTERPRISE_PARAMS: tuple[Param, ...] = (
         section='Enterprise Parameters Configuration',
     ),
     Param(
+        'organization_domain',
+        '',
+        'Organization Top Level Domain',
+        'The domain of the organization, for example example.com. IM and Presence takes it as its default domain when '
+        'it is installed, and proposes it while the default domain is not set.',
+        pattern=r'(?!.{256})([A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)*)?',
+        section='Clusterwide Domain Configuration',
+    ),
+    Param(
         'user_assignment_mode',
         'balanced',
         'User Assignment Mode for Presence Server',

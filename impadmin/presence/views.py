@@ -11,9 +11,11 @@ from django.shortcuts import render
 from impadmin.console import access, forms, jobs
 from impadmin.console.models import Job
 from impadmin.console.page import ViewPage
+from impadmin.console.parameter_values import in_force
 from impadmin.presence import default_domain, inventory
 from impadmin.presence.forms import ChangeForm
 from impadmin.presence.models import AdvancedSettings
+from impadmin.presence.rules import NOT_SET
 from impadmin.ucm.models import EndUser
 
 
@@ -43,6 +45,11 @@ def _status(job: Job | None) -> dict[str, Any] | None:
     }
 
 
+def _proposed(settings: AdvancedSettings) -> str:
+    """The Organization Top Level Domain, while there is no default domain."""
+    return str(in_force('', None)['organization_domain']) if settings.default_domain == NOT_SET else ''
+
+
 def _rows(form: ChangeForm, writes: bool) -> list[forms.Row]:
     """The two values as fields, or as text."""
     rows = [row for row in forms.plain_rows(form) if row.name in form.initial]
@@ -59,13 +66,15 @@ def advanced_configuration(request: HttpRequest, page: ViewPage) -> HttpResponse
     who = access.grants_of(request)
     may = {command.name: command for command in page.commands if access.may(who, page, f'do/{command.name}')}
     under_way = default_domain.under_way()
-    initial = {'default_domain': settings.default_domain, 'address_scheme': settings.address_scheme}
+    proposed = _proposed(settings)
+    initial = {'default_domain': proposed or settings.default_domain, 'address_scheme': settings.address_scheme}
     form = ChangeForm(initial=initial, auto_id='f-%s', label_suffix='')
     form.use_required_attribute = False
     status = _status(default_domain.latest())
     context = {
         'page': page,
         'settings': settings,
+        'proposed': proposed,
         'rows': _rows(form, 'change' in may and not under_way),
         'change': may.get('change') if not under_way else None,
         'retry': may.get('retry') if status and status['can_retry'] else None,
@@ -84,6 +93,7 @@ def advanced_api(request: HttpRequest) -> dict[str, Any]:
     job = default_domain.latest()
     return {
         'default_domain': settings.default_domain,
+        'proposed_domain': _proposed(settings),
         'address_scheme': settings.address_scheme,
         'users_without_address': EndUser.objects.filter(im_address=None).count(),
         'change': None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -67,6 +68,9 @@ def _place(model: type[models.Model], of: str, label: Any, help_text: Any) -> An
     )
 
 
+_server = partial(_place, UcService)
+
+
 class ServiceProfile(Profile):
     """Which UC services the clients of a group of users get, in the order to try them (guide 2492-2513)."""
 
@@ -74,16 +78,11 @@ class ServiceProfile(Profile):
         _('Make this the default service profile for the system'), default=False,
         help_text=_('Users without a service profile of their own get it. Marking one unmarks the other.'),
     )  # fmt: skip
-    imp_primary = _place(
-        UcService, 'primary_of', _('Primary'),
-        _('The server that clients use. Without one, the profile gives no IM and Presence.'),
-    )  # fmt: skip
-    imp_secondary = _place(
-        UcService, 'secondary_of', _('Secondary'), _('For clients that cannot reach the primary server.')
+    imp_primary = _server(
+        'primary_of', _('Primary'), _('The server that clients use. Without one, the profile gives no IM and Presence.')
     )
-    imp_tertiary = _place(
-        UcService, 'tertiary_of', _('Tertiary'), _('For clients that reach neither of the other two.')
-    )
+    imp_secondary = _server('secondary_of', _('Secondary'), _('For clients that cannot reach the primary server.'))
+    imp_tertiary = _server('tertiary_of', _('Tertiary'), _('For clients that reach neither of the other two.'))
 
     class Meta:
         db_table = 'service_profile'

@@ -39,7 +39,7 @@ class Run:
         settings = {name: str(port) for name, port in ports.items()}
         with self.output_path.open('wb') as output:
             self.process = subprocess.Popen(
-                ['make', target], cwd=folder, env=kept | settings | {'IMP_DOMAIN': 'example.org'},
+                ['make', target], cwd=folder, env=kept | settings | {'IMP_ORGANIZATION_DOMAIN': 'example.org'},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 

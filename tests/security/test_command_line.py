@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
-from tests.fixtures import forking, snapshot
+from tests.fixtures import forking, servers, snapshot
+from tests.proves import proves
 
 Manage = Callable[..., tuple[int, str, str]]
 
@@ -73,3 +77,52 @@ def test_administrators_and_tokens(db: None, manage: Manage) -> None:
     assert client.get('/api/v1/domains/').status_code == 200
     assert manage('createtoken', 'ann', 'more', '--scope', 'application-users:add')[0] != 0
     assert manage('createtoken', 'nobody', 'x')[0] != 0
+
+
+@proves('DOM-13')
+def test_the_default_domain_is_learned_from_unified_cm(
+    db: None, manage: Manage, admin_client: Callable[..., Any]
+) -> None:
+    """Its Organization Top Level Domain, else the domain of the host, else DOMAIN.NOT.SET, which the console then
+    wants to be set and proposes the parameter for."""
+    from impadmin.console.actions import SYSTEM
+    from impadmin.console.parameter_values import do_set_parameters, in_force
+    from impadmin.presence.models import AdvancedSettings, Domain
+    from impadmin.system.models import ParameterValue
+
+    def installed(host: str, **environment: str) -> tuple[str, str]:
+        """(default domain, Organization Top Level Domain) of a fresh installation on this host."""
+        snapshot.restore(refill=False)
+        if host:
+            program = (
+                f'import runpy, socket, sys; socket.gethostname = lambda: {host!r};'
+                " sys.argv = ['manage.py', 'imp_setup']; runpy.run_path('manage.py', run_name='__main__')"
+            )
+            command = [sys.executable, '-c', program]
+            subprocess.run(command, cwd=forking.ROOT, env=servers.environment(**environment), check=True, timeout=120)
+        else:
+            assert manage('imp_setup', **environment)[0] == 0
+        return AdvancedSettings.objects.get().default_domain, in_force('', None)['organization_domain']
+
+    assert installed('', IMP_ORGANIZATION_DOMAIN='Corp.Example') == ('corp.example', 'Corp.Example')
+    assert list(Domain.objects.values_list('name', flat=True)) == ['corp.example']
+    wrong = manage('imp_setup', IMP_ORGANIZATION_DOMAIN='a..b')
+    assert wrong[0] == 0, 'read at the first start only'
+    assert installed('imp1.sales.example.net') == ('sales.example.net', 'sales.example.net')
+    given = {'IMP_DOMAIN': 'im.example.org', 'IMP_ORGANIZATION_DOMAIN': 'corp.example'}
+    assert installed('', **given) == ('im.example.org', '')
+    assert installed('imp1.lan') == ('DOMAIN.NOT.SET', '')
+    snapshot.restore(refill=False)
+    ParameterValue.objects.create(service='', name='organization_domain', value='known.example')
+    assert manage('imp_setup', IMP_ORGANIZATION_DOMAIN='other.example')[0] == 0
+    assert AdvancedSettings.objects.get().default_domain == 'known.example', 'Unified CM has it already'
+
+    assert installed('', IMP_ORGANIZATION_DOMAIN='DOMAIN.NOT.SET') == ('DOMAIN.NOT.SET', '')
+    browser = admin_client('administrator')
+    page = '/admin/presence/advanced-configuration/'
+    assert 'The default domain is not set' in browser.get(page).content.decode()
+    do_set_parameters(SYSTEM, '', None, {'organization_domain': 'later.example'})
+    shown = browser.get(page).content.decode()
+    assert 'Organization Top Level Domain of Unified CM is later.example' in shown
+    assert 'value="later.example"' in shown
+    assert AdvancedSettings.objects.get().default_domain == 'DOMAIN.NOT.SET'
