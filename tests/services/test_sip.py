@@ -183,6 +183,43 @@ def test_nothing_is_lost(sip: Sip, sign_in: Any) -> None:
     assert registered(alice).expect('MESSAGE').text == 'between two'
 
 
+def test_a_client_that_comes_over_another_connection(sip: Sip, sign_in: Any, api: Any) -> None:
+    """What it had not answered is sent again there, and the end of the former connection signs nobody out. When the
+    server lets go of it, its connection ends, so that it asks again."""
+    sip.start()
+    bob = sign_in('bob')
+    former, contact = registered(sip(ALICE)), {'Contact': f'<sip:{ALICE}:5070>'}
+    former.register(**contact)
+    former.register(0)
+    bob.say(ALICE, 'in between')
+    former.expect('MESSAGE', 0)
+    alice = sip(ALICE)
+    assert alice.register(**contact).status == 200
+    assert alice.expect('MESSAGE').text == 'in between'
+    former.close()
+    bob.say(ALICE, 'afterwards')
+    assert alice.expect('MESSAGE').text == 'afterwards'
+    from impadmin.ucm.models import EndUser
+
+    key = EndUser.objects.get(user_id='alice').pk
+    assert (
+        api('administrator').patch(f'/api/v1/end-users/{key}/', {'im_enabled': False}, format='json').status_code == 200
+    )
+    with pytest.raises(ConnectionError):
+        alice.receive()
+
+
+def test_strangers_cannot_make_it_send_much(sip: Sip) -> None:
+    """The address in a datagram may be forged: what is refused gets no answer that is much longer."""
+    sip.start()
+    stranger = sip(ALICE, 'UDP')
+    stranger.send(b'X sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;rport\r\n\r\n')
+    asked = stranger.compose('OPTIONS', f'sip:{BOB}')
+    stranger.send(asked)
+    answer = stranger.receive()
+    assert (answer.status, answer['CSeq']) == (403, '1 OPTIONS'), 'the first one got none'
+
+
 def test_who_may_speak_for_whom(sip: Sip, sign_in: Any) -> None:
     """Without certificate and not in the Incoming ACL: nobody. With a certificate: the user in it, and no other."""
     sip.start()

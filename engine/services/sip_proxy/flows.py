@@ -47,6 +47,8 @@ class Flow:
         self.closed = False
         self.waiting = 0
         """Requests that wait their turn."""
+        self.asked = 0
+        """Bytes of the last datagram."""
 
     @property
     def key(self) -> Hashable:
@@ -62,6 +64,9 @@ class Flow:
 
     def resume(self) -> None:
         """Read again."""
+
+    def close(self) -> None:
+        """End the connection, where there is one, after what was sent."""
 
 
 class UdpFlow(Flow):
@@ -115,6 +120,7 @@ class UdpListener(asyncio.DatagramProtocol):
             return
         if flow.waiting >= PENDING:
             return
+        flow.asked = len(data)
         self.proxy.receive(flow, message)
         if flow.waiting:
             self._flows[key] = flow
@@ -207,7 +213,7 @@ class StreamFlow(Flow, asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """End the connection after what was sent."""
+        """See Flow."""
         self.closed = True
         if self._transport is not None:
             self._transport.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -66,6 +67,8 @@ class Line:
         self._queue: deque[tuple[bytes, Delivery | None]] = deque()
         self._size = 0
         self._sending = False
+        self._way = 0
+        """How often the client has come over another flow."""
         self._count = self._done = 0
         self._kept_back = False
         """A message that is on disk did not arrive."""
@@ -87,10 +90,13 @@ class Line:
             self.proxy.loop.call_soon(self.proxy.router.receive, self.session, refusal)
 
     def close(self, condition: str | None = None, text: str = '') -> None:
-        """The session ends; there is no way to tell a SIP client but to refuse its next request."""
+        """The session ends. All that tells a SIP client is the end of its connection: it registers again then, perhaps
+        at another node. Over UDP, and where others are reached the same way, its next request is refused."""
         if condition:
             log.info('SIP client signed out', user=self.bare, condition=condition, reason=text)
         self.end()
+        if self.contact and not self.proxy.registered_over(self.flow):
+            self.flow.close()
 
     def abort(self) -> None:
         """The same."""
@@ -137,6 +143,13 @@ class Line:
         proxy.router.unbind(self.session)
         rescue.rescue(proxy.router, self.bare, entries)
 
+    def moved(self) -> None:
+        """The client has come over another flow: what it has not answered over the former one is sent again."""
+        self._way += 1
+        if self._sending:
+            self._sending = False
+            self._schedule()
+
     def available(self, priority: int, show: str = '', status: str = '') -> None:
         """What the client's availability is for others."""
         inside = xml.element('show', '', show) if show else ''
@@ -169,8 +182,12 @@ class Line:
         self._size += len(data)
         if self._size > MOST_WAITING:
             log.info('SIP client is too far behind', user=self.bare, bytes=self._size)
-            self.proxy.loop.call_soon(self.end)
-        elif not self._scheduled and not self._sending:
+            self.proxy.loop.call_soon(self.close)
+        elif not self._sending:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
             self._scheduled = True
             self.proxy.loop.call_soon(self._next)
 
@@ -208,7 +225,7 @@ class Line:
                 continue
             self._sending = True
             self.proxy.counters.sip_messages_out += 1
-            self.proxy.calls.send(self.flow, request, self._answered)
+            self.proxy.calls.send(self.flow, request, partial(self._answered, self._way))
 
     def _request(self, stanza: Stanza, body: bytes) -> Request:
         self._cseq += 1
@@ -230,7 +247,9 @@ class Line:
             lines.append(('subject', subject))
         return Request('MESSAGE', self.contact, Headers(lines), body)
 
-    def _answered(self, status: int, _response: Response | None) -> None:
+    def _answered(self, way: int, status: int, _response: Response | None) -> None:
+        if way != self._way:
+            return
         self._sending = False
         if self.ended:
             return

@@ -224,7 +224,9 @@ class SipProxy(Service):
         self.counters.sip_requests_in += 1
         if not flow.identities and self.trust.listed(flow.address, flow.transport) is False:
             self.counters.sip_requests_refused += 1
-            flow.send(one.response(403).encode(), one.port())
+            answer = one.response(403).encode()
+            if flow.reliable or len(answer) <= 2 * flow.asked:  # to no forged address much more than came from it
+                flow.send(answer, one.port())
             return
         try:
             known = self.transactions.begin(one.key, self.loop.time())
@@ -379,7 +381,7 @@ class SipProxy(Service):
     def attach(self, line: Line, flow: Flow) -> None:
         """The client came over this flow."""
         self._detach(line)
-        line.flow, line.address = flow, flow.address
+        former, line.flow, line.address = line.flow, flow, flow.address
         self.by_flow.setdefault(flow.key, set()).add(line)
 
     def _detach(self, line: Line) -> None:
@@ -389,6 +391,8 @@ class SipProxy(Service):
             if not group:
                 del self.by_flow[line.flow.key]
 
+        if former.key != flow.key:
+            line.moved()
     def forget(self, line: Line) -> None:
         """The client is gone."""
         self._detach(line)

@@ -8,6 +8,7 @@ SIP subscription is pending until it is answered.
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from engine.contract import jid
@@ -20,6 +21,7 @@ from engine.xmpp import stanza as xml
 
 if TYPE_CHECKING:
     from engine.services.sip_proxy.exchange import Incoming
+    from engine.services.sip_proxy.flows import Flow
     from engine.services.sip_proxy.line import Line
     from engine.services.sip_proxy.service import SipProxy
     from engine.xmpp.stanza import Stanza
@@ -82,11 +84,14 @@ class Subscription:
         if body:
             headers.add('content-type', pidf.CONTENT_TYPE)
         self._sending = True
-        proxy.calls.send(self.line.flow, Request('NOTIFY', self.contact, headers, body), self._answered)
+        flow = self.line.flow
+        proxy.calls.send(flow, Request('NOTIFY', self.contact, headers, body), partial(self._answered, flow))
 
-    def _answered(self, status: int, _response: Response | None) -> None:
+    def _answered(self, flow: Flow, status: int, _response: Response | None) -> None:
         self._sending = False
-        if status >= 300 and not self.over:
+        if status in (408, 430) and not self.over and flow.key != self.line.flow.key:
+            self.notify(always=True)  # the client has come over another flow meanwhile
+        elif status >= 300 and not self.over:
             self.line.proxy.watching.end(self, '')
         elif not self.over:
             self.notify()
