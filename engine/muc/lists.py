@@ -54,13 +54,7 @@ def listing(room: Room, bare: str, sender: str, query: Element) -> str:
     affiliation, role = items[0].get('affiliation'), items[0].get('role')
     if affiliation in AFFILIATIONS and role is None:
         _may_list(room, bare, affiliation)
-        found = ''.join(
-            element('item', '', affiliation=entry.affiliation, jid=who, nick=entry.nick or None)
-            if not entry.reason
-            else _with_reason(who, entry)
-            for who, entry in room.entries.items()
-            if entry.affiliation == affiliation
-        )
+        found = ''.join(_entry(who, entry) for who, entry in room.entries.items() if entry.affiliation == affiliation)
     elif role in ROLES[2:] and affiliation is None:
         occupant = room.by_jid.get(sender)
         if not room.rules(bare) and (occupant is None or occupant.role != 'moderator'):
@@ -75,8 +69,9 @@ def listing(room: Room, bare: str, sender: str, query: Element) -> str:
     return found
 
 
-def _with_reason(who: str, entry: Entry) -> str:
-    return item(entry.affiliation, 'none', who, entry.nick, entry.reason)
+def _entry(who: str, entry: Entry) -> str:
+    made = element('item', '', affiliation=entry.affiliation, jid=who, nick=entry.nick or None)
+    return f'{made[:-2]}>{element("reason", "", entry.reason)}</item>' if entry.reason else made
 
 
 def _may_list(room: Room, bare: str, affiliation: str) -> None:

@@ -12,7 +12,7 @@ from engine.xmpp import forms, ns
 from engine.xmpp.stanza import element
 
 FORM: Final = f'{ns.MUC}#register'
-NICK: Final = f'{FORM}_roomnick'
+NICK: Final = 'muc#register_roomnick'
 
 
 def _may(room: Room, bare: str) -> None:

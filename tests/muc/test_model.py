@@ -18,7 +18,7 @@ PEOPLE = ('juliet@montague.lit/pc', 'juliet@montague.lit/phone', 'romeo@capulet.
 BARES = sorted({one.partition('/')[0] for one in PEOPLE})
 NICKS = ('first', 'First', 'second', 'third', 'fourth')
 ROOMS = ('alpha@chat.example.com', 'beta@chat.example.com')
-people, nicks, rooms = st.sampled_from(PEOPLE), st.sampled_from(NICKS), st.sampled_from(ROOMS)
+people, nicks, rooms = st.sampled_from(PEOPLE), st.sampled_from(NICKS), st.sampled_from((*ROOMS[:1] * 4, ROOMS[1]))
 flags = st.sampled_from(('0', '1'))
 
 
@@ -29,13 +29,25 @@ class Conversation(RuleBasedStateMachine):
     @initialize(hidden=st.sampled_from((0, 1)), absent=st.booleans(), moderated=st.booleans())
     def begin(self, hidden: int, absent: bool, moderated: bool) -> None:
         self.chat = Chat(
-            default_occupancy=3, max_users=4, max_hidden=hidden, absent_visible=absent, moderated=moderated,
+            default_occupancy=4, max_users=5, max_hidden=hidden, absent_visible=absent, moderated=moderated,
             owners_change_anonymous=True, gc1=True, self_membership=True, archive_maximum=5, history_default=3,
         )  # fmt: skip
         self.views: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
         self.heard: dict[tuple[str, str], list[str]] = {}
         self.said: dict[str, list[str]] = {}
         self.count = 0
+        for jid in ROOMS:
+            self.do(PEOPLE[0], f'{jid}/first', ENTER)
+            self.configure(PEOPLE[0], jid, False, '0', '0', '1' if absent else '0')
+        for who, nick in ((PEOPLE[1], 'first'), (PEOPLE[2], 'second')):
+            self.do(who, f'{ROOMS[0]}/{nick}', ENTER)
+
+    def acting(self, who: str, room: str, owns: bool) -> str:
+        """Somebody in the room: ``who`` if possible; with ``owns`` one of its owners."""
+        here = self.chat.rooms.rooms.get(room)
+        if here is None or not owns:
+            return who if here is None or who in here.by_jid else next(reversed(here.by_jid), who)
+        return next((full for full, one in here.by_jid.items() if here.affiliation(one.bare) == 'owner'), who)
 
     def do(self, who: str, to: str, xml: str) -> None:
         """One stanza: the machine answers, and every client takes what it is sent."""
@@ -101,6 +113,15 @@ class Conversation(RuleBasedStateMachine):
         new = ENTER.replace('/></pres', "><hidden xmlns='urn:imp:muc:hidden'/></x></pres") if hidden else ENTER
         self.do(who, f'{room}/{nick}', '<presence><show>away</show></presence>' if old else new)
 
+    @rule(room=rooms, first=st.integers(0, 4))
+    def all_enter(self, room: str, first: int) -> None:
+        """Whoever is not in the room, so that there is company."""
+        for place, who in enumerate(PEOPLE[first:] + PEOPLE[:first]):
+            if (who, room) not in self.views:
+                self.enter(who, NICKS[place], room, old=False, hidden=False)
+            if (here := self.chat.rooms.rooms.get(room)) is not None and here.locked:
+                self.configure(self.acting(who, room, owns=True), room, False, '0', '0', '1')
+
     @rule(who=people, room=rooms)
     def leave(self, who: str, room: str) -> None:
         self.do(who, f'{room}/any', LEAVE)
@@ -118,6 +139,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(who=people, room=rooms)
     def speak(self, who: str, room: str) -> None:
         self.count += 1
+        who = self.acting(who, room, owns=False)
         text = f'word {self.count}'
         here = self.chat.rooms.rooms.get(room)
         listeners = sorted(here.fan) if here is not None else []
@@ -131,6 +153,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(who=people, room=rooms, nick=nicks)
     def whisper(self, who: str, room: str, nick: str) -> None:
+        who = self.acting(who, room, owns=False)
         self.do(who, f'{room}/{nick}', "<message type='chat' id='w'><body>psst</body></message>")
         here = self.chat.rooms.rooms.get(room)
         sender = here.by_jid.get(who) if here is not None else None
@@ -143,18 +166,25 @@ class Conversation(RuleBasedStateMachine):
     def subject(self, who: str, room: str, inside: str) -> None:
         self.do(who, room, f"<message type='groupchat'>{inside}</message>")
 
-    @rule(who=people, room=rooms, nick=nicks, role=st.sampled_from(ROLES))
-    def role(self, who: str, room: str, nick: str, role: str) -> None:
-        self.admin(who, room, f"<item nick='{nick}' role='{role}'/>")
+    @rule(who=people, room=rooms, nick=nicks, role=st.sampled_from(ROLES), owns=st.booleans())
+    def role(self, who: str, room: str, nick: str, role: str, owns: bool) -> None:
+        self.admin(self.acting(who, room, owns), room, f"<item nick='{nick}' role='{role}'/>")
 
-    @rule(who=people, room=rooms, whom=st.sampled_from((*BARES, 'capulet.lit')), value=st.sampled_from(AFFILIATIONS))
-    def affiliation(self, who: str, room: str, whom: str, value: str) -> None:
-        self.admin(who, room, f"<item jid='{whom}' affiliation='{value}'/>")
+    @rule(
+        who=people, room=rooms, whom=st.sampled_from((*BARES, 'capulet.lit')),
+        value=st.sampled_from((*AFFILIATIONS[1:] * 2, 'outcast')),
+        owns=st.booleans(),
+    )  # fmt: skip
+    def affiliation(self, who: str, room: str, whom: str, value: str, owns: bool) -> None:
+        self.admin(self.acting(who, room, owns), room, f"<item jid='{whom}' affiliation='{value}'/>")
 
     def admin(self, who: str, room: str, item: str) -> None:
         self.do(who, room, f"<iq type='set' id='a'><query xmlns='{ns.MUC_ADMIN}'>{item}</query></iq>")
 
     @rule(who=people, room=rooms, anonymous=st.booleans(), members=flags, moderated=flags, absent=flags)
+    def owner_configures(self, who: str, room: str, anonymous: bool, members: str, moderated: str, absent: str) -> None:
+        self.configure(self.acting(who, room, owns=True), room, anonymous, members, moderated, absent)
+
     def configure(self, who: str, room: str, anonymous: bool, members: str, moderated: str, absent: str) -> None:
         values = {
             'muc#roomconfig_whois': 'moderators' if anonymous else 'anyone', 'muc#roomconfig_membersonly': members,
@@ -167,7 +197,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(who=people, room=rooms, whom=people)
     def invite(self, who: str, room: str, whom: str) -> None:
         asked = f"<x xmlns='{ns.MUC_USER}'><invite to='{whom}'/></x>"
-        self.do(who, room, f'<message>{asked}</message>')
+        self.do(self.acting(who, room, owns=False), room, f'<message>{asked}</message>')
 
     @rule(who=people, room=rooms, nick=nicks)
     def register(self, who: str, room: str, nick: str) -> None:
@@ -175,9 +205,13 @@ class Conversation(RuleBasedStateMachine):
         form = f"<x xmlns='{ns.DATA_FORMS}' type='submit'>{form}</x>"
         self.do(who, room, f"<iq type='set' id='r'><query xmlns='{ns.REGISTER}'>{form}</query></iq>")
 
-    @rule(who=people, room=rooms)
-    def destroy(self, who: str, room: str) -> None:
-        self.do(who, room, f"<iq type='set' id='d'><query xmlns='{ns.MUC_OWNER}'><destroy/></query></iq>")
+    @rule(who=people, room=st.sampled_from((ROOMS[1], ROOMS[1], ROOMS[1], ROOMS[0])), owns=st.booleans())
+    def destroy(self, who: str, room: str, owns: bool) -> None:
+        self.do(
+            self.acting(who, room, owns),
+            room,
+            f"<iq type='set' id='d'><query xmlns='{ns.MUC_OWNER}'><destroy/></query></iq>",
+        )
 
     @rule(who=st.sets(st.sampled_from(BARES), max_size=1))
     def administrators(self, who: set[str]) -> None:
@@ -209,7 +243,7 @@ class Conversation(RuleBasedStateMachine):
             del self.said[jid]
         for room in self.chat.rooms.rooms.values():
             assert room.occupants
-            assert len(room.occupants) <= 4
+            assert len(room.occupants) <= 5
             assert any(entry.affiliation == 'owner' for entry in room.entries.values())
             assert all(entry.affiliation != 'none' for entry in room.entries.values())
             assert set(room.fan) == set(room.by_jid)
@@ -227,5 +261,5 @@ class Conversation(RuleBasedStateMachine):
             assert heard == said[len(said) - len(heard) :], (heard, said)
 
 
-Conversation.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
