@@ -274,17 +274,19 @@ class Links:
             self.router.tell(message(self.listening, address=f'{address}:{port}'))
 
     async def _dial(self, link: Link) -> None:
+        connection = NodeConnection(self, link)
         try:
             place = self.place(link.other)
             if place is None:
                 return
             async with asyncio.timeout(self.timeout_s):
                 await self.loop.create_connection(
-                    lambda: NodeConnection(self, link), *place, ssl=self.identity.connecting, server_hostname=''
+                    lambda: connection, *place, ssl=self.identity.connecting, server_hostname=''
                 )
-            await asyncio.sleep(TURN_S)  # for the answer
+                await connection.answered.wait()  # a second question would make an answer to the first one wrong
         except (OSError, TimeoutError) as error:
             log.debug('node not reached', node=link.other, error=describe(error))
+            connection.abort()
         finally:
             self._dialing.discard(link.other)
 

@@ -84,13 +84,17 @@ class NodeConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is up."""
         self._transport = cast(asyncio.Transport, transport)
+        self._said: Hello | None = None
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.answered = asyncio.Event()
+        """The other side has greeted, or the connection has ended."""
         self._nodes.connections.add(self)
         if self._connecting is not None:
             if self._peer() != self._connecting.other:
                 self._refuse('another node answers at its address')
                 return
-            self._nodes.say(self._transport, self._connecting.hello())
+            self._said = self._connecting.hello()
+            self._nodes.say(self._transport, self._said)
 
     def _peer(self) -> int | None:
         """Id of the node whose key the other side proved."""
@@ -148,9 +152,13 @@ class NodeConnection(asyncio.Protocol):
         self._cutter.longest = self._nodes.longest
         self._nodes.joined(link, self, hello.received if resumed else 0, resumed, lost)
         return True
+        elif link.up or link.hello() != self._said:
+            self._refuse('it answers a question that holds no longer')
+            return False
 
     # writing
 
+        self.answered.set()
     def flush_soon(self) -> None:
         """Write at the end of this turn."""
         if not self._scheduled and not self._blocked:
@@ -210,3 +218,4 @@ class NodeConnection(asyncio.Protocol):
         if link is not None and link.wire is self:
             link.interrupted()
             self._nodes.broken(link)
+        self.answered.set()

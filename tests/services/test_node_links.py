@@ -122,6 +122,26 @@ def test_broken_link_loses_and_doubles_nothing(cluster: Cluster) -> None:
 
 
 def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Cluster) -> None:
+def test_a_slow_network_doubles_nothing(cluster: Cluster) -> None:
+    """The greeting is answered later than the next attempt to connect would be made."""
+    wire = cluster.through_proxy()
+    alice, bob = cluster.sign_in('alice'), cluster.sign_in('bob')
+    wire.delay_s = 0.5
+    wire.cut()
+    wanted = [f'm{number}' for number in range(90)]
+    for number in wanted:
+        alice.say(bob.jid, number)
+        bob.say(alice.jid, number)
+        time.sleep(0.05)  # some of them while the nodes greet each other
+    for client in (alice, bob):
+        wait_until(lambda client=client: len(bodies(client)) > 89, 'every message')
+    wire.delay_s = 0.0
+    for sender, client in ((bob, alice), (alice, bob)):
+        sender.say(client.jid, 'end')
+        client.expect('message', body='end')
+        assert bodies(client) == wanted
+
+
     parameter('xcp_router', 'node_link_timeout_s', 2)
     wire = cluster.through_proxy()
     friends(('alice', 'bob'))
