@@ -194,8 +194,8 @@ def sync_agent(shown: Shown) -> dict[str, Any]:
         if (node.pk, SYNC_AGENT) in found.states:
             state, row = found.states[node.pk, SYNC_AGENT]
             told = decode(row.detail, _) if row is not None and in_contact(node) else ''
-            return {'node': node.name, 'mark': MARKS[state], 'state': str(state), 'detail': told}
-    return {'node': '', 'mark': 'off', 'state': str(State.STOPPED), 'detail': ''}
+            return {'node': node.name, 'address': node.address, 'mark': MARKS[state], 'state': str(state), 'detail': told}
+    return {'node': '', 'address': '', 'mark': 'off', 'state': str(State.STOPPED), 'detail': ''}
 
 
 def expiring(shown: Shown) -> dict[str, Any]:

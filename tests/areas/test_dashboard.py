@@ -65,6 +65,30 @@ def test_numbers_are_those_of_the_database(api, make_user):
     assert shown['messages_per_second'] is None  # nobody reported: nothing is claimed
 
 
+@proves('PL-18')
+def test_the_publisher_and_the_state_of_the_sync_agent(admin_client, api):
+    """The address of the publisher, and whether Cisco Sync Agent runs there; on a subscriber it does not count."""
+    from impadmin.system.models import Node, ServiceStatus
+
+    now = timezone.now()
+    Node.objects.update(address='192.0.2.7', heartbeat_at=now)
+    status = ServiceStatus.objects.create(node=Node.objects.get(), service='sync_agent', state='Running', since=now)
+    Node.objects.create(name='imp2', address='192.0.2.8', heartbeat_at=now)
+
+    def card():
+        text = admin_client('read_only').get(PAGE).content.decode()
+        return text.partition('id="sync-agent"')[2].partition('</section>')[0]
+
+    assert '192.0.2.7' in card()
+    assert '>Running<' in card()
+    status.state = 'Stopped'
+    status.save()
+    assert '>Stopped<' in card()
+    assert '192.0.2.8' not in card()
+    shown = api('read_only').get(API).json()['sync_agent']
+    assert (shown['node'], shown['address'], shown['state']) == (NODE, '192.0.2.7', 'Stopped')
+
+
 @proves('TRB-21')
 def test_a_node_that_does_not_report_is_shown_as_such(admin_client, api):
     from impadmin.diagnostics.models import NodeSample
