@@ -45,6 +45,8 @@ class RestartRule:
 
 _PARAMETER_RULES = {
     'cucm_domain': 'RST-R45',
+    'server_name': 'RST-R45',
+    'persist_tcp': 'RST-R45',
     'max_sessions_per_user': 'RST-R54',
     'enable_multi_device_messaging': 'RST-R53',
 }

@@ -36,6 +36,15 @@ SIP_PROXY_PARAMS = (
         section='Domains',
         pattern=_DOMAIN,
     ),
+    Param(
+        'server_name',
+        '',
+        'Server Name (supplemental)',
+        'Another name of this cluster in SIP addresses, besides the names and addresses of its nodes.',
+        restart=(SIP_PROXY,),
+        section='Domains',
+        pattern=_DOMAIN,
+    ),
     listen_port('port', 5060, 'SIP port', 'UDP and TCP, not encrypted.', SIP_PROXY),
     listen_port('tls_port', 5061, 'SIP TLS port', 'TLS with the certificate of the node.', SIP_PROXY),
     listen_port(
@@ -79,6 +88,15 @@ SIP_PROXY_PARAMS = (
         section='Limits',
     ),
     connection_limit('connections_per_ip', 1000),
+    Param(
+        'persist_tcp',
+        True,
+        'Persist TCP Connections',
+        'Connections stay open for further requests. Off: a TCP or TLS connection is closed when its requests are '
+        'answered and no client is reached over it.',
+        restart=(SIP_PROXY,),
+        section='Limits',
+    ),
     time_limit(
         'request_timeout_s',
         30,

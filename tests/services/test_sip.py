@@ -424,7 +424,10 @@ def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any
     client = api('administrator')
     assert trunk.say('bob@hq.example.org', 'by default').status == 200  # the DNS domain of the publisher
     bob.expect('message', body='by default')
-    for name, domain in (('cucm_domain', 'cm.example.net'), ('srv_cluster_name', 'imp-srv.other.example')):
+    names = {
+        'cucm_domain': 'cm.example.net', 'srv_cluster_name': 'imp-srv.other.example', 'server_name': 'im.third.example',
+    }  # fmt: skip
+    for name, domain in names.items():
         assert trunk.say(f'bob@{domain}', 'x').status == 404
         assert (
             client.patch(
@@ -437,14 +440,14 @@ def test_the_domain_of_unified_cm(sip: Sip, sign_in: Any, api: Callable[..., Any
         in_force()
         assert trunk.say(f'bob@{domain}', 'x').status == 404
         rows = [row for row in client.get('/api/v1/notifications/').json()['results'] if row['kind'] == 'restart']
-        wanted = ('RST-R45' if name == 'cucm_domain' else 'RST-R50', SERVICE)
+        wanted = ('RST-R50' if name == 'srv_cluster_name' else 'RST-R45', SERVICE)
         assert [(row['rule'], row['service']) for row in rows] == [wanted]
         command('restart', SERVICE)
         wait_until(lambda: not [
             row for row in client.get('/api/v1/notifications/').json()['results'] if row['kind'] == 'restart'
         ], 'the notification clears')  # fmt: skip
         trunk = sip(f'alice@{domain}')
-        assert name == 'srv_cluster_name' or trunk.say('bob@hq.example.org', 'x').status == 404
+        assert name != 'cucm_domain' or trunk.say('bob@hq.example.org', 'x').status == 404
         assert trunk.say(f'BOB@{domain}', f'over {domain}').status == 200
         assert bob.expect('message', body=f'over {domain}').get('from', '').startswith(ALICE)
 
@@ -544,6 +547,21 @@ def test_limits(sip: Sip) -> None:
     with pytest.raises(ConnectionError):
         sip(BOB).receive()
     assert kept[-1].request('OPTIONS', 'sip:example.com').status == 200
+
+
+def test_connections_that_do_not_persist(sip: Sip) -> None:
+    """Persist TCP Connections off: a connection ends with its answers; that of a registered client stays."""
+    sip.set('persist_tcp', False)
+    sip.start()
+    passing, alice = sip(ALICE), registered(sip(ALICE, 'TLS'))
+    assert passing.request('OPTIONS', 'sip:example.com').status == 200
+    with pytest.raises(ConnectionError):
+        passing.receive()
+    for _ in range(2):
+        assert alice.request('OPTIONS', 'sip:example.com').status == 200
+    assert alice.register(0).status == 200
+    with pytest.raises(ConnectionError):
+        alice.receive()
 
 
 @proves('TRB-08')

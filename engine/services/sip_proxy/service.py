@@ -72,6 +72,7 @@ class SipProxy(Service):
         self.calls = Calls()
         self.watching = watching.Watching(self)
         self.transactions = ServerTransactions()
+        self.persist = bool(self.param('persist_tcp'))
         self._servers: list[UdpListener] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._flows: set[StreamFlow] = set()
@@ -144,7 +145,8 @@ class SipProxy(Service):
     def _own_names(self) -> frozenset[str]:
         """Hosts in SIP addresses whose user part is a user ID."""
         publisher = next((node for node in self.config.nodes if node.publisher), None)
-        names = {self.param('cucm_domain') or _dns_domain(publisher), self.param('srv_cluster_name')}
+        names = {self.param('cucm_domain') or _dns_domain(publisher), self.param('srv_cluster_name'),
+                 self.param('server_name')}  # fmt: skip
         for node in self.config.nodes:
             names.update((node.name, node.address))
         return frozenset(name.lower() for name in names if name)
@@ -259,6 +261,12 @@ class SipProxy(Service):
                 flow.waiting -= 1
         finally:
             del self._queues[flow]
+            self._spend(flow)
+
+    def _spend(self, flow: Flow) -> None:
+        """A connection that nobody needs any more ends, unless it persists."""
+        if not self.persist and flow.key not in self.by_flow and flow not in self._queues:
+            flow.close()
 
     async def _serve(self, one: Incoming) -> None:
         try:
@@ -383,6 +391,8 @@ class SipProxy(Service):
         self._detach(line)
         former, line.flow, line.address = line.flow, flow, flow.address
         self.by_flow.setdefault(flow.key, set()).add(line)
+        if former.key != flow.key:
+            line.moved()
 
     def _detach(self, line: Line) -> None:
         group = self.by_flow.get(line.flow.key)
@@ -390,9 +400,8 @@ class SipProxy(Service):
             group.discard(line)
             if not group:
                 del self.by_flow[line.flow.key]
+                self._spend(line.flow)
 
-        if former.key != flow.key:
-            line.moved()
     def forget(self, line: Line) -> None:
         """The client is gone."""
         self._detach(line)
