@@ -19,8 +19,10 @@ from engine.cluster import frames
 from engine.cluster.link import Cutter
 from engine.contract import jid
 from engine.contract import privacy as lists
+from engine.contract.chat import RoomSettings
 from engine.features.devices import LENGTH, described, device_type
 from engine.metrics import Counters
+from engine.muc.rooms import Rooms
 from engine.services.web_connection_manager.http import WebConnection
 from engine.sip import pidf
 from engine.sip.address import from_jid, read_place, read_uri, read_via, to_jid
@@ -33,7 +35,7 @@ from engine.xmpp.fragments import fragments
 from engine.xmpp.parser import STREAM_OPEN, StreamError
 from engine.xmpp.s2s import Limits, ServerSettings, ServerStream
 from engine.xmpp.s2s_in import ReceivingStream
-from engine.xmpp.stanza import parse_tree
+from engine.xmpp.stanza import parse, parse_tree
 from engine.xmpp.websocket_framing import Framing
 from tests.xmpp.peer import Authenticated, Peer, auth, bound, response, secure
 
@@ -326,6 +328,42 @@ def sip(data: bytes) -> None:
             pidf.read(found.body)
 
 
+_ROOM = 'room@chat.example.com'
+_KINDS = (
+    "message type='groupchat'", "message type='chat'", 'message', "message type='error'", 'presence',
+    "presence type='unavailable'", "iq type='get' id='1'", "iq type='set' id='2'", "iq type='result' id='1-1'",
+    "iq type='error' id='2-1'",
+)  # fmt: skip
+_PEOPLE = ('a@example.com/1', 'b@example.com/1', 'a@example.com/2', 'b@example.org')
+_PLACES = (_ROOM, f'{_ROOM}/a', f'{_ROOM}/b', 'chat.example.com', 'other@chat.example.com/a')
+
+
+def rooms(data: bytes) -> None:
+    """A chat node that hears anything from anybody: each line is who (one byte), what and where (one byte each) and the
+    content. It never fails, what it sends is whole and addressed, and it knows who is where."""
+    node = Rooms(RoomSettings(gc1=True, self_membership=True, strip_xhtml=True, owners_change_anonymous=True))
+    enter = b"\x04%c<x xmlns='http://jabber.org/protocol/muc'/>"
+    opened = (
+        b"\x07\0<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
+    )
+    for line in (b'\0' + enter % 1, b'\0' + opened, b'\1' + enter % 2, *data.split(b'\n')[:50]):
+        if len(line) < 3 or b'<!' in line or b'<?' in line:
+            continue
+        who, kind = _PEOPLE[line[0] % len(_PEOPLE)], _KINDS[line[1] % len(_KINDS)]
+        to, name = _PLACES[line[2] % len(_PLACES)], kind.partition(' ')[0]
+        raw = f"<{kind} from='{who}' to='{to}'>".encode() + line[3:] + f'</{name}>'.encode()
+        try:
+            stanza = parse(raw)
+        except (ParseError, ValueError, IndexError):
+            continue
+        for receiver, sent in node.receive(who, to, stanza, 1e9):
+            tree = parse_tree(sent)
+            assert (tree.get('to'), bool(tree.get('from'))) == (receiver, True)
+        inside = {(full, room.jid) for room in node.rooms.values() for full in room.by_jid}
+        assert inside == {(full, jid) for full, jids in node.where.items() for jid in jids}
+        assert all(room.occupants and set(room.fan) == set(room.by_jid) for room in node.rooms.values())
+
+
 TARGETS: dict[str, Target] = {
     'bosh': bosh,
     'components': components,
@@ -333,6 +371,7 @@ TARGETS: dict[str, Target] = {
     'http': http,
     'mechanisms': mechanisms,
     'node_frames': node_frames,
+    'rooms': rooms,
     'servers': servers,
     'sip': sip,
     'websocket': websocket,
@@ -411,6 +450,28 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"<item type='jid' value='a@b' action='deny' order='1'/><item action='allow' order='2'><message/><iq/></item>",
         b"<item type='group' value='g' action='deny' order='3'><presence-in/></item>",
         b"<item type='subscription' value='both' action='allow' order='4294967295'/>",
+    ),
+    'rooms': (
+        b"\1\0\0<body>hi</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='room@chat.example.com'/>\n"
+        b"\0\0\0<subject>s</subject>\n\1\1\1<body>psst</body>\n\2\4\1<show>away</show>\n\3\4\2",
+        b"\0\7\0<query xmlns='http://jabber.org/protocol/muc#admin'><item nick='b' role='none'><reason>r</reason>"
+        b"</item></query>\n\0\7\0<query xmlns='http://jabber.org/protocol/muc#admin'><item jid='b@example.com' "
+        b"affiliation='member'/></query>\n\0\6\0<query xmlns='http://jabber.org/protocol/muc#admin'><item "
+        b"affiliation='member'/></query>",
+        b"\0\7\0<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'><field "
+        b"var='muc#roomconfig_whois'><value>moderators</value></field><field var='muc#roomconfig_maxusers'><value>9"
+        b"</value></field></x></query>\n\0\6\0<query xmlns='http://jabber.org/protocol/muc#owner'/>",
+        b"\1\2\0<x xmlns='http://jabber.org/protocol/muc#user'><invite to='c@example.com'><reason>r</reason></invite></x>"
+        b"\n\1\2\0<x xmlns='jabber:x:data' type='submit'><field var='muc#role'><value>participant</value></field></x>\n"
+        b"\3\7\0<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'><field "
+        b"var='muc#register_roomnick'><value>c</value></field></x></query>\n\0\7\0<query "
+        b"xmlns='http://jabber.org/protocol/muc#owner'><destroy jid='x@y'><reason>r</reason></destroy></query>",
+        b"\0\6\3<query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='http://jabber.org/protocol/rsm'><max>1"
+        b"</max></set></query>\n\0\6\2<ping xmlns='urn:xmpp:ping'/>\n\1\10\1\n\0\6\0<query "
+        b"xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>",
+        b"\1\4\2<x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='1' since='2001-01-01T00:00:00Z'/>"
+        b"<password>p</password></x>\n\1\3\1<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+        b'</error>',
     ),
     'sift': (b"<message sender='others'><allow name='body' ns='jabber:client'/></message><presence/>",),
     'stanzas': (
