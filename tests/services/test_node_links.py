@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
