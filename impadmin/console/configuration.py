@@ -79,6 +79,8 @@ def lists() -> list[Page]:
 
 def _is_ours(page: Page, row: Mapping[str, Any]) -> bool:
     """Whether an object is part of the configuration; a built-in one is part of the release."""
+    if page.derived is not None:
+        return not page.model._default_manager.filter(page.derived, pk=row[page.model._meta.pk.name]).exists()
     if page.configures or page.locked is None:
         return True
     return not str(page.locked(page.model._default_manager.get(pk=row[page.model._meta.pk.name])))

@@ -184,6 +184,7 @@ class Page(BasePage):
                names that nothing has, numbers out of range): these are tried anyhow
     tabs       saved searches: (slug, label, queryset filter)
     personal   model fields with personal data; the history shreds them by rule (shredding.py)
+    derived    objects that the system makes by itself: they are no part of the configuration as code
     impact     ``impact(before, after) -> [(text, number or None)]`` for the impact preview; ``after`` None: it goes
     """
 
@@ -200,6 +201,7 @@ class Page(BasePage):
     delete: Callable[..., Any] | None = None
     delete_many: Callable[..., Any] | None = None
     apart: bool = False
+    derived: models.Q | None = None
     impact: Callable[[Any, Any], list[tuple[Text, int | None]]] | None = None
     rules: tuple[Callable[[Any, Any], None], ...] = ()
     extra: Mapping[str, Callable[[Any], forms.Field]] = field(default_factory=dict)

@@ -51,10 +51,6 @@ def _impact(before: GroupChatAlias, after: GroupChatAlias | None) -> list[tuple[
     return found
 
 
-def _sample(n: int) -> dict[str, Any]:
-    return {'alias': f'rooms-{n}.example.com', 'node': Node.objects.order_by('pk').first()}
-
-
 ALIASES = Page(
     name='group-chat-aliases',
     console='admin',
@@ -83,6 +79,7 @@ ALIASES = Page(
     rules=(alias_is_free,),
     locked=managed,
     undeletable=managed,
+    derived=Q(primary=True),
     impact=_impact,
     ordering=('-primary', 'alias'),
     tabs=(
@@ -91,6 +88,7 @@ ALIASES = Page(
     ),
     configures=True,
     search=('alias',),
-    sample=_sample,
+    bulk=(),
+    sample=lambda n: {'alias': f'rooms-{n}.example.com', 'node': Node.objects.order_by('pk').first()},
     bad={'alias': ('', 'a b', 'a_b.example.com', '-a.example.com', '10.1.1.1', 'räume.example.com')},
 )

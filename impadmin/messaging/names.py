@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from django.apps import apps
 from django.db import models
 from django.utils.translation import gettext as _
 
 from impadmin.messaging.models import ExternalComponent, GroupChatAlias
+from impadmin.presence.models import AdvancedSettings, Domain
 
 
 def taken(name: str, besides: models.Model | None = None) -> str:
     """Who has the domain ``name`` (lower case) already, as a sentence; '' when it is free. ``besides``: who asks."""
     shown = {'name': name}
-    default = apps.get_model('presence', 'AdvancedSettings').objects.filter(default_domain__iexact=name)
-    if default.exists() or apps.get_model('presence', 'Domain').objects.filter(key=name).exists():
+    default = AdvancedSettings.objects.filter(default_domain__iexact=name)
+    if default.exists() or Domain.objects.filter(key=name).exists():
         return _('%(name)s is an IM address domain.') % shown
     return given(name, besides)
 

@@ -17,6 +17,7 @@ from impadmin.console import jobs
 from impadmin.console.actions import Actor, Refused
 from impadmin.console.models import Job
 from impadmin.console.page import Result
+from impadmin.messaging import names
 from impadmin.presence import default_domain, inventory
 from impadmin.presence.change_guard import guard
 from impadmin.presence.models import Domain, PeerDomain
@@ -127,7 +128,7 @@ def run_audit(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> 
 def change_errors(scheme: str, domain: str) -> dict[str, str]:
     """What stands against the change, by field; independent of confirmations."""
     settings = inventory.advanced()
-    if error := name_error(domain):
+    if error := name_error(domain) or names.given(domain.lower()):
         return {'default_domain': error}
     if (scheme, domain.lower()) == (settings.address_scheme, settings.default_domain.lower()):
         return {'default_domain': _('Nothing would change. Enter another default domain or choose another scheme.')}

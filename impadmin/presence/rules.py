@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
+from impadmin.messaging import names
 from impadmin.presence.models import Domain
 
 NOT_SET = 'DOMAIN.NOT.SET'
@@ -67,3 +68,9 @@ def domain_is_unique(domain: Domain, before: Any) -> None:
     configured here, too."""
     if Domain.objects.filter(key=domain.name.lower(), local=True).exclude(pk=domain.pk).exists():
         raise ValidationError({'name': _('The domain %(name)s already exists.') % {'name': domain.name}})
+
+
+def domain_is_for_users(domain: Domain, before: Any) -> None:
+    """Neither a component nor chat rooms have the name (guide 7983)."""
+    if error := names.given(domain.name.lower()):
+        raise ValidationError({'name': error})

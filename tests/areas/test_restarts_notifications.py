@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from engine.contract.restarts import RULES
 from engine.contract.services import SERVICES
-from tests.fixtures.data import make_administrator
+from tests.fixtures.data import make_administrator, publish_configuration
 from tests.fixtures.processes import wait_until
 from tests.proves import proves
 
@@ -33,7 +33,9 @@ def running(db: None) -> Callable[..., None]:
 
     def report(node: str = 'imp1', *services: str) -> None:
         now = timezone.now()
-        found, _ = Node.objects.get_or_create(name=node, defaults={'address': '127.0.0.1'})
+        found, made = Node.objects.get_or_create(name=node, defaults={'address': '127.0.0.1'})
+        if made:
+            publish_configuration()
         Node.objects.filter(pk=found.pk).update(heartbeat_at=now)
         for service in services or [s.key for s in SERVICES]:
             ServiceStatus.objects.update_or_create(
@@ -69,6 +71,7 @@ CHANGES = [
             {'max_watchers': None},
         )
     ),
+    ('RST-R05', 'Messaging > Group Chat and Persistent Chat', {'max_rooms': 7}, {'text_conference_manager'}),
 ]
 
 
