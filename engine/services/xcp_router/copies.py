@@ -43,6 +43,7 @@ _PAYLOADS = tuple(
 """What else makes a message of the type normal an instant message (XEP-0280 6.1)."""
 _PRIVATE = f'{ns.CARBONS} private'
 _BODY = f'{{{ns.CLIENT}}}body'
+_INVITE = f'{{{ns.MUC_USER}}}invite'
 _NS_CARBONS, _NS_HINTS, _NS_MUC = ns.CARBONS.encode(), ns.HINTS.encode(), ns.MUC_USER.encode()
 
 
@@ -51,10 +52,15 @@ def hint(stanza: Stanza, *names: str) -> bool:
     return stanza.has(_NS_HINTS) and any(stanza.child(ns.HINTS, name) is not None for name in names)
 
 
+def _room(stanza: Stanza) -> Element | None:
+    """What a room, or somebody in one, has marked a message with."""
+    return stanza.child(ns.MUC_USER, 'x') if stanza.has(_NS_MUC) else None
+
+
 def in_room(stanza: Stanza) -> bool:
     """Whether a message is a private one within a room: for the client that is there. An invitation is for the user."""
-    room = stanza.child(ns.MUC_USER, 'x') if stanza.has(_NS_MUC) else None
-    return room is not None and room.find(f'{{{ns.MUC_USER}}}invite') is None
+    room = _room(stanza)
+    return room is not None and room.find(_INVITE) is None
 
 
 def eligible(stanza: Stanza, kind: str, sent: bool) -> bool:
@@ -64,8 +70,8 @@ def eligible(stanza: Stanza, kind: str, sent: bool) -> bool:
         return False
     if hint(stanza, 'no-copy'):
         return False
-    if not sent and in_room(stanza):
-        return False
+    if (room := _room(stanza)) is not None:
+        return sent or room.find(_INVITE) is not None
     if kind == 'chat':
         return True
     return kind == 'normal' and _is_im(stanza.tree)
