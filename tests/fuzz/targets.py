@@ -462,8 +462,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"var='muc#roomconfig_whois'><value>moderators</value></field><field var='muc#roomconfig_maxusers'><value>9"
         b"</value></field></x></query>\n\0\6\0<query xmlns='http://jabber.org/protocol/muc#owner'/>",
         b"\1\2\0<x xmlns='http://jabber.org/protocol/muc#user'><invite to='c@example.com'><reason>r</reason>"
-        b"</invite></x>\n\1\2\0<x xmlns='jabber:x:data' type='submit'><field var='muc#role'><value>participant</value></field>"
-        b"</x>\n\3\7\0<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'><field "
+        b"</invite></x>\n\1\2\0<x xmlns='jabber:x:data' type='submit'><field var='muc#role'><value>participant"
+        b"</value></field></x>\n\3\7\0<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'><field "
         b"var='muc#register_roomnick'><value>c</value></field></x></query>\n\0\7\0<query "
         b"xmlns='http://jabber.org/protocol/muc#owner'><destroy jid='x@y'><reason>r</reason></destroy></query>",
         b"\0\6\3<query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='http://jabber.org/protocol/rsm'><max>1"
