@@ -26,13 +26,14 @@ from engine.xmpp.stanza import Stanza, element, escape, quote, with_attributes, 
 PRESENCE: Final = 8192
 """Most bytes of a presence that a room relays."""
 GONE: Final = b"<presence type='unavailable'/>"
-_AVAILABILITY: Final = frozenset(
+AVAILABILITY: Final = frozenset(
     (
         *(f'{ns.CLIENT} {name}' for name in ('show', 'status', 'priority')),
         'urn:xmpp:idle:1 idle',
         f'{ns.LAST} query',
     )
 )
+"""Children of a presence that show availability: 'namespace name'."""
 _OURS: Final = (f'{ns.MUC} ', f'{ns.MUC}#', f'{ns.DELAY} ', f'{ns.STANZA_ID} ', 'urn:xmpp:occupant-id:0 ')
 """What only a room says."""
 
@@ -45,7 +46,7 @@ def cleaned(home: Home, bare: str, stanza: Stanza) -> bytes:
     shared = home.sharing(bare)
 
     def unwanted(name: str, _attributes: dict[str, str]) -> bool:
-        return name.startswith(_OURS) or (not shared and name in _AVAILABILITY)
+        return name.startswith(_OURS) or (not shared and name in AVAILABILITY)
 
     return with_attributes(without(stanza.raw, unwanted), {'from': None, 'to': None, 'id': None})
 
