@@ -141,6 +141,7 @@ def expected_html(role: str, requirement: Requirement, method: str) -> set[int] 
     return None if requirement.allows(GRANTS[role], method, VALUES['command']) else {403}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('role', ROLES)
 def test_every_page_for_every_role(role: str, admin_client: Callable[..., Any]) -> None:
     """GET and the writing methods on every URL of the console."""

@@ -85,6 +85,7 @@ def clients(api: Callable[..., Any], admin_client: Callable[..., Any]) -> list[t
     return [(admin_client('administrator'), html), (api('administrator'), list(REST))]
 
 
+@pytest.mark.long
 def test_any_query(api: Callable[..., Any], admin_client: Callable[..., Any]) -> None:
     """Query strings nobody made from a form."""
     whole = {part + page.name + '/' for page in lists()[:4] for part in ('/api/v1/', '/admin/presence/')}
@@ -96,6 +97,7 @@ def test_any_query(api: Callable[..., Any], admin_client: Callable[..., Any]) ->
         )
 
 
+@pytest.mark.long
 def test_any_body(api: Callable[..., Any], admin_client: Callable[..., Any]) -> None:
     """Bodies of wrong types and broken ones."""
     for client, urls in clients(api, admin_client):
@@ -107,6 +109,7 @@ def test_any_body(api: Callable[..., Any], admin_client: Callable[..., Any]) -> 
         )
 
 
+@pytest.mark.long
 def test_any_verb(api: Callable[..., Any], admin_client: Callable[..., Any]) -> None:
     """Also that the method cannot be overridden by a header or a field."""
     for client, urls in clients(api, admin_client):
@@ -117,6 +120,7 @@ def test_any_verb(api: Callable[..., Any], admin_client: Callable[..., Any]) -> 
         )
 
 
+@pytest.mark.long
 def test_any_key(api: Callable[..., Any], admin_client: Callable[..., Any]) -> None:
     """Primary keys that are none: not found, whatever is asked."""
     html, rest = admin_client('administrator'), api('administrator')
@@ -146,6 +150,7 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_any_value_in_any_field_of_rest(api: Callable[..., Any]) -> None:
     """Every field of every page with every kind of value: taken or named, never an internal error."""
     client = api('administrator')
