@@ -136,7 +136,8 @@ class EndUser(models.Model):
             )
         ]  # fmt: skip
         indexes = [
-            models.Index(fields=['home_node', 'im_enabled']),
+            # users of each node are counted from it alone (impadmin/system/assigned.py)
+            models.Index(fields=['home_node', 'im_enabled', 'active', 'home_cluster'], name='end_user_standing'),
             models.Index(fields=['last_name', 'first_name']),
             models.Index(fields=['ldap_guid'], name='end_user_ldap_guid', condition=~models.Q(ldap_guid='')),
             models.Index(
