@@ -3,7 +3,7 @@
 While the client says <inactive/>:
 - available and unavailable presence waits, the newest of each sender; so do chat states, the newest of each sender;
 - for a client with Multi-Device Messaging also messages wait while another client of the user is the active one, which
-  gets them too. Room messages, errors, and messages meant for one client only (XEP-0280 hints) never wait;
+  gets them too. Messages of rooms, errors, and messages meant for one client only (XEP-0280 hints) never wait;
 - everything else is delivered at once, after what waited.
 
 What waits is also delivered by an <iq/> in either direction, by a message while no other client is active, when there
@@ -37,6 +37,7 @@ NONZAS: Final = frozenset((ACTIVE, INACTIVE))
 FEATURE: Final = f"<csi xmlns='{ns.CLIENT_STATE}'/>".encode()
 _TYPE: Final = re.compile(rb'\stype=["\']([^"\']*)')
 _FROM: Final = re.compile(rb'\sfrom=("[^"]*"|\'[^\']*\')')
+_IN_ROOM: Final = ns.MUC_USER.encode()
 _CHAT_STATES: Final = ns.CHAT_STATES.encode()
 _PASSING: Final = frozenset((ns.CHAT_STATES, ns.HINTS))
 
@@ -166,7 +167,8 @@ class Quiet:
     def _active(self, data: bytes) -> Session | None:
         """The user's active client, when it is another one and gets the message as well."""
         session = self.session
-        if not session.carbons or (CARBONS not in data and (b'<private' in data or b'<no-copy' in data)):
+        alone = b'<private' in data or b'<no-copy' in data or (_IN_ROOM in data and b'<invite' not in data)
+        if not session.carbons or (CARBONS not in data and alone):
             return None
         account = self.router.accounts.get(session.bare)
         active = account.active_session(self.router.mdm_active_s) if account is not None else None
