@@ -40,7 +40,7 @@ def _info(category: str, kind: str, name: str, features: tuple[str, ...], more: 
 
 def service_info() -> str:
     """What an alias is."""
-    return _info('conference', 'text', 'Chat rooms', SERVICE)
+    return _info('conference', 'text', 'Chat Rooms', SERVICE)
 
 
 def service_items(home: Home, domain: str, query: Element) -> str:

@@ -44,6 +44,8 @@ archive_expires_after = "never"
 ssl = {{ key = "{certificate}", certificate = "{certificate}" }}
 VirtualHost "{domain}"
 Component "pubsub.{domain}" "pubsub"
+Component "rooms.{domain}" "muc"
+    name = "Chat Rooms"
 """
 
 
