@@ -25,6 +25,13 @@ def aliases(client: XmppClient) -> list[str]:
     return [one for one in items(client, data.DOMAIN) if one.startswith('conference-')]
 
 
+def alias_of(name: str) -> str:
+    """The primary alias of a node."""
+    from impadmin.system.models import Node
+
+    return f'conference-{Node.objects.get(name=name).pk}-standalonecluster.{data.DOMAIN}'
+
+
 def codes(stanza: Element) -> set[str]:
     """Status codes of a room's presence or message."""
     return {one.get('code', '') for one in stanza.iter(f'{USER}status')}

@@ -11,6 +11,7 @@ import uvloop
 from engine.contract import credentials
 from engine.contract.recovery import FAILOVER, State
 from engine.xmpp import ns
+from tests.areas.chat_rooms import ENTER, alias_of, aliases, codes, enter, left
 from tests.areas.test_xmpp_pep import form
 from tests.areas.xmpp_fixtures import parameter
 from tests.fixtures import data
@@ -162,6 +163,12 @@ def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., Dua
     active.send(b'<presence><show>away</show><status>on the road</status></presence>')
     for contact in (carol, bob):
         contact.expect('presence', from_=active.jid, status='on the road')
+    rooms = there, here = [f'dual@{alias_of(name)}' for name in (THIRD, data.NODE)]
+    wait_until(lambda: len(aliases(carol)) == 3, 'every node has rooms')
+    for room in rooms:
+        enter(carol, room, 'Carol')
+        active.send(f"<presence to='{room}/Alice'>{ENTER}</presence>".encode())
+        active.take(f'{CLIENT}message', lambda found, room=room: found.get('from') == room)
     second = connect('alice', OTHER).second()
     assert second.answer.get('type') == 'result'
     assert connect('alice', THIRD).second().answer.get('type') == 'error'  # it stands in for nobody
@@ -197,6 +204,9 @@ def test_contacts_do_not_see_the_switch(group: Group, connect: Callable[..., Dua
         pushes.expect('message', has=f'{{{ns.PUSH}}}notification')
     for contact in (carol, bob):
         contact.expect('presence', from_=active.jid, status='on the road')
+    left(carol, there, 'Alice')
+    left(carol, here, 'Carol', '332')
+    assert '201' in codes(enter(carol, here, 'Carol'))
     assert second.bodies(1) == ['in between']
     carol.say(active.jid, 'after')
     assert second.bodies(1) == ['after']
