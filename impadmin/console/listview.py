@@ -182,16 +182,17 @@ class Found:
 def _find(page: Page, who: Grants, state: State, columns: Sequence[tables.ResolvedColumn], hidden: bool) -> Found:
     """Count, go to the page asked for or the last one (``state.number``), read its objects; none when ``hidden``.
 
-    What a search finds in a small table is counted and sorted by one reading of it."""
+    What a search finds in a small table is counted and sorted by one reading of it; what a tab has is counted with all
+    tabs."""
     base, query = base_queryset(page, who), narrowed(page, state.conditions, state.tab)
     queryset = base.filter(query) if query else base
     order = tables.ordering(page, columns, state.sort)
     small = bool(query or page.tabs) and _is_small(page.model)
     keys: list[Any] = []
     total = 0 if hidden else None
-    if query and small and not hidden:
+    if filters.combine(state.conditions) and small and not hidden:
         keys, total = _keys_and_total(queryset.order_by(*order), state)
-    every, total, counts = _counted(page, base, queryset, total, small)
+    every, total, counts = _counted(page, base, queryset, total, small, state.tab)
     state.number = min(state.number, max(1, -(-total // state.rows)))
     if total and not keys:
         keys = list(queryset.order_by(*order).values_list('pk', flat=True)[_slice(state)])
@@ -204,12 +205,12 @@ def _slice(state: State) -> slice:
     return slice(first, first + state.rows)
 
 
-def _keys_and_total(queryset: QuerySet[Any], state: State) -> tuple[list[Any], int | None]:
-    """The keys of one page, and how many there are; None when that is not known, because the page is beyond the end."""
+def _keys_and_total(queryset: QuerySet[Any], state: State) -> tuple[list[Any], int]:
+    """The keys of one page, none when it is beyond the end, and how many there are."""
     counted = queryset.annotate(found_in_all=Window(Count('*')))
     rows = list(counted.values_list('pk', 'found_in_all')[_slice(state)])
     if not rows:
-        return [], None if state.number > 1 else 0
+        return [], _bounded([queryset])[0] if state.number > 1 else 0
     return [key for key, _ in rows], min(rows[0][1], COUNTED)
 
 
@@ -240,17 +241,16 @@ def _is_small(model: type[Model]) -> bool:
 
 
 def _counted(
-    page: Page, base: QuerySet[Any], queryset: QuerySet[Any], total: int | None, small: bool
+    page: Page, base: QuerySet[Any], queryset: QuerySet[Any], total: int | None, small: bool, tab: str
 ) -> tuple[int, int, list[int]]:
-    """How many objects ``base`` has, ``queryset`` (``total``, where that is known), and each tab. Counting stops at
-    COUNTED, because nobody pages that far. A small table is read once for all tabs."""
+    """How many objects ``base`` has, ``queryset`` (``total``, where that is known; else it is ``base`` or what ``tab``
+    has), and each tab. Counting stops at COUNTED, because nobody pages that far. A small table is read once for all."""
     if small and page.tabs and _is_one_to_one(base.filter(functools.reduce(or_, (tab for _, _, tab in page.tabs)))):
         asked = {f'n{n}': Count('pk', filter=tab) for n, (_, _, tab) in enumerate(page.tabs)}
         found = base.order_by().aggregate(every=Count('pk'), **asked)
         every, *counts = (min(found[name], COUNTED) for name in ('every', *asked))
-        if total is None:
-            total = every if queryset is base else _bounded([queryset])[0]
-        return every, total, counts
+        by_tab = {'': every, **{slug: count for (slug, _, _), count in zip(page.tabs, counts, strict=True)}}
+        return every, by_tab[tab] if total is None else total, counts
     parts = [base.filter(tab) for _, _, tab in page.tabs]
     apart = [base] if parts and queryset is not base else []
     numbers = iter(_bounded([*([queryset] if total is None else []), *apart, *parts]))

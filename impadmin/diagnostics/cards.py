@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, Sum
+from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
@@ -20,6 +20,7 @@ from impadmin.console.templatetags.jobs import MARKS as JOB_MARKS
 from impadmin.diagnostics import samples
 from impadmin.diagnostics.facts import active, certificates, cluster, days_left
 from impadmin.diagnostics.flows import FIRST_SET_UP
+from impadmin.system.assigned import NOBODY, by_node
 from impadmin.system.models import Node
 from impadmin.system.state import MARKS, in_contact, node_state
 from impadmin.ucm.models import EndUser
@@ -40,19 +41,9 @@ def history(shown: Shown) -> samples.History:
     return shown.facts(_histories.setdefault(shown.span, partial(samples.history, shown.span)))
 
 
-def users() -> dict[str, int]:
-    """Presence users, those without a node, all contacts."""
-    enabled = Q(im_enabled=True, active=True, home_cluster=True)
-    return EndUser.objects.aggregate(
-        enabled=Count('pk', filter=enabled),
-        unassigned=Count('pk', filter=enabled & Q(home_node=None)),
-        contacts=Sum('contact_count', default=0),
-    )
-
-
-def assigned() -> dict[int | None, int]:
-    """Users by the node they are assigned to."""
-    return dict(EndUser.objects.order_by().values_list('home_node').annotate(Count('pk')))
+def contacts() -> int:
+    """All contacts of all users."""
+    return int(EndUser.objects.aggregate(all=Sum('contact_count', default=0))['all'])
 
 
 def waiting_messages() -> int:
@@ -95,9 +86,9 @@ def attention(shown: Shown) -> dict[str, Any]:
 
 def nodes(shown: Shown) -> dict[str, Any]:
     """Every node: state, since when, load now and its lines; nothing is claimed of a node that does not report."""
-    found, by_node = shown.facts(cluster), shown.facts(assigned)
+    found, users = shown.facts(cluster), shown.facts(by_node)
     past = history(shown)
-    return {'nodes': [_node(node, past, by_node.get(node.pk, 0), found.states) for node in found.nodes]}
+    return {'nodes': [_node(node, past, users.get(node.pk, NOBODY).every, found.states) for node in found.nodes]}
 
 
 def _node(node: Node, past: samples.History, assigned: int, states: Mapping[Any, Any]) -> dict[str, Any]:
@@ -131,24 +122,25 @@ def nodes_json(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def numbers(shown: Shown) -> dict[str, Any]:
     """The cluster in numbers."""
-    past, known = history(shown), shown.facts(users)
+    past, users, known = history(shown), shown.facts(by_node), contacts()
+    enabled = sum(one.live for one in users.values())
     reporting = shown.facts(cluster).alive()
     loads = [past.now[node.pk] for node in reporting if node.pk in past.now]
     online = sum(node.users_online for node in reporting)
     peaks = [load.peak for line in past.lines.values() for load in line if load is not None]
     failures = [load.login_failures for line in past.lines.values() for load in line if load is not None]
     return {
-        'users': known['enabled'],
-        'unassigned': known['unassigned'],
+        'users': enabled,
+        'unassigned': users.get(None, NOBODY).live,
         'online': online,
-        'online_percent': min(100, round(100 * online / known['enabled'])) if known['enabled'] else 0,
+        'online_percent': min(100, round(100 * online / enabled)) if enabled else 0,
         'sessions': sum(node.sessions for node in reporting),
         'messages_per_second': round(sum(load.messages_per_second for load in loads), 1) if loads else None,
         'messages_peak': round(max(peaks), 1) if peaks else None,
         'logins_per_minute': round(sum(load.logins_per_minute for load in loads), 1) if loads else None,
         'login_failures': sum(failures),
-        'contacts': known['contacts'],
-        'contacts_per_user': round(known['contacts'] / known['enabled']) if known['enabled'] else 0,
+        'contacts': known,
+        'contacts_per_user': round(known / enabled) if enabled else 0,
         'messages_waiting': waiting_messages(),
         'messages_waiting_more': MANY,
         'queued_writes': sum(load.queued_writes for load in loads) if loads else None,
@@ -194,7 +186,13 @@ def sync_agent(shown: Shown) -> dict[str, Any]:
         if (node.pk, SYNC_AGENT) in found.states:
             state, row = found.states[node.pk, SYNC_AGENT]
             told = decode(row.detail, _) if row is not None and in_contact(node) else ''
-            return {'node': node.name, 'address': node.address, 'mark': MARKS[state], 'state': str(state), 'detail': told}
+            return {
+                'node': node.name,
+                'address': node.address,
+                'mark': MARKS[state],
+                'state': str(state),
+                'detail': told,
+            }
     return {'node': '', 'address': '', 'mark': 'off', 'state': str(State.STOPPED), 'detail': ''}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import OuterRef, Q, Subquery
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -11,7 +11,7 @@ from impadmin.console.access import Right
 from impadmin.console.page import Column, Fieldset, Help, Page, ParameterPage, ViewPage
 from impadmin.console.registry import register
 from impadmin.console.rehearsal import of_nodes
-from impadmin.system import actions, rules, views
+from impadmin.system import actions, assigned, rules, views
 from impadmin.system.incoming_acl import INCOMING_ACL
 from impadmin.system.models import Node, RedundancyGroup
 from impadmin.system.state import node_state
@@ -20,7 +20,7 @@ from impadmin.system.state import node_state
 def _nodes() -> models.QuerySet[Node]:
     own = RedundancyGroup.objects.filter(Q(server1=OuterRef('pk')) | Q(server2=OuterRef('pk')))
     return Node.objects.annotate(
-        assigned=Count('users'),
+        assigned=assigned.count(),
         group=Subquery(own.values('name')[:1]),
     )
 

@@ -6,17 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from engine.contract.recovery import BACKUP, BLOCKS_ADDING_USERS, CRITICAL, TRANSITION, Reason, State, advice, buttons
 from impadmin.console import together
 from impadmin.console.actions import Refused
+from impadmin.system import assigned
 from impadmin.system.models import Node, NodeRecovery, RedundancyGroup
 from impadmin.system.state import in_contact
 
-LIVE = Q(users__im_enabled=True, users__active=True, users__home_cluster=True)
-"""Users who have a composed session; the engine counts them so (engine/store/status.py)."""
 _STATES = {state.value: state for state in State}
 _REASONS = {reason.value: reason for reason in Reason}
 _RANK = {'bad': 0, 'unk': 1, 'warn': 2, 'busy': 3, 'ok': 4, 'off': 5}
@@ -111,8 +109,7 @@ def standings(found: Iterable[RedundancyGroup] | None = None) -> list[Standing]:
     """Groups as they are now, by default all: three queries."""
     chosen = groups() if found is None else list(found)
     nodes = {node.pk: node for group in chosen for node in group.nodes}
-    counts = Node.objects.filter(pk__in=nodes).annotate(live=Count('users', filter=LIVE))
-    assigned = dict(counts.values_list('pk', 'live'))
+    users = assigned.by_node(nodes)
     recovery = {row.node_id: row for row in NodeRecovery.objects.filter(node__in=nodes)}
 
     def member(group: RedundancyGroup, node: Node) -> Member:
@@ -120,7 +117,7 @@ def standings(found: Iterable[RedundancyGroup] | None = None) -> list[Standing]:
         state, reason = _state(group, node, row)
         return Member(
             node,
-            assigned[node.pk],
+            users.get(node.pk, assigned.NOBODY).live,
             node.active_jsm_sessions if in_contact(node) else 0,
             state,
             reason,

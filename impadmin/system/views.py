@@ -4,37 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from engine.contract.messages import decode
-from engine.contract.services import BY_KEY
+from engine.contract.services import BY_KEY, State
 from engine.contract.standards import STANDARDS
 from impadmin.console import access, context, notifications, registry
 from impadmin.console.page import ViewPage
 from impadmin.console.registry import page_url
-from impadmin.system import redundancy
+from impadmin.system import assigned, redundancy
 from impadmin.system.models import Node
 from impadmin.system.state import MARKS, in_contact, node_state, states
-from impadmin.ucm.models import EndUser
 
 
 def _topology() -> dict[str, Any]:
     """Every node with state, assigned users and sessions; the unassigned users."""
-    nodes = list(
-        Node.objects.annotate(
-            assigned=Count('users'),
-            enabled=Count('users', filter=Q(users__im_enabled=True, users__active=True, users__home_cluster=True)),
-        ).order_by('-publisher', 'name')
-    )
-    now = states(nodes)
+    nodes = list(Node.objects.order_by('-publisher', 'name').defer('link_certificate'))
+    now, users = states(nodes), assigned.by_node()
     groups = {member.node.pk: (one, member) for one in redundancy.standings() for member in one.members}
     rows = []
     for node in nodes:
         group, member = groups.get(node.pk, (None, None))
-        alive = in_contact(node)
+        alive, people = in_contact(node), users.get(node.pk, assigned.NOBODY)
         services = [
             {
                 'key': key,
@@ -50,21 +43,20 @@ def _topology() -> dict[str, Any]:
         rows.append(
             {
                 'node': node,
-                'state': node_state(node),
+                'state': node_state(node, any(one['state'] in (State.FAILED, State.STOPPED) for one in services)),
                 'alive': alive,
                 'group': group.group if group is not None else None,
                 'member': member,
-                'assigned': node.assigned,
-                'enabled': node.enabled,
+                'assigned': people.every,
+                'enabled': people.live,
                 'sessions': node.sessions if alive else 0,
                 'online': node.users_online if alive else 0,
-                'percent': min(100, round(100 * node.users_online / node.enabled)) if alive and node.enabled else 0,
+                'percent': min(100, round(100 * node.users_online / people.live)) if alive and people.live else 0,
                 'services': services,
                 'problems': [service for service in services if service['mark'] in ('bad', 'busy')],
             }
         )
-    unassigned = EndUser.objects.filter(home_node=None, im_enabled=True, active=True, home_cluster=True).count()
-    return {'rows': rows, 'unassigned': unassigned}
+    return {'rows': rows, 'unassigned': users.get(None, assigned.NOBODY).live}
 
 
 def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
@@ -78,7 +70,7 @@ def presence_topology(request: HttpRequest, page: ViewPage) -> HttpResponse:
         'assign_url': page_url('assign-presence-users'),
         'users_url': page_url('end-users'),
         'may_write': access.may(access.grants_of(request), registry.page('assign-presence-users'), 'do/assign'),
-        'total_assigned': EndUser.objects.exclude(home_node=None).count(),
+        'total_assigned': sum(row['assigned'] for row in found['rows']),
     }
     return render(request, 'system/presence_topology.html', context)
 
