@@ -55,11 +55,11 @@ def start(cluster: Cluster) -> None:
     wait_until(lambda: states(SIP_PROXY) == ['Running'] * 2, 'Cisco SIP Proxy runs on both nodes', timeout_s=60)
 
 
-def change(call: Any, domain: str) -> None:
+def change(call: Any, domain: str, scheme: str = 'userid') -> None:
     """The job, to its end."""
     from impadmin.presence import default_domain
 
-    answer = call('POST', f'{CHANGE}change/', {'default_domain': domain, 'address_scheme': 'userid', **CONSENTS})
+    answer = call('POST', f'{CHANGE}change/', {'default_domain': domain, 'address_scheme': scheme, **CONSENTS})
     assert answer.status in (200, 202), answer.body
     job = wait_until(
         lambda: (found := default_domain.latest()).state not in ('pending', 'processing') and found, 'the change', 120
@@ -68,7 +68,7 @@ def change(call: Any, domain: str) -> None:
 
 
 @pytest.mark.long
-@proves('DOM-20', 'DOM-22', 'DOM-24', 'DOM-25', 'IMA-12', 'IMA-13', 'IMA-14')
+@proves('DOM-20', 'DOM-22', 'DOM-24', 'DOM-25', 'IMA-12', 'IMA-13', 'IMA-14', 'IMA-22')
 def test_by_itself_then_step_by_step(cluster: Cluster, rest: Any, worker: Any, admin_client: Any, api: Any) -> None:
     from impadmin.system.models import NodeRecovery, RedundancyGroup, ServiceActivation, ServiceCommand, ServiceStatus
 
@@ -121,7 +121,7 @@ def test_by_itself_then_step_by_step(cluster: Cluster, rest: Any, worker: Any, a
     wait_until(lambda: states('xcp_router')[1] == 'Running', 'the second node again')
     assert states('presence_engine')[1] == states(SIP_PROXY)[1] == 'Not Activated'  # stopped would be running again
 
-    change(call, 'second.example')
+    change(call, 'second.example', 'directory_uri')
     assert states('presence_engine') == ['Not Activated'] * 2
     client.post(f'{FLOW}tick/', {'step': 'certificates'}, format='json')
     for node in NODES:

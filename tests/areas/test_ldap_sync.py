@@ -369,3 +369,37 @@ def test_primary_extensions_of_inserted_users(client: Any, directory: Directory,
     assert 'No number is free' in row.reason
     locked = client.patch(f'{DIRECTORIES}{made["id"]}/', {'mask': '22XX'}, format='json')
     assert 'cannot be edited after the initial synchronization' in str(locked.json()['errors']['mask'])
+
+
+@proves('IMA-16', 'IMA-17')
+def test_where_directory_uris_come_from(client: Any, directory: Directory) -> None:
+    """From mail or from the SIP address of Microsoft; after the first synchronization that stays, and who has none from
+    the directory gets one by hand or by a bulk change, which later synchronizations leave alone."""
+
+    def entries(name: str) -> str:
+        both = {'mail': f'{name}@mail.example', 'msRTCSIP-PrimaryUserAddress': f'sip:{name}@sip.example'}
+        return directory.unit(name, {'uid': name} | both, {'uid': f'{name}2'})
+
+    def uri(name: str) -> str:
+        return str(users(user_id=name).get().directory_uri)
+
+    for attribute, domain in (('mail', 'mail.example'), ('msRTCSIP-PrimaryUserAddress', 'sip.example'), ('', '')):
+        name = f'u{len(attribute)}'
+        one = f'{DIRECTORIES}{agreement(client, directory, entries(name), directory_uri_from=attribute)["id"]}/'
+        sync(client, client.get(one).json()['id'])
+        assert uri(name) == (f'{name}@{domain}' if domain else '')
+        assert uri(f'{name}2') == ''
+        other = client.patch(one, {'directory_uri_from': '' if attribute else 'mail'}, format='json')
+        assert 'cannot be edited after the initial' in str(other.json()['errors']['directory_uri_from'])
+    last = client.get(one).json()['id']
+    key, second = users(user_id='u0').get().pk, users(user_id='u02').get().pk
+    by_hand = client.patch(f'/api/v1/end-users/{key}/', {'directory_uri': 'hand@example.com'}, format='json')
+    assert by_hand.status_code == 200, by_hand.content
+    rows = {'rows': [{'do': 'update', 'id': second, 'values': {'directory_uri': 'bulk@example.com'}}]}
+    bulk = client.post('/api/v1/end-users/bulk/', rows, format='json')
+    assert bulk.status_code == 200, bulk.content
+    assert counted(sync(client, last)) == {'unchanged': 2}
+    assert (uri('u0'), uri('u02')) == ('hand@example.com', 'bulk@example.com')
+    theirs = client.patch(f'/api/v1/end-users/{users(user_id="u4").get().pk}/', {'directory_uri': 'x@y.example'},
+                          format='json')  # fmt: skip
+    assert 'comes from the LDAP directory' in str(theirs.json()['errors']['directory_uri'])

@@ -137,3 +137,30 @@ def test_read_only_role_sees_and_cannot_save(admin_client, api, db):
     assert 'Save</button>' not in page
     assert admin_client('read_only').post(MESSAGING, {}).status_code == 403
     assert api('read_only').patch(MESSAGING_API, {'im_enabled': False}).status_code == 403
+
+
+@proves('PL-01')
+def test_a_node_is_configured_by_itself(admin_client, api):
+    """Service Parameters in a browser: what is saved for one server is not in force on the other."""
+    from impadmin.console import generations
+    from impadmin.console.registry import page_url
+    from impadmin.system.models import Node
+
+    other = Node.objects.create(name='imp2', address='127.0.0.2')
+    browser = admin_client('administrator')
+    target = f'{page_url("service-parameters")}?node={other.pk}&service=xcp_connection_manager'
+    page = browser.get(target)
+    data = {name: value for name, value in page.context['form'].initial.items() if value is not False}
+    saved = browser.post(target, {**data, 'version': page.context['version'], 'client_port': '15222'})
+    assert saved.status_code == 302
+    ports = {
+        node: api('administrator')
+        .get(f'/api/v1/service-parameters/{node}/xcp_connection_manager/')
+        .json()['client_port']
+        for node in ('imp1', 'imp2')
+    }
+    assert ports == {'imp1': 5222, 'imp2': 15222}
+    document = generations.newest()
+    assert [
+        document.node(node).parameters.get('xcp_connection_manager', {}).get('client_port', 5222) for node in ports
+    ] == [5222, 15222]
