@@ -154,6 +154,27 @@ def test_messages_between_sip_clients_need_three_services(sip: Sip) -> None:
         talk('and again')
 
 
+@proves('IM-15')
+def test_messages_to_xmpp_clients_need_a_fourth(sip: Sip, sign_in: Any) -> None:
+    """Without Cisco XCP Text Conference Manager SIP clients reach each other, and XMPP clients each other."""
+    sip.start()
+    alice, carol = registered(sip(ALICE)), registered(sip(CAROL))
+    bob, dave = sign_in('bob'), sign_in('dave')
+    assert alice.say(BOB, 'one').status == 200
+    bob.expect('message', body='one')
+    command('stop', 'text_conference_manager')
+    refused = alice.say(BOB, 'two')
+    assert (refused.status, refused['Retry-After']) == (503, '30')
+    dave.say(BOB, 'three')
+    bob.expect('message', body='three')
+    alice.send(alice.compose('MESSAGE', f'sip:{CAROL}', 'four'))
+    assert carol.expect('MESSAGE').text == 'four'
+    assert alice.receive().status == 200
+    command('start', 'text_conference_manager')
+    assert alice.say(BOB, 'five').status == 200
+    bob.expect('message', body='five')
+
+
 def test_nothing_is_lost(sip: Sip, sign_in: Any) -> None:
     """For somebody who is not there a message is stored before it is answered; a client that does not take one gets it
     when it registers again; what a client refuses is told to the sender."""

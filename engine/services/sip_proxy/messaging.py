@@ -11,6 +11,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from engine.contract.services import BY_KEY, TEXT_CONFERENCE_MANAGER
 from engine.delivery import NOW, Delivery
 from engine.services.sip_proxy.conditions import STATUS
 from engine.services.sip_proxy.exchange import content_type
@@ -46,6 +47,11 @@ async def send(proxy: SipProxy, one: Incoming) -> None:
         raise BadMessage(400, 'The body is not in its character set') from None
     if not text:
         raise BadMessage(400, 'The message has no text')
+    if proxy.node.service(TEXT_CONFERENCE_MANAGER) is None and to not in proxy.lines:
+        # Only then to an XMPP client (guide 5514-5519).
+        name = BY_KEY[TEXT_CONFERENCE_MANAGER].name
+        proxy.reply(one, one.response(503, f'{name} is not running', Retry_After=RETRY_S))
+        return
     if to.rpartition('@')[2] in proxy.router.domains and to not in proxy.router.accounts:
         found = await users.find(proxy.node.store, to)
         if found is None or not found[1]:
