@@ -50,6 +50,8 @@ def _invite(room: Room, inviter: Occupant, sender: str, invited: list[Element], 
         limited(one.findtext(f'{{{ns.MUC_USER}}}reason') or '', 'reason')
         bare = jid.bare(to)
         affiliation = room.affiliation(bare)
+        if bare == room.jid:
+            raise Refused('not-acceptable', 'Invite somebody by his own address, not one of this room.')
         if affiliation == 'outcast':
             raise Refused('forbidden', f'{bare} is banned from this room.')
         if room.config.members_only and affiliation == 'none':
@@ -123,6 +125,8 @@ def _voice(room: Room, occupant: Occupant, form: Element, out: Outgoing) -> None
             target.role = 'participant'
             shown(room, target, out, actor=occupant.nick)
         return
+    if submission.text('muc#role', 'participant') != 'participant':
+        raise Refused('bad-request', 'Ask for the role participant.')
     if occupant.role != 'visitor':
         raise Refused('not-acceptable', 'You have voice already.')
     moderators = [one for one in room.occupants.values() if one.role == 'moderator']

@@ -147,8 +147,9 @@ def _absent(room: Room, bare: str, entry: Entry, receiver: Occupant, session: Se
         nick = bare
         if not sees or nick_key(bare[:NICK]) in room.occupants:
             return
-    raw = with_attributes(GONE, {'from': f'{room.jid}/{nick}'})
-    out.append(address_to(with_child(raw, told(item(entry.affiliation, 'none', bare if sees else ''))), session))
+    inside = told(item(entry.affiliation, 'none', bare if sees else ''))
+    tag = b"<presence type='unavailable' from='%b' to='%b'>" % (escape(f'{room.jid}/{nick}').encode(), session.address)
+    out.append((session.full, tag + inside + b'</presence>'))
 
 
 def from_room(room: Room, name: str, kind: str, inside: bytes) -> bytes:

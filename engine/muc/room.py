@@ -26,7 +26,7 @@ NICK: Final = 255
 """Most characters of a nickname."""
 TEXT: Final = 1024
 """Most characters of a subject, a reason, a name, a description, a password."""
-ENTRIES: Final = 5000
+ENTRIES: Final = 2000
 """Most affiliations of a room."""
 DEVICES: Final = 20
 """Most clients of one user that share a nickname."""
