@@ -36,7 +36,7 @@ class RestartRule:
     services: tuple[str, ...]
     severity: str = 'Medium'
     advice: bool = False
-    """Recommended when the value, a list, gains something; the service does not keep the old value until then."""
+    """Recommended when the value, a list, gains something; nothing waits for the restart."""
 
     def differs(self, old: Any, new: Any) -> bool:
         """Whether the change of a value asks for the restart."""

@@ -49,6 +49,7 @@ ALARM_RESTARTS: dict[str, tuple[str, str]] = {
     ),
 }
 """Alarm -> (restart rule, service whose restart is recommended and clears the notification)."""
+RECOMMENDED = gettext_lazy('A restart of this service is recommended. Nothing waits for it.')
 _DISMISSED = 'dismissed_notifications'
 
 
@@ -266,13 +267,14 @@ def _restarts(newest: Config, services: list[list[Any]]) -> list[Notification]:
     return [
         Notification(
             key=f'restart:{node}:{service}:{page}',
-            kind='restart',
+            kind='advice' if group[0].rule.advice else 'restart',
             severity=min((one.rule.severity for one in group), key=SEVERITIES.index),
             node=node,
             service=service,
             page=page,
             since=min(since[one.node, one.service, one.path] for one in group),
             rule=group[0].rule.id,
+            text=RECOMMENDED if group[0].rule.advice else '',
             paths=tuple((one.path, one.old, one.new) for one in group),
         )
         for (node, service, page), group in grouped.items()

@@ -289,7 +289,7 @@ def new_restarts(before: Config, after: Config) -> tuple[tuple[str, tuple[str, .
     old = {(p.service, p.node, p.path) for p in pending(before, runs)}
     found: dict[str, list[str]] = {}
     for one in pending(after, runs):
-        if (one.service, one.node, one.path) not in old:
+        if not one.rule.advice and (one.service, one.node, one.path) not in old:
             nodes = found.setdefault(gettext(BY_KEY[one.service].name), [])
             if one.node not in nodes:
                 nodes.append(one.node)

@@ -13,7 +13,7 @@ def by_field(page: BasePage) -> dict[str, tuple[str, ...]]:
     """Names of the services in the active language, by field: the last part of the configuration path."""
     found: dict[str, tuple[str, ...]] = {}
     for rule in RULES:
-        for path in rule.paths if rule.page == page.menu else ():
+        for path in rule.paths if rule.page == page.menu and not rule.advice else ():
             name = path.rpartition('.')[2]
             found[name] = (*found.get(name, ()), *(gettext(BY_KEY[key].name) for key in rule.services))
     return found

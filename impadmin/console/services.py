@@ -64,7 +64,8 @@ def named(page: BasePage, chosen: str = '') -> tuple[str, ...]:
     """Keys of the services ``page`` names; ``chosen``: the service whose parameters it shows."""
     if isinstance(page, ParameterPage):
         return (chosen,) if chosen in BY_KEY else ()
-    restarted = [service for rule in RULES if rule.page == page.menu for service in rule.services]
+    rules = [rule for rule in RULES if rule.page == page.menu and not rule.advice]
+    restarted = [service for rule in rules for service in rule.services]
     keys = tuple(dict.fromkeys((*page.works_through, *restarted)))
     return keys or ((CONFIG_AGENT,) if getattr(page, 'configures', False) else ())
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from engine.contract.jid import InvalidJID, prepare
+from engine.contract.services import TEXT_CONFERENCE_MANAGER
 from impadmin.console.access import Right
 from impadmin.console.page import Fieldset, Help, Page, SettingsPage
 from impadmin.messaging.models import GroupChatAdministrator, GroupChatSettings
@@ -44,6 +45,7 @@ SETTINGS = SettingsPage(
         effect=gettext_lazy('On or off takes effect when Cisco XCP Router restarts. The list can change at any time.'),
         guide='5668-5672, 12518',
     ),
+    works_through=(TEXT_CONFERENCE_MANAGER,),
     related=('group-chat-administrators', 'group-chat', 'control-center'),
     model=GroupChatSettings,
     fieldsets=(Fieldset(gettext_lazy('Group Chat System Administrators'), ('administrators_enabled',)),),
@@ -61,6 +63,7 @@ ADMINISTRATORS = Page(
         effect=gettext_lazy('The person owns every room. Additions and removals need no restart.'),
         guide='5674-5684',
     ),
+    works_through=(TEXT_CONFERENCE_MANAGER,),
     related=('group-chat-administrator-settings', 'group-chat'),
     model=GroupChatAdministrator,
     columns=('address', 'nickname', 'description'),

@@ -10,6 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from engine.contract.services import TEXT_CONFERENCE_MANAGER
 from impadmin.console.access import Right
 from impadmin.console.page import Column, Fieldset, Help, Page, Text
 from impadmin.messaging import names
@@ -29,10 +30,7 @@ def managed(entry: GroupChatAlias) -> str | Promise:
     """Why an alias can be neither changed nor deleted, or ''."""
     if not entry.primary:
         return ''
-    return gettext_lazy(
-        'The system manages this alias. To change it, turn off “System automatically manages primary group chat '
-        'server aliases” under Messaging > Group Chat and Persistent Chat.'
-    )
+    return gettext_lazy('The system manages this alias. Whether it does: Messaging > Group Chat and Persistent Chat.')
 
 
 def _impact(before: GroupChatAlias, after: GroupChatAlias | None) -> list[tuple[Text, int | None]]:
@@ -69,6 +67,7 @@ ALIASES = Page(
         ),
         guide='7576-7594, 7899-7986, 8028-8042, 12521',
     ),
+    works_through=(TEXT_CONFERENCE_MANAGER,),
     related=('group-chat', 'enterprise-parameters', 'control-center'),
     model=GroupChatAlias,
     queryset=lambda: GroupChatAlias.objects.select_related('node'),

@@ -91,8 +91,8 @@ SETTINGS = SettingsPage(
             gettext_lazy('Member Settings'),
             (
                 'members_only',
-                'owners_change_members_only',
                 'moderators_invite',
+                'owners_change_members_only',
                 'owners_change_invite',
                 'self_membership',
                 'owners_change_self_membership',

@@ -247,10 +247,15 @@ def test_who_must_restart(client: Any, running: Any) -> None:
     running('imp2')
     assert client.post(ADMINISTRATORS, {'address': 'bob@example.com', 'nickname': 'Bob'}).status_code == 201
     assert listed(client) == set()
-    key = client.post(ALIASES, {'alias': 'rooms.example.com', 'node': 'imp1'}).json()['id']
-    assert listed(client) == {('imp1', rooms, 'RST-R06'), ('imp1', router, 'RST-R06')}
+    alias = {'alias': 'rooms.example.com', 'node': 'imp1'}
+    would = client.post(f'{ALIASES}?dry_run=1', alias).json()['restarts']
+    assert would == [{'service': 'Cisco XCP Text Conference Manager', 'nodes': ['imp1']}]
+    key = client.post(ALIASES, alias).json()['id']
+    assert listed(client) == {('imp1', rooms, 'RST-R06')}
     found = client.get('/api/v1/notifications/').json()['results']
-    assert {one['service']: one['severity'] for one in found} == {rooms: 'Medium', router: 'Low'}
+    assert {(one['service'], one['rule'], one['kind'], one['severity']) for one in found} == {
+        (rooms, 'RST-R06', 'restart', 'Medium'), (router, 'RST-R06', 'advice', 'Low'),
+    }  # fmt: skip
     running('imp1')
     assert client.delete(f'{ALIASES}{key}/').status_code == 204
     assert listed(client) == {('imp1', rooms, 'RST-R06')}
