@@ -27,7 +27,9 @@ from engine.cluster.links import Links, Underway
 from engine.contract.messages import Text, message
 from engine.services.presence_engine import elsewhere
 from engine.services.xcp_router.remote import NodeSender
-from engine.xmpp.stanza import TAG, parse
+from engine.xmpp import ns
+from engine.xmpp.parser import only_element
+from engine.xmpp.stanza import TAG, Stanza
 
 if TYPE_CHECKING:
     from engine.cluster.frames import Frame
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
     from engine.services.xcp_router.remote import Failed, Sender
     from engine.services.xcp_router.router import XcpRouter
     from engine.store.peers import PeerNode
-    from engine.xmpp.stanza import Stanza
 
 log = structlog.get_logger(__name__)
 
 ALARM = 'InterclusterLinkDown'
-STANZAS = (b'<message', b'<presence', b'<iq')
+STANZAS = {f'{ns.CLIENT} {name}': name for name in ('message', 'presence', 'iq')}
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a stanza: twice what a client may be allowed to send."""
 AWAY = 'The cluster of the user cannot be reached.'
 STRANGE = 'Your cluster has a user that this cluster does not know yet. Send it again later.'
 
@@ -185,9 +188,10 @@ class Peers(Links):
             if isinstance(frame, frames.Decided):
                 receiving.decided(link, frame)
                 return
-            if not isinstance(frame, frames.Raw | frames.Routed) or not frame.raw.startswith(STANZAS):
+            if not isinstance(frame, frames.Raw | frames.Routed):
                 raise ValueError('clusters tell each other stanzas only')
-            route = partial(self._receive, link, parse(frame.raw))
+            child = only_element(frame.raw, LARGEST)
+            route = partial(self._receive, link, Stanza(STANZAS[child.name], child.attrs, child.raw))
             if isinstance(frame, frames.Routed) and frame.number:
                 receiving.awaited(self, link, frame.number, route)
             else:

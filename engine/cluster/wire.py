@@ -60,10 +60,16 @@ class Identity:
 
     def learn(self, certificates: dict[int, str]) -> None:
         """The certificates in the database. One that is not there any more is trusted no longer."""
-        known = {ssl.PEM_cert_to_DER_cert(pem): node for node, pem in certificates.items()}
-        for der in known.keys() - self.known.keys():
-            for context in self._contexts:
-                context.load_verify_locations(cadata=der)
+        known: dict[bytes, int] = {}
+        for node, pem in certificates.items():
+            try:
+                der = ssl.PEM_cert_to_DER_cert(pem)
+                for context in self._contexts if der not in self.known else ():
+                    context.load_verify_locations(cadata=der)
+            except (ValueError, ssl.SSLError) as error:  # others must not lose their links for it
+                log.debug('this is no certificate', node=node, error=str(error))
+            else:
+                known[der] = node
         self.known = known
 
 
@@ -78,16 +84,16 @@ class NodeConnection(asyncio.Protocol):
         self._blocked = False
         self._pauses = 0
         self._connecting = link
+        self._said: Hello | None = None
         self.link: Link | None = None
+        self.answered = asyncio.Event()
+        """The other side has greeted, or the connection has ended."""
         self.heard = monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is up."""
         self._transport = cast(asyncio.Transport, transport)
-        self._said: Hello | None = None
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.answered = asyncio.Event()
-        """The other side has greeted, or the connection has ended."""
         self._nodes.connections.add(self)
         if self._connecting is not None:
             if self._peer() != self._connecting.other:
@@ -146,19 +152,19 @@ class NodeConnection(asyncio.Protocol):
             answer, lost = link.answer(hello)
             self._nodes.say(self._transport, answer)
             resumed = answer.resumed
-        else:
-            lost, resumed = link.agreed(hello), hello.resumed
-        self.link = link
-        self._cutter.longest = self._nodes.longest
-        self._nodes.joined(link, self, hello.received if resumed else 0, resumed, lost)
-        return True
         elif link.up or link.hello() != self._said:
             self._refuse('it answers a question that holds no longer')
             return False
+        else:
+            lost, resumed = link.agreed(hello), hello.resumed
+        self.link = link
+        self.answered.set()
+        self._cutter.longest = self._nodes.longest
+        self._nodes.joined(link, self, hello.received if resumed else 0, resumed, lost)
+        return True
 
     # writing
 
-        self.answered.set()
     def flush_soon(self) -> None:
         """Write at the end of this turn."""
         if not self._scheduled and not self._blocked:
@@ -213,9 +219,9 @@ class NodeConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The link stays, with what was not acknowledged."""
+        self.answered.set()
         self._nodes.connections.discard(self)
         link, self.link = self.link, None
         if link is not None and link.wire is self:
             link.interrupted()
             self._nodes.broken(link)
-        self.answered.set()

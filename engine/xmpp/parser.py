@@ -370,6 +370,22 @@ class StreamParser:
         return match.group()
 
 
+def only_element(raw: bytes, limit: int) -> Child:
+    """The element that ``raw`` is, for bytes that come from outside on another way than a stream: what streams refuse
+    is refused. Raises StreamError."""
+    parser = StreamParser(limit, STREAM_OPEN)
+    try:
+        parser.feed(raw)
+        if parser.error is not None:
+            raise parser.error
+        found = parser.items[0] if len(parser.items) == 1 else None
+        if not isinstance(found, Child) or found.raw != raw:
+            raise StreamError('not-well-formed', 'This is not one element.')
+        return found
+    finally:
+        parser.close()
+
+
 def _too_long(limit: int) -> StreamError:
     return StreamError('policy-violation', f'A stanza may have at most {limit} bytes.')
 

@@ -8,7 +8,8 @@ import hmac
 import http.client
 import socket
 import ssl
-import time
+from contextlib import suppress
+from threading import Timer
 from typing import TypeVar
 
 import msgspec
@@ -88,6 +89,8 @@ def get(peer: InterclusterPeer, query: str, kind: type[Answer], patience_s: floa
     if status != 200:
         raise PeerProblem(gettext_noop('The peer answers HTTP %(status)s.'), status=status)
     try:
+        if b'\\u0000' in body:
+            raise msgspec.DecodeError('NUL')  # no database keeps it
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         text = gettext_noop('The answer of the peer cannot be read: %(reason)s')
@@ -97,8 +100,9 @@ def get(peer: InterclusterPeer, query: str, kind: type[Answer], patience_s: floa
 def _ask(
     peer: InterclusterPeer, connection: ssl.SSLSocket, query: str, token: str, patience_s: float
 ) -> tuple[int, bytes]:
-    late = time.monotonic() + patience_s
     connection.settimeout(patience_s)
+    end = Timer(patience_s, _hang_up, (connection,))  # a byte now and then is no answer, but no silence either
+    end.start()
     talk = http.client.HTTPConnection(peer.address, peer.port)
     talk.sock = connection
     try:
@@ -107,9 +111,16 @@ def _ask(
         body = bytearray()
         while piece := answer.read(65536):
             body += piece
-            if len(body) > LARGEST or time.monotonic() > late:
+            if len(body) > LARGEST:
                 raise PeerProblem(gettext_noop('The answer of the peer is too long.'))
         return answer.status, bytes(body)
     except (OSError, http.client.HTTPException) as error:
         reason = _reason(error) if isinstance(error, OSError) else type(error).__name__
         raise PeerProblem(gettext_noop('The peer did not answer: %(reason)s'), reason=reason) from error
+    finally:
+        end.cancel()
+
+
+def _hang_up(connection: ssl.SSLSocket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

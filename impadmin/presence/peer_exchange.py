@@ -8,7 +8,7 @@ record of what was deleted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from django.db import connection
@@ -24,6 +24,9 @@ from impadmin.system.state import is_running
 
 PROTOCOL = 1
 BUCKETS = 256
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Key = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
 PAGE = 16
 """Buckets in one answer."""
 _LIVE = 'im_address IS NOT NULL AND active AND home_cluster AND im_enabled AND home_node_id IS NOT NULL'
@@ -42,10 +45,10 @@ _USERS = f"""
 class ToldNode(msgspec.Struct, frozen=True):
     """A node: where it listens for peer clusters, and the certificate it shows there."""
 
-    id: int
+    id: Key
     name: str
     address: str
-    port: int
+    port: Number
     publisher: bool
     certificate: str
 
@@ -55,7 +58,7 @@ class ToldDomain(msgspec.Struct, frozen=True):
 
     name: str
     configured: bool
-    users: int
+    users: Number
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -65,10 +68,10 @@ class Told(msgspec.Struct, frozen=True):
     uid: str
     cluster_id: str
     address_scheme: str
-    users: int
+    users: Number
     nodes: list[ToldNode]
     domains: list[ToldDomain]
-    digests: dict[int, str]
+    digests: dict[Bucket, str]
     peers: list[str]
     sync_agent: bool
     intercluster_sync_agent: bool
@@ -77,10 +80,10 @@ class Told(msgspec.Struct, frozen=True):
 class ToldUsers(msgspec.Struct, frozen=True):
     """One bucket of users: ``nodes`` has the home node of the address at the same place."""
 
-    bucket: int
+    bucket: Bucket
     digest: str
     addresses: list[str]
-    nodes: list[int]
+    nodes: list[Key]
 
 
 class Buckets(msgspec.Struct, frozen=True):
@@ -137,6 +140,10 @@ def users(buckets: Sequence[int]) -> Buckets:
 
 def answer(request: HttpRequest) -> dict[str, Any]:
     """``GET /api/v1/local-cluster/``: about this cluster, or with ``?bucket=`` the users of up to 16 buckets."""
-    asked = [int(text) for text in request.GET.getlist('bucket')[:PAGE] if text.isdecimal() and int(text) < BUCKETS]
+    asked = [
+        int(text)
+        for text in request.GET.getlist('bucket')[:PAGE]
+        if text.isdecimal() and len(text) < 4 and int(text) < BUCKETS
+    ]
     found: dict[str, Any] = msgspec.to_builtins(users(asked) if asked else about())
     return found

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from hashlib import md5
 from uuid import UUID
 
+from cryptography import x509
 from django.db import connection, transaction
 from django.db.models import F, Q, Sum
 from django.utils import timezone
@@ -38,6 +39,8 @@ TURN = timedelta(minutes=10)
 """A synchronisation that has not ended by then was interrupted."""
 STUCK = timedelta(hours=2)
 MOST_NODES, MOST_DOMAINS, MOST_USERS = 16, 10_000, 250_000
+TOO_MUCH = gettext_noop('The peer has more nodes, domains or users than a cluster can have.')
+UNREADABLE = gettext_noop('The answer of the peer cannot be read: %(reason)s')
 DUPLICATE, STUCK_ALARM = 'DuplicateUserid', 'InterClusterSyncAgentPeerPeriodicSyncingFailure'
 _DUPLICATES = """
     WITH mine AS (SELECT DISTINCT unnest(addresses) AS address FROM intercluster_users WHERE peer_id = %(peer)s)
@@ -88,7 +91,7 @@ def _uid(told: Told) -> UUID:
     try:
         return UUID(told.uid)
     except ValueError:
-        raise PeerProblem(gettext_noop('The answer of the peer cannot be read: %(reason)s'), reason='uid') from None
+        raise PeerProblem(UNREADABLE, reason='uid') from None
 
 
 def object_to(peer: InterclusterPeer, told: Told) -> None:
@@ -115,8 +118,10 @@ def object_to(peer: InterclusterPeer, told: Told) -> None:
     ):
         if not running:
             raise PeerProblem(gettext_noop('%(service)s is not running on the publisher of the peer.'), service=name)
-    if (len(told.nodes), len(told.domains)) > (MOST_NODES, MOST_DOMAINS) or told.users > MOST_USERS:
-        raise PeerProblem(gettext_noop('The peer has more nodes, domains or users than a cluster can have.'))
+    if len(told.nodes) > MOST_NODES or len(told.domains) > MOST_DOMAINS or told.users > MOST_USERS:
+        raise PeerProblem(TOO_MUCH)
+    if len({node.id for node in told.nodes}) < len(told.nodes):
+        raise PeerProblem(UNREADABLE, reason='nodes')
     if peer_exchange.identity() not in told.peers:
         raise OneSided(gettext_noop('The peer has no entry for this cluster yet. Add it there, too.'))
 
@@ -129,13 +134,14 @@ def _fetch(peer: InterclusterPeer, told: Told) -> list[ToldUsers]:
     """The buckets that are not as the peer says they are now."""
     known = dict(PeerUsers.objects.filter(peer=peer).values_list('bucket', 'digest'))
     wanted = sorted(bucket for bucket, digest in told.digests.items() if known.get(bucket) != digest)
-    found: list[ToldUsers] = []
+    found: dict[int, ToldUsers] = {}
     for page in _pages(wanted):
         query = '?' + '&'.join(f'bucket={bucket}' for bucket in page)
-        found += [_checked(one) for one in peer_client.get(peer, query, Buckets).buckets if one.bucket in page]
-    if sum(len(one.addresses) for one in found) > MOST_USERS:
-        raise PeerProblem(gettext_noop('The peer has more nodes, domains or users than a cluster can have.'))
-    return found
+        answers = peer_client.get(peer, query, Buckets).buckets
+        found |= {one.bucket: _checked(one) for one in answers if one.bucket in page}
+        if sum(len(one.addresses) for one in found.values()) > MOST_USERS:
+            raise PeerProblem(TOO_MUCH)
+    return list(found.values())
 
 
 def _pages(buckets: list[int]) -> Iterable[list[int]]:
@@ -146,7 +152,7 @@ def _pages(buckets: list[int]) -> Iterable[list[int]]:
 def _checked(told: ToldUsers) -> ToldUsers:
     """Without what is no address, or stands in the wrong bucket."""
     if len(told.addresses) != len(told.nodes):
-        raise PeerProblem(gettext_noop('The answer of the peer cannot be read: %(reason)s'), reason='users')
+        raise PeerProblem(UNREADABLE, reason='users')
     rows = [row for row in zip(told.addresses, told.nodes, strict=True) if _is_address(row[0], told.bucket)]
     return ToldUsers(told.bucket, told.digest[:32], [row[0] for row in rows], [row[1] for row in rows])
 
@@ -179,6 +185,8 @@ def _take(pk: int, told: Told, changed: list[ToldUsers], certificates: bool) -> 
         peer.state, peer.problem, peer.synced_at, peer.recoveries = PeerState.SYNCED, '', now, 0
         peer.next_at = now + timedelta(minutes=int(str(agent_parameter('sync_interval_min'))))
         peer.users = PeerUsers.objects.filter(peer=peer).aggregate(all=Sum('addresses__len'))['all'] or 0
+        if peer.users > MOST_USERS:
+            raise PeerProblem(TOO_MUCH)
         peer.save(update_fields=['version', 'state', 'problem', 'synced_at', 'recoveries', 'next_at', 'users'])
         inventory.follow_peers()
     count_duplicates()
@@ -188,7 +196,8 @@ def _take(pk: int, told: Told, changed: list[ToldUsers], certificates: bool) -> 
 def _take_nodes(peer: InterclusterPeer, told: Told, certificates: bool) -> bool:
     """Whether anything is new."""
     known = {node.remote_id: node for node in PeerNode.objects.filter(peer=peer)}
-    own = set(Node.objects.values_list('link_certificate', flat=True))
+    others = PeerNode.objects.exclude(peer=peer).values_list('certificate', flat=True)
+    taken = {_der(pem) for pem in (*Node.objects.values_list('link_certificate', flat=True), *others)} | {b''}
     news = False
     for node in told.nodes:
         if not (is_host_name(node.address) or is_ip_address(node.address)) or not 0 < node.port < 65536:
@@ -196,7 +205,7 @@ def _take_nodes(peer: InterclusterPeer, told: Told, certificates: bool) -> bool:
         row = known.pop(node.id, None) or PeerNode(peer=peer, remote_id=node.id)
         before = (row.name, row.address, row.port, row.publisher, row.certificate)
         row.name, row.address, row.port, row.publisher = node.name[:255], node.address, node.port, node.publisher
-        if (certificates or not row.certificate) and _is_certificate(node.certificate) and node.certificate not in own:
+        if (certificates or not row.certificate) and _der(node.certificate) not in taken:
             row.certificate = node.certificate
         if row.pk is None or before != (row.name, row.address, row.port, row.publisher, row.certificate):
             row.save()
@@ -206,11 +215,14 @@ def _take_nodes(peer: InterclusterPeer, told: Told, certificates: bool) -> bool:
     return news or bool(known)
 
 
-def _is_certificate(text: str) -> bool:
+def _der(text: str) -> bytes:
+    """A certificate as the links compare it; b'' for what is none."""
     try:
-        return len(text) < 20_000 and bool(ssl.PEM_cert_to_DER_cert(text))
+        found = ssl.PEM_cert_to_DER_cert(text) if len(text) < 20_000 else b''
+        x509.load_der_x509_certificate(found)
     except ValueError:
-        return False
+        return b''
+    return found
 
 
 def _take_domains(peer: InterclusterPeer, told: Told) -> bool:

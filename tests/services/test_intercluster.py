@@ -7,6 +7,9 @@ second, both in example.com; carol of the second has an address in a domain that
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from typing import Any
 import pytest
 
 from engine import tls
+from engine.cluster import frames
 from impadmin.presence import inventory, peer_client, peer_sync
 from impadmin.presence.models import AdvancedSettings, InterclusterPeer, PeerNode
-from impadmin.system.models import Node
+from impadmin.system.models import Node, ParameterValue
 from tests.fixtures import data
 from tests.fixtures.processes import wait_until
 from tests.fixtures.servers import installed
+from tests.fixtures.tls import trusting
 from tests.proves import proves
 from tests.services.two_clusters import SHORT, Cluster, two_clusters
 
@@ -267,11 +272,50 @@ def test_certificates_of_nodes(pair: tuple[Cluster, Cluster], tmp_path: Path) ->
     for wish, expected in (('do_not_perform', old), ('perform', new)):
         assert first.rest('PATCH', agent, {'sync_certificates': wish})[0] == 200
         assert periodic(first) == expected
+    for wrong in ('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n', own_certificate(first)):
+        with second.inside():
+            Node.objects.update(link_certificate=wrong)
+        assert periodic(first) == new, 'what is no certificate, or another node has, would cost other links'
     with second.inside():
         Node.objects.update(link_certificate=old)
     assert periodic(first) == old
     for cluster in pair:
         cluster.linked()
+
+
+def own_certificate(cluster: Cluster) -> str:
+    """That of its node, written in another way."""
+    with cluster.inside():
+        found: str = Node.objects.get().link_certificate
+    return f'\n{found}\n'
+
+
+@proves('PL-34')
+def test_what_no_stream_would_take(pair: tuple[Cluster, Cluster]) -> None:
+    """A cluster that breaks the rules of XML on its link: nothing of it reaches a client, which would give up."""
+    first, second = pair
+    alice = first.sign_in(ALICE)
+    pem = next((second.folder / 'tls' / 'imp2' / 'node-link').glob('*.pem'))
+    der = ssl.PEM_cert_to_DER_cert(pem.read_text()[pem.read_text().index('-----BEGIN CERT') :])
+    with first.inside():
+        port = ParameterValue.objects.get(service='xcp_router', name='peer_link_port').value
+    end = int.from_bytes(hashlib.sha256(der).digest()[:8]) >> 1  # by which both ends of a link know the node
+    tag = f"<message from='{BOB}/x' to='{alice.jid}'"
+    with socket.create_connection((first.host, port), 10) as plain, trusting(pem).wrap_socket(plain) as wire:
+        wire.sendall(frames.encode(frames.Hello(frames.VERSION, end, 'forged', '', 0)))
+        assert wire.recv(100)
+        for raw in (
+            f'{tag}><body>evil</body><!-- a comment --></message>',
+            f'{tag}><body>evil</body><?a instruction?></message>',
+            f'{tag}><body>evil</body></message><iq/>',
+            f'{tag}><body>evil</body>',
+            f'{tag} xmlns="urn:other"><body>evil</body></message>',
+            f'{tag}><body>right</body></message>',
+        ):
+            wire.sendall(frames.encode(frames.Routed('', {}, raw.encode(), 0)))
+        alice.expect('message', body='right')
+    assert 'evil' not in bodies(alice)
+    first.linked()
 
 
 def periodic(cluster: Cluster) -> str:
