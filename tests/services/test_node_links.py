@@ -93,7 +93,7 @@ def test_a_node_is_killed_and_comes_back(cluster: Cluster) -> None:
     assert alice.iq('get', "<ping xmlns='urn:xmpp:ping'/>", to=data.DOMAIN).get('type') == 'result'
     shutil.rmtree(Path(os.environ['IMP_VAR']) / 'tls' / OTHER)  # it comes back on another machine, with a new key
     cluster.engines[OTHER].start()
-    cluster.engines[OTHER].wait_ready(30)
+    cluster.engines[OTHER].wait_ready()
     cluster.linked()
     again = cluster.sign_in('bob', 'again')
     again.expect('message', body='while you are away')
@@ -117,12 +117,11 @@ def test_broken_link_loses_and_doubles_nothing(cluster: Cluster) -> None:
         wait_until(lambda before=before: wire.connections > before, 'another connection')
     wanted = [f'm{number}' for number in range(1000)]
     for client in (alice, bob):
-        wait_until(lambda client=client: len(bodies(client)) >= 1000, 'every message', 30)
+        wait_until(lambda client=client: len(bodies(client)) >= 1000, 'every message')
         assert bodies(client) == wanted
     assert cluster.metric(data.NODE, 'imp_messages_offline_total') == 0
 
 
-def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Cluster) -> None:
 def test_a_slow_network_doubles_nothing(cluster: Cluster) -> None:
     """The greeting is answered later than the next attempt to connect would be made."""
     wire = cluster.through_proxy()
@@ -143,6 +142,7 @@ def test_a_slow_network_doubles_nothing(cluster: Cluster) -> None:
         assert bodies(client) == wanted
 
 
+def test_messages_wait_out_a_short_cut_and_are_stored_in_a_long_one(cluster: Cluster) -> None:
     parameter('xcp_router', 'node_link_timeout_s', 2)
     wire = cluster.through_proxy()
     friends(('alice', 'bob'))
