@@ -11,9 +11,10 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Func, Value
 from django.db.models.functions import Lower
 from django.template.defaultfilters import filesizeformat
 from django.templatetags.static import static
@@ -32,6 +33,8 @@ _KANA = re.compile('[\u3040-\u30ff]')
 _HANGUL = re.compile('[\uac00-\ud7af]')
 NUMERIC = frozenset({'number', 'bytes', 'time'})
 """Kinds of columns that stand to the right."""
+FEW = 50
+"""Objects that a reference can lead to, up to which their places are looked up."""
 LONG_STATE = 16
 """Characters of a state that may be cut where there is little room: the rest is in its title."""
 
@@ -164,11 +167,25 @@ def ordering(page: Page, all_columns: Sequence[ResolvedColumn], sort: str) -> li
     column = next((c for c in all_columns if c.name == sort.removeprefix('-') and c.order_by), None)
     if column is None:
         return [*page.ordering, 'pk']
-    key: Any = Lower(column.order_by) if column.folded else F(column.order_by)
+    key: Any = _place_of(page, column) or (Lower(column.order_by) if column.folded else F(column.order_by))
     last = (
         _can_be_null(page, column.order_by) or None
     )  # said where nothing is null it would keep indexes from being used
     return [key.desc(nulls_last=last) if descending else key.asc(nulls_last=last), 'pk']
+
+
+def _place_of(page: Page, column: ResolvedColumn) -> Any:
+    """For a reference to one of few objects: its place among them by name, a number. To join their names to each row
+    and compare these takes twice as long. None where it does not apply."""
+    field = next((one for one in page.model._meta.concrete_fields if one.name == column.name), None)
+    if not isinstance(field, models.ForeignKey) or not column.order_by.startswith(f'{column.name}__'):
+        return None
+    related, natural = field.remote_field.model, column.order_by.removeprefix(f'{column.name}__')
+    keys = list(related._default_manager.order_by(Lower(natural), 'pk').values_list('pk', flat=True)[: FEW + 1])
+    if not keys or len(keys) > FEW or not all(isinstance(key, int) for key in keys):
+        return None
+    places = Value(keys, ArrayField(models.BigIntegerField()))
+    return Func(places, F(field.attname), function='array_position', output_field=models.IntegerField())
 
 
 def _can_be_null(page: Page, path: str) -> bool:

@@ -16,9 +16,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from impadmin.console import checks, filters, registry
+from impadmin.console import checks, filters, registry, tables
 from impadmin.console.models import Administrator, AuditEntry, Job, LoginFailure, Preference
 from impadmin.console.page import Column, Page
+from impadmin.system.models import Node
 from tests.fixtures.data import PASSWORD, make_administrator
 from tests.pages import payload
 
@@ -87,6 +88,31 @@ def test_sort_pages_columns_are_in_the_url_and_remembered(people: None, admin_cl
     other.force_login(make_administrator('operator'))
     assert len(other.get(URL).context['lines']) == 4, 'and only for who made it'
     assert Preference.objects.count() == 2
+
+
+@pytest.mark.parametrize('few', [50, 0], ids=['by place', 'by name'])
+def test_sorted_by_a_reference(few: int, people: None, admin_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name, whatever its case; rows without a reference stand last. It does not matter how it is done."""
+    nodes = Node.objects.bulk_create([Node(name=name, address='192.0.2.9') for name in ('Zeta', 'alpha')])
+    for user, node in zip(('amelie', 'Bob'), nodes, strict=True):
+        USERS.model._default_manager.filter(user_id=user).update(home_node=node)
+    monkeypatch.setattr(tables, 'FEW', few)
+    assert find(admin_client(), sort='home_node') == ['Bob', 'percent', 'amelie', 'haruka']
+    assert find(admin_client(), sort='-home_node') == ['amelie', 'percent', 'Bob', 'haruka']
+
+
+def test_tabs_are_counted_and_a_page_beyond_the_end_is_the_last_one(people: None, admin_client: Any) -> None:
+    client = admin_client()
+    for query, names in (
+        ('tab=not-assigned&page=9', ['haruka']),
+        ('tab=contact-limit&page=2', []),
+        ('tab=not-assigned&f=q&o=contains&v=haruka&page=9', ['haruka']),
+        ('tab=not-assigned&f=q&o=contains&v=bob', []),
+    ):
+        answer = client.get(f'{URL}?rows=20&clear=1&{query}')
+        assert [line.name for line in answer.context['lines']] == names, query
+        assert answer.context['total'] == len(names)
+        assert [tab['count'] for tab in answer.context['tabs']] == [4, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
