@@ -137,7 +137,7 @@ def fill(sender: ManagedClient, jid: str) -> int:
     for number in range(1, 400):
         sender.say(jid, f'{number} {"x" * 50_000}')
         try:
-            waits_for(sender, number, 0.5)
+            waits_for(sender, number, 2)
         except AssertionError:
             return number
     raise AssertionError('the system takes everything')
