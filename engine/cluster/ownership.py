@@ -60,6 +60,8 @@ class Ownership:
         self._protected = False
         self._watchers: list[Callable[[set[int], set[int]], None]] = []
         self._lease: asyncio.TimerHandle | None = None
+        self._until = 0.0
+        """When the lease ends."""
         self._reading = asyncio.Lock()
 
     # ---- what everybody asks
@@ -177,7 +179,7 @@ class Ownership:
         if self._lease is not None:
             self._lease.cancel()
         loop = asyncio.get_running_loop()
-        self._lease = None if until is None else loop.call_at(until, self.fence)
+        self._lease, self._until = (None, 0.0) if until is None else (loop.call_at(until, self.fence), until)
 
     def fence(self) -> None:
         """The lease has ended: another node may serve these users in this moment. Nothing is served before it is
@@ -211,12 +213,15 @@ class Ownership:
         await written.wait()
 
     async def adopt(self, home: int, epoch: int, progress: Progress) -> None:
-        """Serve H(home), which the table must say is this node's under ``epoch``. Raises NotOwner."""
+        """Serve H(home), which the table must say is this node's under ``epoch``. Raises NotOwner, also when the lease
+        has ended while the database was asked: another node may have taken the set since."""
+        total = (await status.assigned_users(self.node.store, (home,)))[home]
+        progress(0, total)
         await self.refresh()
         if self.owner(home) != self.node.id or self.epoch(home) != epoch:
             raise NotOwner(f'H({home}) belongs to {self.owner(home)} under epoch {self.epoch(home)}')
-        total = (await status.assigned_users(self.node.store, (home,)))[home]
-        progress(0, total)
+        if self._protected and asyncio.get_running_loop().time() >= self._until:
+            raise NotOwner(f'the lease on H({home}) has ended')
         # A user without a client needs nothing here but to be counted: whatever lasts is in the database.
         self._thaw({home})
         progress(total, total)

@@ -25,6 +25,7 @@ class Row:
     lapsed: bool
     record: dict[str, Any]
     plain: bool
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ async def load(store: Store, nodes: Iterable[int]) -> dict[int, Row]:
     """The rows of a pair by home node."""
     rows = await store.fetch(
         'SELECT r.node_id, r.owner_id, r.epoch, coalesce(r.lease_until <= now(), true), r.record,'
-        " r.run_id = '' AND coalesce(n.heartbeat_at > now() - make_interval(secs => %s), false)"
+        " r.run_id = '' AND coalesce(n.heartbeat_at > now() - make_interval(secs => %s), false), r.run_id"
         ' FROM node_recovery r JOIN node n ON n.id = r.node_id WHERE r.node_id = ANY(%s)',
         PLAIN_S,
         list(nodes),

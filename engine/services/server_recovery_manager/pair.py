@@ -77,6 +77,7 @@ class Pair(asyncio.DatagramProtocol):
         await nodes.publish(self.node.store, self.me, self._identity.pem)
         rows = await store.load(self.node.store, (self.me, self.peer))
         record = msgspec.convert(rows[self.me].record, Record, strict=False)
+        self.beats = self._new_run(rows[self.me].run)
         self.machine = Machine(self.me, self.peer, self.machine.settings, record, self._now())
         if record.held:
             self.node.supervisor.keep_stopped(self.services, message(Text.KEPT_STOPPED, node=self.node.name))
@@ -84,6 +85,7 @@ class Pair(asyncio.DatagramProtocol):
         self._take_rows(rows)
         await self._listen()
         self._tasks = [
+            self.service.spawn(self._find_peer(), 'address of the other node'),
             self.service.spawn(self._keep(), 'recovery leases'),
             self.service.spawn(self._turn(), 'recovery time'),
         ]
@@ -132,8 +134,11 @@ class Pair(asyncio.DatagramProtocol):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _new_run(self) -> Heartbeats:
-        beats = Heartbeats(self.group.id, self.peer, f'{time.time_ns():020d}')
+    def _new_run(self, former: str = '') -> Heartbeats:
+        """Runs of a node grow, also when its clock was set back: the other node hears the newest one only."""
+        former = self.beats.run if hasattr(self, 'beats') and self.beats.run > former else former
+        run = max(time.time_ns(), int(former) + 1 if former.isdecimal() else 0)
+        beats = Heartbeats(self.group.id, self.peer, f'{run:020d}')
         if hasattr(self, 'beats'):
             beats.key, beats.heard_run, beats.heard_seq = self.beats.key, self.beats.heard_run, self.beats.heard_seq
         return beats
@@ -210,7 +215,6 @@ class Pair(asyncio.DatagramProtocol):
         """Write what changed, renew the leases, learn who owns what: at every heartbeat and after every change."""
         while True:
             self._keep_now.clear()
-            await self._find_peer()
             try:
                 async with asyncio.timeout(self.machine.settings.timeout_s / 2):
                     await self.keep()
@@ -284,13 +288,20 @@ class Pair(asyncio.DatagramProtocol):
             self.beats.key = pair_key(self._identity.path.read_bytes(), pem.encode(), (self.me, self.peer))
 
     async def _find_peer(self) -> None:
-        """Where heartbeats go: the address of the other node may be a name."""
-        address = next((node.address for node in self.node.config.nodes if node.id == self.peer), '')
-        loop, port = asyncio.get_running_loop(), int(self.service.param('service_port'))
-        try:
-            self._address = (await loop.getaddrinfo(address, port, type=socket.SOCK_DGRAM))[0][4]
-        except (OSError, UnicodeError) as error:
-            log.debug('the address of the other node cannot be resolved', error=describe(error))
+        """Where heartbeats go: the address of the other node may be a name, and no lease waits for a name server."""
+        loop, known = asyncio.get_running_loop(), False
+        while True:
+            address = next((node.address for node in self.node.config.nodes if node.id == self.peer), '')
+            port = int(self.service.param('service_port'))
+            try:
+                self._address = (await loop.getaddrinfo(address, port, type=socket.SOCK_DGRAM))[0][4]
+            except (OSError, UnicodeError) as error:
+                log.debug('the address of the other node cannot be resolved', error=describe(error))
+            else:
+                if not known:
+                    known = True
+                    self.beat()
+            await asyncio.sleep(self.machine.settings.interval_s)
 
     def _say(self) -> None:
         """Send a heartbeat if the record is another one."""
