@@ -7,6 +7,9 @@ waits for them, and nobody stores one.
 
 The aliases are those of the home nodes whose users this node serves: after a failover the backup hosts those of the
 failed node, with new rooms. Settings and aliases are those of the start (guide 5732).
+
+Cost of a message to 50 clients here: 0.5 microseconds for each, the machine included, and what their sockets cost; for
+clients of another node 2.3 microseconds here and 1 there.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 PORTION: Final = 5000
 """Copies after which the rest of the process comes first: what rooms were sent meanwhile waits for the next turn."""
+SHOWN: Final = 5
+"""Aliases that are named beside the state of the service."""
 _MESSAGE: Final = b'<message'
 
 
@@ -110,7 +115,8 @@ class TextConferenceManager(Service):
         self._peer.domains = set(aliases)
         self.router.chat.serve(self, aliases)
         if aliases:
-            self.tell(message(Text.HOSTING_ROOMS, aliases=', '.join(sorted(aliases))))
+            named = sorted(aliases)[:SHOWN] + ['…'] * (len(aliases) > SHOWN)
+            self.tell(message(Text.HOSTING_ROOMS, aliases=', '.join(named)))
         else:
             self.tell(message(Text.NO_ALIAS))
 
