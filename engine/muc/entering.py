@@ -7,7 +7,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from engine.muc import history
-from engine.muc.presence import GONE, Notice, cleaned, from_room, note, present, shown
+from engine.muc.presence import GONE, Notice, address_to, cleaned, from_room, note, present, shown
 from engine.muc.room import (
     DEVICES,
     LISTED,
@@ -24,7 +24,7 @@ from engine.muc.room import (
 )
 from engine.xmpp import ns
 from engine.xmpp.forwarding import address
-from engine.xmpp.stanza import Stanza, split_to
+from engine.xmpp.stanza import Stanza
 
 HIDDEN: Final = 'urn:imp:muc:hidden'
 """<hidden xmlns='urn:imp:muc:hidden'/> inside the <x/> of who enters unseen."""
@@ -141,17 +141,15 @@ def _make_place(room: Room, bare: str, hidden: bool, created: bool) -> None:
     elif not room.rules(bare):
         full = full or len(room.occupants) - unseen >= room.config.max_users
     if full:
-        raise Refused('service-unavailable', 'The room is full.')
+        raise Refused('service-unavailable', 'The room is full.', 'wait')
 
 
 def _welcome(room: Room, sender: str, asked: history.Wanted | None, out: Outgoing) -> None:
     """What was said lately, and the subject."""
     session = room.by_jid[sender].sessions[sender]
     for raw in room.history.replay(room.jid, asked, room.config.history, room.home.settings.archive_maximum):
-        head, tail = split_to(raw)
-        out.append((sender, head + session.address + tail))
-    head, tail = split_to(room.subject or from_room(room, 'message', 'groupchat', b'<subject/>'))
-    out.append((sender, head + session.address + tail))
+        out.append(address_to(raw, session))
+    out.append(address_to(room.subject or from_room(room, 'message', 'groupchat', b'<subject/>'), session))
 
 
 def _again(

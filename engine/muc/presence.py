@@ -10,6 +10,7 @@ from engine.muc.room import (
     NICK,
     Affiliation,
     Entry,
+    Halves,
     Home,
     Occupant,
     Outgoing,
@@ -64,10 +65,16 @@ def told(inside: str, codes: Iterable[int] = ()) -> bytes:
     return f"<x xmlns='{ns.MUC_USER}'>{inside}{statuses}</x>".encode()
 
 
+def halves(raw: bytes) -> Halves:
+    """(head, tail) of a stanza that has attributes but no addressee: head + address + tail goes to a client."""
+    end = raw.index(b' ')
+    return raw[:end] + b" to='", b"'" + raw[end:]
+
+
 def address_to(raw: bytes, session: Session) -> tuple[str, bytes]:
     """``raw``, which has no addressee, for a client."""
-    end = raw.index(b' ')
-    return session.full, b"%b to='%b'%b" % (raw[:end], session.address, raw[end:])
+    head, tail = halves(raw)
+    return session.full, head + session.address + tail
 
 
 class Notice:
@@ -90,11 +97,18 @@ class Notice:
         self._rest = {'nick': nick, 'reason': reason, 'actor': actor}
         self._extra = extra
         self._jid = occupant.shown.full
-        self._made: dict[bool, bytes] = {}
+        self._made: dict[bool, Halves] = {}
 
     def _make(self, jid: bool, codes: tuple[int, ...]) -> bytes:
         entry = item(self._affiliation, self._role, self._jid if jid else '', **self._rest)
         return with_child(self._base, told(entry + self._extra, codes))
+
+    def halves(self, sees: bool) -> Halves:
+        """The notice for others; ``sees``: they may see the JID."""
+        made = self._made.get(sees)
+        if made is None:
+            made = self._made[sees] = halves(self._make(sees, self._codes))
+        return made
 
     def to(
         self, receiver: Occupant, session: Session, codes: Iterable[int] = (), id: str | None = None
@@ -104,10 +118,8 @@ class Notice:
         if receiver is self._occupant:
             raw = self._make(sees, (*self._codes, 110, *codes))
             return address_to(with_attributes(raw, {'id': id}) if id else raw, session)
-        made = self._made.get(sees)
-        if made is None:
-            made = self._made[sees] = self._make(sees, self._codes)
-        return address_to(made, session)
+        head, tail = self.halves(sees)
+        return session.full, head + session.address + tail
 
     def everybody(self, out: Outgoing, but: Session | None = None) -> None:
         """The notice for every client in the room but one; of a hidden occupant only for its own clients."""
@@ -123,14 +135,26 @@ def shown(room: Room, occupant: Occupant, out: Outgoing, reason: str = '', actor
 
 def present(room: Room, occupant: Occupant, session: Session, out: Outgoing) -> None:
     """Tell a client that enters who is here, and who belongs here and is not."""
+    sees = room.sees_jids(occupant)
     for other in room.occupants.values():
         if other is not occupant and not other.hidden:
-            out.append(Notice(room, other, other.shown.presence).to(occupant, session))
+            head, tail = _now(room, other, sees)
+            out.append((session.full, head + session.address + tail))
     if room.config.absent_visible:
         here = {one.bare for one in room.occupants.values() if not one.hidden or one is occupant}
         for bare, entry in room.entries.items():
             if entry.affiliation in LISTED and bare not in here:
                 _absent(room, bare, entry, occupant, session, out)
+
+
+def _now(room: Room, occupant: Occupant, sees: bool) -> Halves:
+    """How an occupant is now, for others. Kept, because everybody who enters is told the same."""
+    shown = occupant.shown
+    state = (room.affiliation(occupant.bare), occupant.role, occupant.nick, shown.full, shown.presence)
+    kept = occupant.told.get(sees)
+    if kept is None or kept[0] != state:
+        kept = occupant.told[sees] = state, Notice(room, occupant, shown.presence).halves(sees)
+    return kept[1]
 
 
 def absent(room: Room, bare: str, entry: Entry, out: Outgoing) -> None:

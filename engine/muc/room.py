@@ -14,6 +14,8 @@ from engine.muc.history import History
 
 Outgoing = list[tuple[str, bytes]]
 """Whole stanzas with ``from`` and ``to``, each with the JID it goes to, in order."""
+Halves = tuple[bytes, bytes]
+"""A stanza around the place of its addressee."""
 Affiliation = Literal['outcast', 'none', 'member', 'admin', 'owner']
 Role = Literal['none', 'hidden', 'visitor', 'participant', 'moderator']
 AFFILIATIONS: Final[tuple[Affiliation, ...]] = ('outcast', 'none', 'member', 'admin', 'owner')
@@ -127,9 +129,10 @@ class Session:
 
 
 class Occupant:
-    """A nickname in the room and the clients of its user that share it; the last one's presence is what is shown."""
+    """A nickname in the room and the clients of its user that share it; the last one's presence is what is shown.
+    ``told`` is the presence made of it, by whether the receiver sees JIDs, and of what it was made."""
 
-    __slots__ = ('bare', 'key', 'nick', 'role', 'sessions')
+    __slots__ = ('bare', 'key', 'nick', 'role', 'sessions', 'told')
 
     def __init__(self, nick: str, key: str, bare: str, role: Role) -> None:
         self.nick = nick
@@ -137,6 +140,7 @@ class Occupant:
         self.bare = bare
         self.role = role
         self.sessions: dict[str, Session] = {}
+        self.told: dict[bool, tuple[tuple[str | bytes, ...], Halves]] = {}
 
     @property
     def shown(self) -> Session:
