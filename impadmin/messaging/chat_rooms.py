@@ -141,9 +141,7 @@ SETTINGS = SettingsPage(
             gettext_lazy('Set to Default'),
             set_to_default,
             scope='page',
-            confirm=lambda _objects: gettext_lazy(
-                'Every setting of this page goes back to its default value. Rooms that exist stay.'
-            ),
+            confirm=lambda _objects: gettext_lazy('Every setting of this page goes back to its default value.'),
         ),
     ),
     bad={

@@ -236,3 +236,34 @@ def test_what_owners_change_further_aliases_and_administrators(rest: Rest, sign_
     assert call('DELETE', f'/api/v1/group-chat-administrators/{made.json()["id"]}/').status == 204
     in_force()
     assert condition(carol.iq('get', f"<query xmlns='{OWNER}'/>", to=room)) == 'forbidden'
+
+
+@proves('CHM-04', 'CHM-05', 'CHM-48', 'CHM-49', 'CHM-51')
+def test_rooms_move_with_the_primary_alias_unless_the_old_one_is_kept(rest: Rest, sign_in: SignIn) -> None:
+    """Acceptance 4, 5 and 7 of the aliases."""
+    call, alice = rest('administrator'), sign_in('alice')
+    old = primary()
+    enter(alice, f'room@{old}', 'alice')
+    # management off and on: nothing changes for rooms
+    for managed in (False, True):
+        assert call('PATCH', ROOMS, {'managed_aliases': managed}).status == 200
+        in_force()
+        assert waiting(call) == set()
+        assert items(alice, old) == [f'room@{old}']
+    # another cluster ID: after the restart the rooms are elsewhere
+    assert call('PATCH', '/api/v1/enterprise-parameters/', {'cluster_id': 'mycup'}).status == 200
+    in_force()
+    assert waiting(call) == {(TC, 'RST-R06')}
+    new = primary()
+    assert new == old.replace('standalonecluster', 'mycup')
+    assert items(alice, old) == [f'room@{old}']
+    restart(call)
+    left(alice, f'room@{old}', 'alice', '332')
+    assert [one for one in items(alice, 'example.com') if one.startswith('conference-')] == [new]
+    enter(alice, f'room@{new}', 'alice')
+    assert attempt(alice, f'room@{old}') is not None
+    # the old one is added by hand: both work
+    assert call('POST', ALIASES, {'alias': old, 'node': 'imp1'}).status == 201
+    restart(call)
+    for alias in (old, new):
+        enter(alice, f'again@{alias}', 'alice')
