@@ -167,7 +167,9 @@ def synchronise(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -
 def _peers() -> models.QuerySet[InterclusterPeer]:
     up = Q(nodes__links__up=True)
     return InterclusterPeer.objects.annotate(
-        links=Count('nodes__links', distinct=True), links_up=Count('nodes__links', filter=up, distinct=True)
+        links=Count('nodes__links', distinct=True),
+        links_up=Count('nodes__links', filter=up, distinct=True),
+        without_certificate=Count('nodes', filter=Q(nodes__certificate=''), distinct=True),
     )
 
 
@@ -186,13 +188,24 @@ def _links(peer: Any) -> str:
     return _('%(up)d of %(all)d') % {'up': peer.links_up, 'all': peer.links}
 
 
+def certificate_state(peer: Any) -> tuple[str, str]:
+    """(mark, word) of Certificate Status (guide 5274): whether the nodes know each other by their certificates."""
+    if peer.without_certificate or not peer.links:
+        return 'bad' if peer.without_certificate else 'off', _('Certificates are not exchanged')
+    if peer.links_up < peer.links:
+        return 'warn', _('Certificates are exchanged, not every node is connected')
+    return 'ok', _('Connection is secure')
+
+
 def facts(peer: InterclusterPeer) -> dict[str, Any]:
     """What the panel of one peer shows."""
     links = PeerLink.objects.filter(other__peer=peer).select_related('node', 'other').order_by('other__name', 'node')
+    counted = _peers().get(pk=peer.pk)
     return {
-        'state': state_of(_peers().get(pk=peer.pk)),
+        'state': state_of(counted),
         'problem': _problem(peer),
         'links': list(links),
+        'certificates': certificate_state(counted),
         'domains': list(PeerDomain.objects.filter(peer=peer).order_by('key')),
         'waits': peer.next_at is not None and peer.next_at > timezone.now(),
     }
@@ -228,6 +241,13 @@ PEERS = Page(
         Column('status', gettext_lazy('Status'), value=state_of, kind='state'),
         Column('users', gettext_lazy('Associated Users'), order_by='users', kind='number'),
         Column('links', gettext_lazy('Links'), value=_links, order_by='links_up'),
+        Column(
+            'certificate_status',
+            gettext_lazy('Certificate Status'),
+            value=certificate_state,
+            kind='state',
+            default=False,
+        ),
         Column('duplicates', gettext_lazy('Duplicate users'), order_by='duplicates', kind='number'),
         'synced_at',
         'description',

@@ -259,6 +259,59 @@ def test_who_is_no_peer(pair: tuple[Cluster, Cluster]) -> None:
     bob.expect('message', body='still here')
 
 
+def running(cluster: Cluster, verb: str, service: str) -> None:
+    """Start or stop a service on the Control Center of a cluster, and wait until it is so."""
+    order = {'node': cluster.name, 'service': service}
+    status, answer = cluster.rest('POST', f'control-center-network/{verb}/', order)
+    assert status in (200, 202), answer
+    wanted = 'Running' if verb == 'start' else 'Stopped'
+
+    def so() -> bool:
+        found = cluster.rest('GET', 'control-center-network/')[1]['services']
+        return [one['state'] for one in found if one['service'] == service] == [wanted]
+
+    wait_until(so, f'{service} of {cluster.name} is {wanted}')
+
+
+@proves('IC-10', 'IC-18', 'IC-20', 'IC-23')
+def test_agents_certificates_and_notifications(pair: tuple[Cluster, Cluster]) -> None:
+    """Both agents must run, and are started again on the Control Center; the state of the certificates; no restart is
+    asked for after a peer was saved."""
+    first, second = pair
+    running(second, 'stop', 'sync_agent')
+    entry = first.synced(lambda peer: 'Cisco Sync Agent' in peer['problem'])
+    assert entry['status'] != 'Synchronised'
+    running(second, 'start', 'sync_agent')
+    first.synced()
+    entry = first.peer()
+    running(first, 'stop', 'intercluster_sync_agent')
+    status, answer = first.rest('POST', f'inter-clustering/{entry["id"]}/sync/', {})
+    assert (status, 'Cisco Intercluster Sync Agent is not running' in answer['detail']) == (409, True)
+    failed = [one for one in first.rest('GET', 'system-troubleshooter/')[1]['tests'] if one['outcome'] == 'failed']
+    assert any('Intercluster Sync Agent' in problem['problem'] for one in failed for problem in one['problems'])
+    running(first, 'start', 'intercluster_sync_agent')
+    second.add_user('erik')
+    first.synced(lambda peer: peer['users'] == 3)
+    second.rest('DELETE', f'end-users/{id_of(second, "erik")}/')
+    first.synced(lambda peer: peer['users'] == 2)
+
+    first.linked()
+    assert first.peer()['certificate_status'] == 'Connection is secure'
+    with first.inside():
+        node = PeerNode.objects.get()
+        PeerNode.objects.update(certificate='')
+    assert first.peer()['certificate_status'] == 'Certificates are not exchanged'
+    with first.inside():
+        node.save()
+
+    saved = first.rest('PATCH', f'inter-clustering/{entry["id"]}/', {'description': 'Berlin'})
+    assert saved[0] == 200, saved
+    first.synced()
+    rows = first.rest('GET', 'notifications/')[1]['results']
+    assert [row for row in rows if row['kind'] == 'restart'] == [], 'a peer is in force at once'
+    first.linked()
+
+
 @proves('IC-31')
 def test_certificates_of_nodes(pair: tuple[Cluster, Cluster], tmp_path: Path) -> None:
     """A node there has another certificate: with *Do Not Perform* the periodic synchronisation leaves the old one."""
