@@ -26,6 +26,8 @@ from tests.fixtures.processes import ROOT, free_port
 from tests.xmppclient import XmppClient
 
 OWN = ('DATABASE_URL', 'REDIS_URL', 'DJANGO_', 'IMP_', 'VIRTUAL_ENV', 'PYTEST', 'MAKE')
+CHOSEN = {'IMP_ORGANIZATION_DOMAIN': 'example.org', 'PIP_NO_COMPILE': 'no'}
+"""Beside the ports. The second (pip reads it this way round): what nobody imports is not compiled."""
 USERS = {'user_id': 'carol', 'last_name': 'Carol', 'password': 'a long word 1'}
 
 
@@ -39,7 +41,7 @@ class Run:
         settings = {name: str(port) for name, port in ports.items()}
         with self.output_path.open('wb') as output:
             self.process = subprocess.Popen(
-                ['make', target], cwd=folder, env=kept | settings | {'IMP_ORGANIZATION_DOMAIN': 'example.org'},
+                ['make', target], cwd=folder, env=kept | settings | CHOSEN,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 

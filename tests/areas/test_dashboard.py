@@ -177,7 +177,6 @@ def test_the_page_keeps_itself_current(engine, make_user, xmpp_client, browser_p
     """In a browser: a session, a change that waits for a restart, and a stopped service appear without a reload."""
     make_user('alice')
     page = browser_page('administrator')
-    page.set_default_timeout(45_000)
     page.goto('/')
     assert page.url.endswith(PAGE)
     page.evaluate('window.here = true')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -21,6 +21,11 @@ def lists() -> list[Page]:
 def settings_pages() -> list[SettingsPage]:
     """Every settings page."""
     return [page for page in registry.pages() if isinstance(page, SettingsPage)]
+
+
+def some(what: Sequence[Any], start: int, count: int) -> list[Any]:
+    """A few of ``what``, others for each ``start``: every one meets many places without every place meeting all."""
+    return [what[(start + step) % len(what)] for step in range(count)]
 
 
 def encode(page: Page | SettingsPage, values: dict[str, Any]) -> dict[str, Any]:
