@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import polib
@@ -13,6 +14,6 @@ def compile_translations(folder: Path) -> None:
         target = source.with_suffix('.mo')
         if target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns:
             continue
-        temporary = target.with_suffix('.new')
+        temporary = target.with_suffix(f'.{os.getpid()}')  # another process may do the same
         polib.pofile(str(source), encoding='utf-8').save_as_mofile(str(temporary))
         temporary.replace(target)
