@@ -10,7 +10,7 @@ from engine.store.user_data import USER_PROFILE
 
 
 class Device(NamedTuple):
-    """A device; ``description`` as in the universal device template of its kind, '' without one."""
+    """A device; ``description``: its own, else that of the universal device template of its kind, else ''."""
 
     id: int
     name: str
@@ -38,7 +38,8 @@ _TEMPLATE = (
 async def devices(store: Store, user_id: int) -> list[Device]:
     """The devices of a user, by name."""
     rows = await store.fetch(
-        f"SELECT p.id, p.name, coalesce(t.device_description, '') {_TEMPLATE} WHERE p.user_id = %s ORDER BY p.name",
+        "SELECT p.id, p.name, coalesce(nullif(p.description, ''), t.device_description, '')"
+        f' {_TEMPLATE} WHERE p.user_id = %s ORDER BY p.name',
         user_id,
     )
     return [Device(*row) for row in rows]

@@ -169,6 +169,10 @@ class Phone(models.Model):
         EndUser, models.CASCADE, null=True, blank=True, related_name='phones', verbose_name=_('Owner User ID'),
         help_text=_('Whose device it is; it goes with the user. None: it belongs to who provisions it first.'),
     )  # fmt: skip
+    description = models.CharField(
+        _('Description'), max_length=128, blank=True, default='', db_default='',
+        help_text=_('At most 128 characters. Empty: as the universal device template says.'),
+    )  # fmt: skip
     created_at = models.DateTimeField(_('Created'), auto_now_add=True, db_default=Now(), editable=False)
 
     class Meta:

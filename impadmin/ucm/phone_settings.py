@@ -89,7 +89,12 @@ LINE_TEMPLATES = Page(
         Fieldset(gettext_lazy('Line'), ('line_description', 'external_mask')),
     ),
     rules=(tags_are_known,),
-    sample=lambda n: {'name': f'Site {n}', 'description': 'One site', 'external_mask': f'+4989{n}XXXX'},
+    sample=lambda n: {
+        'name': f'Site {n}',
+        'description': 'One site',
+        'line_description': f'#UserID# {n}',
+        'external_mask': f'+4989{n}XXXX',
+    },
     bad={'external_mask': ('+49 89', '89+X'), 'line_description': ('#Boss#',)},
 )
 DEVICE_TEMPLATES = Page(
@@ -111,7 +116,7 @@ DEVICE_TEMPLATES = Page(
         Fieldset(gettext_lazy('Device'), ('device_description',)),
     ),
     rules=(tags_are_known,),
-    sample=lambda n: {'name': f'Site {n}', 'description': 'One site'},
+    sample=lambda n: {'name': f'Site {n}', 'description': 'One site', 'device_description': f'#UserID# {n}'},
     bad={'device_description': ('#Boss#',)},
 )
 
@@ -141,12 +146,12 @@ PHONES = Page(
     related=('user-profiles', 'end-users'),
     model=Phone,
     queryset=lambda: Phone.objects.select_related('user'),
-    columns=('name', Column('model', gettext_lazy('Device Type'), value=model_of), 'user', 'created_at'),
-    find=('name', 'user__user_id'),
+    columns=('name', Column('model', gettext_lazy('Device Type'), value=model_of), 'user', 'description', 'created_at'),
+    find=('name', 'user__user_id', 'description'),
     search=('name',),
-    fieldsets=(Fieldset(gettext_lazy('Device Information'), ('name', 'user')),),
+    fieldsets=(Fieldset(gettext_lazy('Device Information'), ('name', 'description', 'user')),),
     rules=(device_name_is_one,),
-    sample=lambda n: {'name': f'CSFJSMITH{n}'},
+    sample=lambda n: {'name': f'CSFJSMITH{n}', 'description': f'Room {n}'},
     bad={'name': ('PHONE', 'SEP123', 'CSF', 'CSF A')},
 )
 PAGES = (USER_PROFILES, LINE_TEMPLATES, DEVICE_TEMPLATES, PHONES)

@@ -55,7 +55,8 @@ def test_lines_and_devices(
     assert text(uds('user/bob/extensions', 'bob'), '*/externalPhoneNumber') == ['1146'], 'no profile, no mask'
 
     add(api, 'phones', name='tctalice')
-    add(api, 'phones', name='CSFBOB', user='bob')
+    add(api, 'phones', name='CSFBOB', user='bob', description='Of his own')
+    assert text(uds('user/bob/devices', 'bob'), '*/description') == ['Of his own']
     assert put('CSFALICE') == (201, None)
     assert put('CSFALICE') == (200, None), 'it is there'
     assert put('SEP001122AABBCC')[0] == 403, 'there is no template for desk phones'
