@@ -22,7 +22,7 @@ Helpers: ``tests.fixtures.processes.wait_until(condition, what)``, ``free_port()
 ``tests.fixtures.forking.manage(folder, 'createadmin', ...)``; ``tests.proves.proves``. A test of 20 s or more is marked
 ``@pytest.mark.long``: it begins first.
 Console, worker and beat are kept for one module, engines for one test. A failed test shows the logs of the processes.
-A test waits for conditions, with 40 s to come true (``wait_until``, ``client.expect``), never for a time that should do:
+A test waits for conditions, with 40 s to come true (``wait_until``, ``client.expect``), never for a time that may do:
 the machine is busy with two others. One that passes only when run again is named UNSTEADY, and mended (decision 0042).
 """
 
