@@ -314,7 +314,7 @@ class TokenForm(forms.Form):
 
 def local_cluster(request: HttpRequest, page: ViewPage) -> HttpResponse:
     """What peers are told."""
-    told = peer_exchange.about()
+    told = peer_exchange.about(digests=False)
     schemes: Any = AdvancedSettings._meta.get_field('address_scheme').flatchoices
     context = {
         'page': page,

@@ -143,3 +143,20 @@ def test_a_running_system_passes(engine, outcomes):
     """With a real engine everything of the cluster passes; nothing is left of its absence."""
     bad = lambda: {name for name, test in outcomes().items() if test['outcome'] == 'failed'}  # noqa: E731
     wait_until(lambda: not bad(), 'no failed test')
+
+
+@proves('TRB-20')
+def test_the_tools_are_chosen_from_the_menu(browser_page):
+    """Choose Diagnostics, then one of the tools (guide 11251-11263): the dashboard or the troubleshooter."""
+    page = browser_page('read_only')
+    page.goto('/admin/messaging/messaging-settings/')
+    for tool, title in (
+        ('System Dashboard', 'System Dashboard'),
+        ('System Troubleshooter', 'System Configuration Troubleshooter'),
+    ):
+        menu = page.locator('#nav > details').filter(has=page.locator('summary', has_text='Diagnostics'))
+        if menu.get_attribute('open') is None:
+            menu.locator('summary').click()
+        menu.get_by_role('link', name=tool, exact=True).click()
+        page.get_by_role('heading', name=title, level=1).wait_for()
+        assert menu.locator('a[aria-current="page"]').inner_text() == tool
