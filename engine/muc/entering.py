@@ -184,7 +184,7 @@ def _rename(room: Room, occupant: Occupant, nick: str, key: str, out: Outgoing) 
     old = occupant.nick
     Notice(room, occupant, GONE, (303,), nick=nick).everybody(out)
     del room.occupants[occupant.key]
-    room.asking.discard(occupant.key)
+    room.asking.pop(occupant.key, None)
     occupant.nick, occupant.key = nick, key
     room.occupants[key] = occupant
     if not occupant.hidden:
@@ -249,7 +249,7 @@ def forget(room: Room, occupant: Occupant, session: Session) -> None:
     if occupant.sessions:
         return
     del room.occupants[occupant.key]
-    room.asking.discard(occupant.key)
+    room.asking.pop(occupant.key, None)
     entry = room.entries.get(occupant.bare)
     if entry is not None and entry.affiliation in LISTED and not entry.reserved:
         for other in room.entries.values():

@@ -18,6 +18,8 @@ AT_ONCE: Final = 50
 """Most invitations of one message."""
 PENDING: Final = 1000
 """Most invitations of a room that can still be declined; then the oldest cannot."""
+AGAIN: Final = 60
+"""Seconds after which somebody may ask for voice once more."""
 _FIELDS: Final = {
     'muc#role': forms.Field('muc#role', 'list-single'),
     'muc#jid': forms.Field('muc#jid', 'jid-single'),
@@ -26,7 +28,7 @@ _FIELDS: Final = {
 }
 
 
-def message(room: Room, sender: str, stanza: Stanza, out: Outgoing) -> None:
+def message(room: Room, sender: str, stanza: Stanza, now: float, out: Outgoing) -> None:
     """A message to the room itself that is not of the type groupchat. Raises Refused."""
     x = stanza.child(ns.MUC_USER, 'x')
     if x is not None and (declined := x.find(f'{{{ns.MUC_USER}}}decline')) is not None:
@@ -34,7 +36,7 @@ def message(room: Room, sender: str, stanza: Stanza, out: Outgoing) -> None:
     elif x is not None and (invited := x.findall(f'{{{ns.MUC_USER}}}invite')):
         _invite(room, room.occupant(sender), sender, invited, out)
     elif (form := forms.find(stanza.tree)) is not None:
-        _voice(room, room.occupant(sender), form, out)
+        _voice(room, room.occupant(sender), form, now, out)
     else:
         raise Refused('bad-request', 'A message to the room is of the type groupchat.')
 
@@ -111,7 +113,7 @@ def _decline(room: Room, sender: str, declined: Element, out: Outgoing) -> None:
             out.append((inviter, with_attributes(raw, {'to': inviter})))
 
 
-def _voice(room: Room, occupant: Occupant, form: Element, out: Outgoing) -> None:
+def _voice(room: Room, occupant: Occupant, form: Element, now: float, out: Outgoing) -> None:
     """A visitor asks for voice, or a moderator answers that."""
     try:
         submission = forms.submitted(form, REQUEST, _FIELDS)
@@ -120,7 +122,7 @@ def _voice(room: Room, occupant: Occupant, form: Element, out: Outgoing) -> None
         raise Refused('bad-request', str(error)) from None
     if occupant.role == 'moderator':
         target = room.named(submission.text('muc#roomnick'))
-        room.asking.discard(target.key)
+        room.asking.pop(target.key, None)
         if allow and target.role == 'visitor':
             target.role = 'participant'
             shown(room, target, out, actor=occupant.nick)
@@ -128,13 +130,13 @@ def _voice(room: Room, occupant: Occupant, form: Element, out: Outgoing) -> None
     if submission.text('muc#role', 'participant') != 'participant':
         raise Refused('bad-request', 'Ask for the role participant.')
     if occupant.role != 'visitor':
-        raise Refused('not-acceptable', 'You have voice already.')
+        raise Refused('not-acceptable', 'Only visitors ask for voice.')
     moderators = [one for one in room.occupants.values() if one.role == 'moderator']
     if not moderators:
         raise Refused('recipient-unavailable', 'No moderator is in the room. Ask again later.')
-    if occupant.key in room.asking:
+    if occupant.key in room.asking and now < room.asking[occupant.key] + AGAIN:
         raise Refused('unexpected-request', 'You have asked already.')
-    room.asking.add(occupant.key)
+    room.asking[occupant.key] = now
     asked = forms.Form(
         'form',
         (

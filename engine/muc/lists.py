@@ -175,7 +175,7 @@ def _set_role(room: Room, occupant: Occupant, role: Role, out: Outgoing, reason:
         expel(room, occupant, 307, out, reason, actor)
     else:
         occupant.role = role
-        room.asking.discard(occupant.key)
+        room.asking.pop(occupant.key, None)
         shown(room, occupant, out, reason, actor)
 
 
@@ -214,5 +214,6 @@ def affected(
         if not occupant.hidden:
             default = room.default_role(now)
             fallen = old in RULING and now not in RULING
+            room.asking.pop(occupant.key, None)
             occupant.role = default if fallen or rank(default) > rank(occupant.role) else occupant.role
         shown(room, occupant, out, reason, actor)

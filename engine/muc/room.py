@@ -170,9 +170,9 @@ class Room:
     """A room and who is in it.
 
     ``occupants`` by nickname key, ``by_jid`` by full JID, ``entries`` by bare JID or (only outcasts) domain;
-    ``subject`` is the message that set the ``topic``; ``invited`` are (who invited, who was), both bare; ``asking`` the
-    keys of the occupants who wait for voice; ``privates`` who sent a private message, by its receiver (both full) and
-    id; ``stamp`` begins the ids of the room's messages.
+    ``subject`` is the message that set the ``topic``; ``invited`` are (who invited, who was), both bare; ``asking`` is
+    when somebody (a key) asked for voice; ``privates`` who sent a private message, by its receiver (both full) and id;
+    ``stamp`` begins the ids of the room's messages.
     """
 
     jid: str
@@ -188,7 +188,7 @@ class Room:
     subject: bytes = b''
     topic: str = ''
     invited: dict[tuple[str, str], None] = field(default_factory=dict)
-    asking: set[str] = field(default_factory=set)
+    asking: dict[str, float] = field(default_factory=dict)
     privates: dict[tuple[str, str], str] = field(default_factory=dict)
     numbers: int = 0
     messages: int = 0

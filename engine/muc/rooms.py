@@ -113,7 +113,7 @@ class Rooms(Home):
         elif kind == 'groupchat':
             groupchat(room, sender, stanza, now, out)
         else:
-            message(room, sender, stanza, out)
+            message(room, sender, stanza, now, out)
 
     def _presence(self, sender: str, jid: str, nick: str, stanza: Stanza, now: float, out: Outgoing) -> None:
         kind = stanza.type

@@ -77,6 +77,9 @@ def test_a_moderated_room_and_voice() -> None:
     answer = form.format("<field var='muc#roomnick'><value>witch</value></field>"
                          "<field var='muc#request_allow'><value>1</value></field>")  # fmt: skip
     assert condition(chat.say(WITCH, ROOM, f'<message>{answer}</message>')[0]) == 'unexpected-request'
+    chat.now += 60
+    assert chat.say(WITCH, ROOM, f'<message>{request}</message>') == []
+    assert len(chat.got[CRONE]) == 1
     chat.say(CRONE, ROOM, f'<message>{answer}</message>')
     assert bodies(chat.speak(WITCH, 'two')) == ['two']
 
