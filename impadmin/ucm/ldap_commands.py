@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -16,7 +17,7 @@ from impadmin.console.administrators import take_password
 from impadmin.console.page import Result
 from impadmin.ucm import ldap_access, ldap_sync
 from impadmin.ucm.forms import password_again_field, password_field
-from impadmin.ucm.ldap_models import Asked, LdapDirectory, UserAuthentication
+from impadmin.ucm.ldap_models import Asked, LdapDirectory, LdapSystem, UserAuthentication
 
 
 class SyncForm(forms.Form):
@@ -42,6 +43,20 @@ def manager_password_field(obj: Any) -> forms.Field:
     if not obj or not obj.pk:
         found.help_text = gettext_lazy('Stored encrypted and never shown again.')
     return found
+
+
+def update_system(actor: Actor, row: LdapSystem, values: Mapping[str, Any]) -> LdapSystem:
+    """Save LDAP System. Switched on again, it keeps those who have left a directory for another 24 hours: what was put
+    right meanwhile is synchronized before anybody is deleted."""
+    from impadmin.ucm.models import EndUser
+
+    was = row.enabled
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.save()
+    if row.enabled and not was:
+        EndUser.objects.filter(ldap_status='inactive').update(ldap_missing_at=timezone.now())
+    return row
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> LdapDirectory:

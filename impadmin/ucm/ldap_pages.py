@@ -44,6 +44,7 @@ SYSTEM = SettingsPage(
     model=LdapSystem,
     fieldsets=(Fieldset(gettext_lazy('LDAP System Information'), ('enabled', 'server_type', 'user_id_attribute')),),
     rules=(rules.attribute_fits_the_type, rules.schema_stays),
+    update=commands.update_system,
     bad={'server_type': ('fax',), 'user_id_attribute': ('cn',)},
 )
 FILTERS = Page(

@@ -142,6 +142,9 @@ def test_who_leaves_the_directory(client: Any, directory: Directory, admin_clien
 
 
 def test_most_users_are_not_made_inactive_without_being_asked(client: Any, directory: Directory) -> None:
+    from impadmin.ucm import ldap_tasks
+    from impadmin.ucm.models import EndUser
+
     base = directory.unit('many', *({'uid': f'm{n}'} for n in range(4)))
     made = agreement(client, directory, base)
     sync(client, made['id'])
@@ -155,6 +158,11 @@ def test_most_users_are_not_made_inactive_without_being_asked(client: Any, direc
     assert 'more than half of all' in str(refused['errors']['deactivate'])
     assert counted(sync(client, made['id'], deactivate=True)) == {'deactivated': 3, 'unchanged': 1}
     assert users(active=False).count() == 3
+    EndUser.objects.filter(active=False).update(ldap_missing_at=timezone.now() - timedelta(hours=25))
+    for enabled in (False, True):  # to put the directory right
+        assert client.patch('/api/v1/ldap-system/', {'enabled': enabled}, format='json').status_code == 200
+    ldap_tasks.collect_garbage()
+    assert users(active=False).count() == 3, 'there is time to synchronize first'
     assert counted(sync(client, made['id'])) == {'unchanged': 1}
 
 
