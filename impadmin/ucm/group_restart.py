@@ -70,7 +70,9 @@ def hindrance(group: RedundancyGroup) -> str:
 
 def start(actor: Actor, objects: Sequence[Any], data: Mapping[str, Any]) -> Result:
     """Begin: a job is submitted."""
-    group = objects[0]
+    group = RedundancyGroup.objects.select_for_update().get(pk=objects[0].pk)
+    if reason := hindrance(group):  # another administrator may have pressed it in the same moment
+        raise Refused(reason)
     wanted = set(data.get('services') or waiting(group))
     if not wanted:
         raise ValidationError({'services': _('No service waits for a restart. Choose some.')})

@@ -58,6 +58,22 @@ def pair(db: None) -> Any:
     return group()
 
 
+def test_a_restart_is_not_begun_twice(pair: Any) -> None:
+    """Two administrators who saw the button in the same moment."""
+    from django.db import transaction
+
+    from impadmin.console.actions import SYSTEM, Refused
+    from impadmin.console.models import Job
+    from impadmin.ucm import group_restart
+
+    stand('Normal', 'Normal', 'Normal')
+    with transaction.atomic():
+        group_restart.start(SYSTEM, [pair], {'services': ['presence_engine']})
+    with transaction.atomic(), pytest.raises(Refused, match='under way'):
+        group_restart.start(SYSTEM, [pair], {'services': ['presence_engine']})
+    assert Job.objects.filter(kind='restart_group').count() == 1
+
+
 @proves('HA-01', 'HA-02', 'HA-03', 'HA-04', 'HA-05', 'HA-06', 'HA-07', 'HA-08', 'HA-10', 'SRV-05')
 def test_groups_and_their_rules(db: None, api: Any, admin_client: Any) -> None:
     from impadmin.system.models import Node
