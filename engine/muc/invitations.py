@@ -34,26 +34,25 @@ def message(room: Room, sender: str, stanza: Stanza, now: float, out: Outgoing) 
     if x is not None and (declined := x.find(f'{{{ns.MUC_USER}}}decline')) is not None:
         _decline(room, sender, declined, out)
     elif x is not None and (invited := x.findall(f'{{{ns.MUC_USER}}}invite')):
-        _invite(room, room.occupant(sender), sender, invited, out)
+        _invite(room, room.occupant(sender), invited, out)
     elif (form := forms.find(stanza.tree)) is not None:
         _voice(room, room.occupant(sender), form, now, out)
     else:
         raise Refused('bad-request', 'A message to the room is of the type groupchat.')
 
 
-def _invite(room: Room, inviter: Occupant, sender: str, invited: list[Element], out: Outgoing) -> None:
+def _invite(room: Room, inviter: Occupant, invited: list[Element], out: Outgoing) -> None:
     if inviter.hidden or (room.config.members_only and room.config.moderators_invite and inviter.role != 'moderator'):
         raise Refused('forbidden', 'Moderators invite to this room.')
     if len(invited) > AT_ONCE:
         raise Refused('not-acceptable', f'Invite at most {AT_ONCE} people at once.')
-    checked = [(_address(one.get('to')), one) for one in invited]
+    checked = [(_address(one.get('to')), _words(one)) for one in invited]
     new = set()
-    for to, one in checked:
-        limited(one.findtext(f'{{{ns.MUC_USER}}}reason') or '', 'reason')
+    for to, _ in checked:
         bare = jid.bare(to)
         affiliation = room.affiliation(bare)
-        if bare == room.jid:
-            raise Refused('not-acceptable', 'Invite somebody by his own address, not one of this room.')
+        if bare == room.jid or '@' not in bare:
+            raise Refused('not-acceptable', 'Invite somebody by his own address: name@domain.')
         if affiliation == 'outcast':
             raise Refused('forbidden', f'{bare} is banned from this room.')
         if room.config.members_only and affiliation == 'none':
@@ -62,13 +61,13 @@ def _invite(room: Room, inviter: Occupant, sender: str, invited: list[Element], 
         raise Refused('resource-constraint', f'A room has at most {ENTRIES} affiliations.')
     by = f'{room.jid}/{inviter.nick}' if room.config.anonymous else inviter.bare
     password = element('password', '', room.config.password) if room.config.password else ''
-    for to, one in checked:
+    for to, words in checked:
         bare = jid.bare(to)
         if bare in new and room.affiliation(bare) == 'none':
             set_affiliation(room, bare, 'member', out, actor=inviter.nick)
         room.invited.pop((inviter.bare, bare), None)
         room.invited[inviter.bare, bare] = None
-        inside = f"<invite from='{quote(by)}'>{_words(one)}</invite>{password}"
+        inside = f"<invite from='{quote(by)}'>{words}</invite>{password}"
         out.append((to, with_attributes(from_room(room, 'message', '', told(inside)), {'to': to})))
     while len(room.invited) > PENDING:
         del room.invited[next(iter(room.invited))]

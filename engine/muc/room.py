@@ -199,8 +199,10 @@ class Room:
         """What this user is to the room; a system administrator owns it."""
         if bare in self.home.administrators:
             return 'owner'
-        entry = self.entries.get(bare) or self.entries.get(bare.rpartition('@')[2])
-        return entry.affiliation if entry is not None else 'none'
+        if (entry := self.entries.get(bare)) is not None:
+            return entry.affiliation
+        domain = self.entries.get(bare.rpartition('@')[2])
+        return 'outcast' if domain is not None and domain.affiliation == 'outcast' else 'none'
 
     def rules(self, bare: str) -> bool:
         """Whether this user administers the room."""

@@ -230,6 +230,12 @@ def test_who_invites_to_a_members_only_room() -> None:
     recipe.say(WITCH, ROOM, invite('hag@c.lit'))
     assert condition(recipe.enter(HAG)[0]) == ''
     assert condition(recipe.configure(CRONE, membersonly='0')) == 'forbidden'
+    before = dict(recipe.rooms.rooms[ROOM].entries)
+    two = "<invite to='x@y.lit'/><invite to='{}'><continue thread='{}'/></invite>"
+    for to, thread in (('d.lit', ''), (ROOM, ''), ('z@y.lit', 'x' * 1025)):
+        asked = f"<message><x xmlns='{ns.MUC_USER}'>{two.format(to, thread)}</x></message>"
+        assert condition(recipe.say(WITCH, ROOM, asked)[0]) == 'not-acceptable'
+    assert recipe.rooms.rooms[ROOM].entries == before
     recipe.admin(CRONE, jid='fool@d.lit', affiliation='outcast')
     assert condition(recipe.say(WITCH, ROOM, invite('fool@d.lit'))[0]) == 'forbidden'
 

@@ -191,6 +191,15 @@ def test_a_banned_domain_spares_those_who_belong_to_the_room() -> None:
     assert member in chat.rooms.where
 
 
+def test_a_service_that_enters_is_not_its_whole_domain() -> None:
+    chat = Chat(self_membership=True)
+    chat.enter('gate.lit', 'gate')
+    chat.configure('gate.lit', membersonly='1')
+    assert condition(chat.enter('witch@gate.lit/broom')[0]) == 'registration-required'
+    chat.iq('other.lit', 'set', ns.REGISTER, register('other'))
+    assert condition(chat.enter('witch@other.lit/broom')[0]) == 'registration-required'
+
+
 def test_absent_members_are_visible_or_not() -> None:
     chat = Chat()
     chat.open(CRONE)
