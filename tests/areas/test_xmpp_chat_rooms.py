@@ -116,6 +116,7 @@ def test_only_the_client_that_entered(sign_in: SignIn) -> None:
     laptop.expect('message', body='only for you', from_=f'{room}/Bob', type='chat')
     phone.expect_none('message', 0.2)
     laptop.raw("<inactive xmlns='urn:xmpp:csi:0'/>")
+    laptop.sync()
     phone.say(bob.bare, IN_USE)
     bob.expect('message', body=IN_USE)
     bob.say(f'{room}/Alice', 'this does not wait')
