@@ -81,10 +81,11 @@ def test_administrators_and_tokens(db: None, manage: Manage) -> None:
 
 @proves('DOM-13')
 def test_the_default_domain_is_learned_from_unified_cm(
-    db: None, manage: Manage, admin_client: Callable[..., Any]
+    db: None, manage: Manage, admin_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its Organization Top Level Domain, else the domain of the host, else DOMAIN.NOT.SET, which the console then
     wants to be set and proposes the parameter for."""
+    from impadmin import setup
     from impadmin.console.actions import SYSTEM
     from impadmin.console.parameter_values import do_set_parameters, in_force
     from impadmin.presence.models import AdvancedSettings, Domain
@@ -111,7 +112,10 @@ def test_the_default_domain_is_learned_from_unified_cm(
     assert installed('imp1.sales.example.net') == ('sales.example.net', 'sales.example.net')
     given = {'IMP_DOMAIN': 'im.example.org', 'IMP_ORGANIZATION_DOMAIN': 'corp.example'}
     assert installed('', **given) == ('im.example.org', '')
-    assert installed('imp1.lan') == ('DOMAIN.NOT.SET', '')
+    for host in ('imp1.lan', 'localhost.localdomain', 'imp1.a..b'):
+        monkeypatch.setattr('socket.gethostname', lambda host=host: host)
+        assert setup._host_domain() == '', host
+    monkeypatch.undo()
     snapshot.restore(refill=False)
     ParameterValue.objects.create(service='', name='organization_domain', value='known.example')
     assert manage('imp_setup', IMP_ORGANIZATION_DOMAIN='other.example')[0] == 0
