@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from engine.cluster import frames
 from engine.contract.messages import Text, message
 from engine.filters import takes_message, takes_presence
+from engine.muc.presence import AVAILABILITY
 from engine.services.xcp_router.remote import Carrier
 from engine.xmpp import ns
 from engine.xmpp import stanza as xml
@@ -37,15 +38,6 @@ ALARM: Final = 'ChatAliasTaken'
 AWAY: Final = 'The chat rooms of this server are not available now.'
 _FROM: Final = re.compile(rb"""\sfrom\s*=\s*('[^']*'|"[^"]*")""")
 _LEFT: Final = re.compile(rb"""\stype\s*=\s*['"](?:unavailable|error)['"]""")
-_AVAILABILITY: Final = frozenset(
-    (
-        f'{ns.CLIENT} show',
-        f'{ns.CLIENT} status',
-        f'{ns.CLIENT} priority',
-        'urn:xmpp:idle:1 idle',
-        'jabber:iq:last query',
-    )
-)
 
 
 class Host(Protocol):
@@ -205,7 +197,7 @@ def discreet(stanza: Stanza) -> Stanza:
     """Presence for a room without anything about availability (guide 5541): its user does not share it."""
     if stanza.type is not None:
         return stanza
-    return Stanza(stanza.name, stanza.attrs, without(stanza.raw, lambda name, _attributes: name in _AVAILABILITY))
+    return Stanza(stanza.name, stanza.attrs, without(stanza.raw, lambda name, _attributes: name in AVAILABILITY))
 
 
 def sender_of(raw: bytes) -> str:
