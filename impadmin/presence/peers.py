@@ -106,9 +106,9 @@ def create(actor: Actor, values: Mapping[str, Any]) -> InterclusterPeer:
 
 
 def update(actor: Actor, peer: InterclusterPeer, values: Mapping[str, Any]) -> InterclusterPeer:
-    """Change a peer; without a new token the present one stays, but goes to no other address."""
-    if not values.get('token') and values.get('address', peer.address).strip().lower() != peer.address:
-        raise ValidationError({'token': _('Enter the token of the peer again: the address is another one.')})
+    """Change a peer; without a new token the present one stays, but goes to no other address: it is forgotten then."""
+    if values.get('address', peer.address) != peer.address:
+        peer.sealed = ''
     for name, value in values.items():
         if name != 'token':
             setattr(peer, name, value)
