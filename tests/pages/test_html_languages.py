@@ -66,7 +66,9 @@ class _Visible(HTMLParser):
             self.texts.append(' '.join(data.split()))
 
 
-INSTALLED = {'imp-1', 'imp1', '127.0.0.1', 'DefaultCUPSubcluster'}
+INSTALLED = {
+    'imp-1', 'imp1', '127.0.0.1', 'DefaultCUPSubcluster', 'conference-1-standalonecluster.example.com',
+}  # fmt: skip
 """What every test finds installed."""
 
 
