@@ -299,7 +299,7 @@ TERMS = (
     _('Initialization Keep Alive (Heartbeat) Timeout'),
     _('Initializing'),
     _('Instant messages kept for a user who is not signed in. At the limit the sender gets an error.'),
-    _('Instant messages reach every client of a user that asks for it, and what a user sends or reads on one client is shown on the others. When it is disabled, messages go to the client that answered last.'),
+    _('Instant messages reach every client of a user that asks for it, and what a user sends or reads on one client is shown on the others. When it is disabled, messages go to the client that answered last. Cisco Jabber supports it from 11.7 on; Mobile and Remote Access needs Expressway X8.8 or later.'),
     _('Instant messages that waited longer for their user are removed. 0 keeps them.'),
     _('Inter Cluster Peer Periodic Sync Interval (mins)'),
     _('Inter-Clustering'),

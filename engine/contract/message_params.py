@@ -31,7 +31,8 @@ MESSAGE_PARAMS = (
         'enabled',
         'Enable Multi-Device Messaging',
         'Instant messages reach every client of a user that asks for it, and what a user sends or reads on one client '
-        'is shown on the others. When it is disabled, messages go to the client that answered last.',
+        'is shown on the others. When it is disabled, messages go to the client that answered last. Cisco Jabber '
+        'supports it from 11.7 on; Mobile and Remote Access needs Expressway X8.8 or later.',
         choices=(('enabled', 'Enabled'), ('disabled', 'Disabled')),
         restart=(XCP_ROUTER,),
         section='Multi-Device Messaging',

@@ -54,7 +54,7 @@ def start_by_page(browser, **values):
     assert answer.status_code == 302, answer.content.decode()[:2000]
 
 
-@proves('DOM-05', 'DOM-11', 'DOM-12', 'DOM-14', 'DOM-17', 'IMA-02', 'IMA-10', 'IMA-23')
+@proves('DOM-05', 'DOM-11', 'DOM-12', 'DOM-14', 'DOM-17', 'IMA-02', 'IMA-10', 'IMA-23', 'RST-R48')
 def test_default_domain_changed_with_users_online(engine, worker, admin_client, api, make_user, xmpp):
     users = [make_user(name) for name in ('ann', 'bob', 'cid')]
     befriend(users)

@@ -68,7 +68,7 @@ def change(call: Any, domain: str, scheme: str = 'userid') -> None:
 
 
 @pytest.mark.long
-@proves('DOM-20', 'DOM-22', 'DOM-24', 'DOM-25', 'IMA-12', 'IMA-13', 'IMA-14', 'IMA-22')
+@proves('DOM-20', 'DOM-22', 'DOM-24', 'DOM-25', 'IMA-12', 'IMA-13', 'IMA-14', 'IMA-22', 'RST-R47')
 def test_by_itself_then_step_by_step(cluster: Cluster, rest: Any, worker: Any, admin_client: Any, api: Any) -> None:
     from impadmin.system.models import NodeRecovery, RedundancyGroup, ServiceActivation, ServiceCommand, ServiceStatus
 

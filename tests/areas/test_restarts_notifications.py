@@ -105,6 +105,7 @@ def test_each_setting_names_its_services_and_clears(
     assert listed(client) == set()
 
 
+@proves('RST-R50')
 def test_parameters_have_the_scope_of_their_declaration(api: Any, running: Any) -> None:
     """A cluster-wide parameter is pending on every node, a node's own only there; read live: never."""
     client = api('administrator')
@@ -120,6 +121,9 @@ def test_parameters_have_the_scope_of_their_declaration(api: Any, running: Any) 
     assert listed(client) == {('imp2', 'xcp_connection_manager', 'RST-R50')}
     assert client.patch(router, {'max_offline_messages': 7}).status_code == 200
     assert listed(client) == {('imp2', 'xcp_connection_manager', 'RST-R50')}
+    assert client.patch(router, {'stream_management_timeout_s': 40}).status_code == 200
+    routers = {(node, 'xcp_router', 'RST-R50') for node in ('imp1', 'imp2')}
+    assert listed(client) == {('imp2', 'xcp_connection_manager', 'RST-R50'), *routers}
 
 
 def test_parameters_refuse_what_is_wrong(api: Any) -> None:

@@ -415,7 +415,7 @@ def test_the_counters(sign_in: SignIn, engine: Engine) -> None:
     assert metric(engine, 'MDMSilentModeSessions') == 0
 
 
-@proves('MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-38')
+@proves('MDM-27', 'MDM-08', 'MDM-31', 'MDM-33', 'MDM-34', 'MDM-35', 'MDM-36', 'MDM-38')
 def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api: Any, admin_client: Any) -> None:
     """Two clients of one user are two sessions; exactly the threshold is not above it; cleared when it is over, or when
     the alert is switched off. The administrator sets all of it for a node."""
@@ -436,6 +436,7 @@ def test_too_many_sessions_raise_the_alarm(sign_in: SignIn, engine: Engine, api:
     shown = page.content.decode()
     assert '1.5 times the users of its machine template (7,500, 22,500 or 37,500)' in shown
     assert 'When both nodes of a redundancy group are active, half of that.' in shown
+    assert 'Mobile and Remote Access needs Expressway X8.8 or later.' in shown
     assert client.get(url).json()['rated_jsm_sessions'] == 7500
     parameter('xcp_router', 'rated_jsm_sessions', 5)
     parameter('xcp_router', 'jsm_threshold_s', 1)
