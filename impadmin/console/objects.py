@@ -94,7 +94,7 @@ def clean(candidate: Any, before: Any, exclude: set[str]) -> None:
         (candidate.clean_fields, {f.name for f in stays if f.is_relation}),
         (lambda exclude: candidate.clean(), set()),
         (candidate.validate_unique, {f.name for f in stays if f.unique}),
-        (candidate.validate_constraints, set()),
+        (candidate.validate_constraints, _settled(candidate, {f.name for f in stays})),
     ):
         try:
             check(exclude=exclude | known | errors.keys())
@@ -102,6 +102,21 @@ def clean(candidate: Any, before: Any, exclude: set[str]) -> None:
             error.update_error_dict(errors)
     if errors:
         raise ValidationError(errors)
+
+
+def _settled(candidate: models.Model, stays: set[str]) -> set[str]:
+    """Of the fields that stay, those that only belong to unique constraints of which nothing has changed."""
+    fields = [(one, _fields(one)) for one in candidate._meta.constraints]
+    settled = {name for one, names in fields if isinstance(one, models.UniqueConstraint) for name in names}
+    for one, names in fields:
+        if not isinstance(one, models.UniqueConstraint) or not names <= stays:
+            settled -= names
+    return settled
+
+
+def _fields(constraint: models.BaseConstraint) -> set[str]:
+    condition: models.Q | None = getattr(constraint, 'condition', None)
+    return {*getattr(constraint, 'fields', ()), *(condition.referenced_base_fields if condition else ())}
 
 
 def _same(field: models.Field[Any, Any], one: Any, other: Any) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -354,9 +355,8 @@ def test_what_no_stream_would_take(pair: tuple[Cluster, Cluster]) -> None:
         port = ParameterValue.objects.get(service='xcp_router', name='peer_link_port').value
     end = int.from_bytes(hashlib.sha256(der).digest()[:8]) >> 1  # by which both ends of a link know the node
     tag = f"<message from='{BOB}/x' to='{alice.jid}'"
-    with socket.create_connection((first.host, port), 10) as plain, trusting(pem).wrap_socket(plain) as wire:
-        wire.sendall(frames.encode(frames.Hello(frames.VERSION, end, 'forged', '', 0)))
-        assert wire.recv(100)
+    frame = b''.join(
+        frames.encode(frames.Routed('', {}, raw.encode(), 0))
         for raw in (
             f'{tag}><body>evil</body><!-- a comment --></message>',
             f'{tag}><body>evil</body><?a instruction?></message>',
@@ -364,9 +364,30 @@ def test_what_no_stream_would_take(pair: tuple[Cluster, Cluster]) -> None:
             f'{tag}><body>evil</body>',
             f'{tag} xmlns="urn:other"><body>evil</body></message>',
             f'{tag}><body>right</body></message>',
-        ):
-            wire.sendall(frames.encode(frames.Routed('', {}, raw.encode(), 0)))
-        alice.expect('message', body='right')
+        )
+    )
+
+    def forge() -> bool:
+        """Whether the link lived long enough: the node it claims to be may come back at any moment and end it."""
+        with socket.create_connection((first.host, port), 10) as plain, trusting(pem).wrap_socket(plain) as wire:
+            wire.settimeout(10)
+            wire.sendall(frames.encode(frames.Hello(frames.VERSION, end, 'forged', '', 0)))
+            if not wire.recv(100):
+                return False
+            wire.sendall(frame)
+            for _ in range(20):
+                if 'right' in bodies(alice):
+                    return True
+                time.sleep(0.1)
+        return False
+
+    def forged() -> bool:
+        try:
+            return forge()
+        except OSError:
+            return False
+
+    wait_until(forged, 'the stanza that a stream would take')
     assert 'evil' not in bodies(alice)
     first.linked()
 
