@@ -97,6 +97,7 @@ def test_users_move_with_their_set(cluster: Cluster) -> None:
     own(data.NODE, data.NODE)
     wait_until(lambda: not any(client.connected for client in (*moved, dave)), 'everybody goes home')
     carol.expect('presence', from_=moved[0].jid, type='unavailable')
+    wait_until(lambda: can_sign_in(cluster, 'u0', data.NODE), 'the home node serves its set again')
     home = cluster.sign_in('u0', 'home')
     for contact in (carol, staying[0]):
         contact.expect('presence', from_=home.jid, type='')
