@@ -182,8 +182,13 @@ def test_availability_that_is_not_shared(sign_in: SignIn, whole_cluster: bool) -
     talk(bob, room, 'I am here', alice, bob)
     bob.raw(f"<presence to='{room}/Bob'><show>away</show><status>lunch</status></presence>")
     alice.expect('presence', from_=f'{room}/Bob', type='', show='', status='')
-    bob.close()
-    left(alice, room, 'Bob')
+    for to in (f" to='{room}/Bob'", ''):  # leaves the room, then the server
+        bob.raw(f"<presence type='unavailable'{to}><status>gone to the dentist</status></presence>")
+        assert left(alice, room, 'Bob').find('{jabber:client}status') is None
+        alice.forget()
+        if to:
+            enter(bob, room, 'Bob', show='', status='')
+            alice.expect('presence', from_=f'{room}/Bob', type='')
 
 
 @proves('GC-02')

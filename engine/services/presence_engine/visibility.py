@@ -62,7 +62,8 @@ def withdraw(engine: PresenceEngine, person: Person | None, session: Session, pr
     session.shown = False
     if person is not None and person.seen is not None:
         elsewhere.left(engine, person)
-    end_directed(engine, session, presence)
+    hidden = person is not None and not shares(engine, person.policy)
+    end_directed(engine, session, gone(session.jid) if hidden else presence)
 
 
 def end_directed(engine: PresenceEngine, session: Session, presence: Presence) -> None:

@@ -195,8 +195,6 @@ def _ended(occupant: str, client: str) -> bytes:
 
 def discreet(stanza: Stanza) -> Stanza:
     """Presence for a room without anything about availability (guide 5541): its user does not share it."""
-    if stanza.type is not None:
-        return stanza
     return Stanza(stanza.name, stanza.attrs, without(stanza.raw, lambda name, _attributes: name in AVAILABILITY))
 
 
